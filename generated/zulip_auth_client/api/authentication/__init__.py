@@ -1,0 +1,3 @@
+# Written by `make generate` from openapi/zulip-auth.yaml; never edited by hand.
+
+"""Contains endpoint functions for accessing the API"""
