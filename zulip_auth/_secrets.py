@@ -1,0 +1,33 @@
+"""Keeping a secret: out of sight, and out of what somebody else wrote."""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64encode
+from html import escape
+from urllib.parse import quote, quote_plus
+
+from attrs import field, frozen
+
+_MARK = "[cut out]"
+
+
+@frozen
+class Secret:
+    """Holds a password so that no traceback which shows variables shows it."""
+
+    value: str = field(repr=False)
+
+    def cut_out(self, text: str) -> str:
+        """Return a text without the secret that it may repeat, plain or encoded."""
+        forms = {
+            self.value,
+            quote(self.value, safe=""),
+            quote_plus(self.value),
+            json.dumps(self.value)[1:-1],
+            escape(self.value),
+            b64encode(self.value.encode()).decode(),
+        }
+        longest_first = sorted(forms, key=len, reverse=True)
+        return re.sub("|".join(map(re.escape, longest_first)), _MARK, text, flags=re.IGNORECASE)
