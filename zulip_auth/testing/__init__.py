@@ -1,0 +1,19 @@
+"""A Zulip server for tests, which needs the extra `zulip-auth[testing]`.
+
+async with FakeZulip(users={"iago@zulip.com": "secret"}) as server:
+    await zulip_auth.login(server.site, "iago@zulip.com", "secret")
+"""
+
+try:
+    from ._server import FakeZulip
+except ModuleNotFoundError as error:
+    if error.name not in ("starlette", "uvicorn"):
+        raise
+    raise ModuleNotFoundError(
+        "zulip_auth.testing needs more packages: pip install 'zulip-auth[testing]'",
+        name=error.name,
+    ) from None
+
+from ._state import Account, Realm, ReceivedRequest
+
+__all__ = ["Account", "FakeZulip", "Realm", "ReceivedRequest"]

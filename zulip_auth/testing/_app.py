@@ -1,0 +1,212 @@
+"""What a Zulip server answers, as an ASGI application."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+from attrs import frozen
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from ._state import Account, Realm, ReceivedRequest, State
+
+_EMAIL = re.compile(r"[^@\s]+@(?:(?:[^@\s.]+\.)+[^@\s.]+|localhost)")
+_PAGE_NOT_FOUND = (
+    '<!DOCTYPE html>\n<html lang="en"><head><title>Page not found</title></head>'
+    "<body>Page not found</body></html>\n"
+)
+_TWO_WEEKS = 1209600
+
+
+class _Refused(Exception):
+    """Ends a request with one of Zulip's error answers."""
+
+    def __init__(self, status: int, code: str, msg: str, **more: object) -> None:
+        self.status = status
+        self.said = {"result": "error", "msg": msg, **more, "code": code}
+
+
+def _authentication_failed() -> _Refused:
+    return _Refused(401, "AUTHENTICATION_FAILED", "Your username or password is incorrect")
+
+
+def make_app(state: State) -> Starlette:
+    """Return an application that answers out of a state."""
+    api = _Api(state)
+    app = Starlette(
+        routes=[
+            Route("/api/v1/fetch_api_key", api.fetch_api_key, methods=["POST"]),
+            Route("/api/v1/dev_fetch_api_key", api.dev_fetch_api_key, methods=["POST"]),
+        ],
+        exception_handlers={404: _not_found, 405: _method_not_allowed},
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+@frozen
+class _Api:
+    """The endpoints. Each reads like the checks that the real one makes, in their order."""
+
+    state: State
+
+    async def fetch_api_key(self, request: Request) -> Response:
+        parameters = await self._parameters(request)
+        headers: dict[str, str] = {}
+        try:
+            username = _needed(parameters, "username")
+            password = _needed(parameters, "password")
+            realm = self._realm(request)
+            if realm.email_usernames:
+                _check_email(username)
+            limit = self.state.count_attempt(username)
+            headers = limit.headers
+            if limit.retry_after is not None:
+                raise _Refused(
+                    429,
+                    "RATE_LIMIT_HIT",
+                    "API usage exceeded rate limit",
+                    **{"retry-after": limit.retry_after},
+                )
+            account = self._check_password(realm, username, password)
+        except _Refused as refused:
+            return _json(refused.said, refused.status, headers)
+        self.state.forget_attempts(username)
+        ignored = parameters.keys() - {"username", "password"}
+        return _json(_api_key(account, ignored), 200, headers)
+
+    async def dev_fetch_api_key(self, request: Request) -> Response:
+        if self.state.dev_login == "production":
+            raise HTTPException(404)
+        parameters = await self._parameters(request)
+        try:
+            username = _needed(parameters, "username")
+            if self.state.dev_login == "off":
+                raise _Refused(400, "BAD_REQUEST", "DevAuthBackend not enabled.")
+            _check_email(username)
+            realm = self._realm(request)
+            if not realm.dev_login:
+                raise _authentication_failed()
+            account = self._active_account(realm, username)
+        except _Refused as refused:
+            return _json(refused.said, refused.status)
+        response = _json(_api_key(account, parameters.keys() - {"username"}), 200)
+        # The real endpoint opens a web session too.
+        for name, httponly in (("sessionid", True), ("csrftoken", False)):
+            response.set_cookie(
+                name, secrets.token_hex(16), max_age=_TWO_WEEKS, httponly=httponly, samesite="lax"
+            )
+        return response
+
+    async def _parameters(self, request: Request) -> dict[str, str]:
+        """Note a request, and return its parameters: of the query string and, first, of the body.
+
+        As in the real server, a body that is not form-encoded is not read.
+        """
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        body = await request.body()
+        form: dict[str, str] = {}
+        if kind == "application/x-www-form-urlencoded":
+            form = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+        self.state.requests.append(
+            ReceivedRequest(
+                request.method,
+                request.url.path,
+                request.headers.get("host", ""),
+                dict(request.headers),
+                form,
+            )
+        )
+        return {**request.query_params, **form}
+
+    def _realm(self, request: Request) -> Realm:
+        realm = self.state.realm_at(request.headers.get("host", ""))
+        if realm is None:
+            raise _Refused(404, "NONEXISTENT_SUBDOMAIN", "Invalid subdomain")
+        return realm
+
+    def _check_password(self, realm: Realm, username: str, password: str) -> Account:
+        if not realm.password_login:
+            raise _Refused(
+                401,
+                "PASSWORD_AUTH_DISABLED",
+                "Password authentication is disabled in this organization",
+            )
+        if not password:
+            raise _authentication_failed()
+        account = self._active_account(realm, username)
+        if password != account.password:
+            raise _authentication_failed()
+        if account.password_reset_required:
+            raise _Refused(
+                401,
+                "PASSWORD_RESET_REQUIRED",
+                "Your password has been disabled and needs to be reset",
+            )
+        return account
+
+    def _active_account(self, realm: Realm, username: str) -> Account:
+        account = realm.find(username)
+        if account is None:
+            if self.state.is_elsewhere(username):
+                raise _Refused(404, "NONEXISTENT_SUBDOMAIN", "Invalid subdomain")
+            raise _authentication_failed()
+        if not realm.active:
+            raise _Refused(401, "REALM_DEACTIVATED", "This organization has been deactivated")
+        if not account.active:
+            raise _Refused(401, "USER_DEACTIVATED", "Account is deactivated")
+        return account
+
+
+def _needed(parameters: Mapping[str, str], name: str) -> str:
+    if name not in parameters:
+        raise _Refused(400, "REQUEST_VARIABLE_MISSING", f"Missing '{name}' argument", var_name=name)
+    return parameters[name]
+
+
+def _check_email(username: str) -> None:
+    if not _EMAIL.fullmatch(username):
+        raise _Refused(400, "BAD_REQUEST", "Enter a valid email address.")
+
+
+def _api_key(account: Account, ignored: set[str]) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "result": "success",
+        "msg": "",
+        "api_key": account.api_key,
+        "email": account.email,
+        "user_id": account.user_id,
+    }
+    if ignored:
+        said["ignored_parameters_unsupported"] = sorted(ignored)
+    return said
+
+
+def _json(
+    said: Mapping[str, Any], status: int, headers: Mapping[str, str] | None = None
+) -> Response:
+    return Response(
+        json.dumps(said, separators=(",", ":")) + "\n",
+        status,
+        headers,
+        media_type="application/json",
+    )
+
+
+async def _not_found(_request: Request, _error: Exception) -> Response:
+    return HTMLResponse(_PAGE_NOT_FOUND, status_code=404)
+
+
+async def _method_not_allowed(_request: Request, _error: Exception) -> Response:
+    # JSON that claims to be HTML, as from the real server.
+    said = {"result": "error", "msg": "Method Not Allowed", "allowed_methods": ["POST"]}
+    body = json.dumps(said, separators=(",", ":"))
+    return HTMLResponse(body, status_code=405, headers={"Allow": "POST"})

@@ -1,0 +1,171 @@
+"""What a Zulip server remembers: organizations, accounts, attempts, requests."""
+
+from __future__ import annotations
+
+import secrets
+import string
+import time
+from collections.abc import Iterable, Mapping
+from itertools import count
+from typing import Literal
+
+from attrs import Factory, define, field, frozen
+
+_ATTEMPTS = 5
+_PERIOD = 1800.0
+_KEY_LENGTH = 32
+_KEY_CHARACTERS = string.ascii_letters + string.digits
+
+DevLogin = Literal["on", "off", "production"]
+
+
+def _new_api_key() -> str:
+    return "".join(secrets.choice(_KEY_CHARACTERS) for _ in range(_KEY_LENGTH))
+
+
+@define(eq=False)
+class Account:
+    """A user of an organization. Any attribute may be set while the server runs.
+
+    Attributes:
+        email: The address, as the server spells it.
+        password: What logs in.
+        user_id: The account's number.
+        api_key: What a login answers with.
+        active: Whether the account may log in at all.
+        password_reset_required: Whether the right password is answered with
+            the demand to reset it.
+    """
+
+    email: str
+    password: str = field(repr=False)
+    user_id: int
+    api_key: str = field(repr=False, factory=_new_api_key)
+    active: bool = True
+    password_reset_required: bool = False
+
+
+@define(eq=False)
+class Realm:
+    """An organization. Any attribute may be set while the server runs.
+
+    Attributes:
+        active: False where it has been deactivated.
+        password_login: Whether it lets anyone in with a password.
+        dev_login: Whether it lets anyone in without one, on a server that does.
+        email_usernames: Whether a username must be an e-mail address.
+    """
+
+    _user_ids: Iterable[int] = field(repr=False)
+    active: bool = True
+    password_login: bool = True
+    dev_login: bool = True
+    email_usernames: bool = True
+    _accounts: dict[str, Account] = Factory(dict)
+
+    def add_user(self, email: str, password: str) -> Account:
+        """Create an account and return it."""
+        account = Account(email, password, next(iter(self._user_ids)))
+        self._accounts[email.lower()] = account
+        return account
+
+    def account(self, email: str) -> Account:
+        """Return the account with an address, in any case.
+
+        Raises:
+            KeyError: There is none.
+        """
+        return self._accounts[email.lower()]
+
+    def find(self, email: str) -> Account | None:
+        """Return the account with an address, in any case, or None."""
+        return self._accounts.get(email.lower())
+
+
+@frozen
+class ReceivedRequest:
+    """What the server was sent.
+
+    Attributes:
+        method: Such as `POST`.
+        path: Such as `/api/v1/fetch_api_key`.
+        host: The organization asked for, with the port.
+        headers: The headers, by their names in lower case.
+        form: The parameters of the body.
+    """
+
+    method: str
+    path: str
+    host: str
+    headers: Mapping[str, str] = field(repr=False)
+    form: Mapping[str, str] = field(repr=False)
+
+
+@frozen
+class Limit:
+    """What the server says of one attempt.
+
+    Attributes:
+        remaining: How many more there may be.
+        reset: When all will be free again, in seconds since 1970.
+        retry_after: Seconds until the next may be made; None where this one may.
+    """
+
+    remaining: int
+    reset: float
+    retry_after: float | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return it as Zulip's headers."""
+        headers = {
+            "X-RateLimit-Limit": str(_ATTEMPTS),
+            "X-RateLimit-Remaining": str(self.remaining),
+            "X-RateLimit-Reset": str(int(self.reset)),
+        }
+        if self.retry_after is not None:
+            headers["Retry-After"] = str(self.retry_after)
+        return headers
+
+
+@define(eq=False)
+class State:
+    """All that one server remembers."""
+
+    dev_login: DevLogin = "on"
+    realms: dict[str, Realm] = Factory(dict)
+    requests: list[ReceivedRequest] = Factory(list)
+    ahead: float = 0.0
+    _attempts: dict[str, list[float]] = Factory(dict)
+    _user_ids: Iterable[int] = Factory(lambda: count(10))
+
+    def add_realm(self, host: str) -> Realm:
+        realm = self.realms[host.lower()] = Realm(self._user_ids)
+        return realm
+
+    def realm_at(self, host: str) -> Realm | None:
+        """Return the organization that a Host header names, port or not."""
+        name = host.lower()
+        return self.realms.get(name) or self.realms.get(name.rpartition(":")[0])
+
+    def is_elsewhere(self, email: str) -> bool:
+        """Tell whether any organization has an account with an address."""
+        return any(realm.find(email) for realm in self.realms.values())
+
+    def count_attempt(self, username: str) -> Limit:
+        """Count an attempt before its password is looked at, as Zulip does.
+
+        Five for a username, as it was typed, in 30 minutes. An attempt that is
+        turned away is not counted, so it does not make the block longer.
+        """
+        now = time.time() + self.ahead
+        attempts = [at for at in self._attempts.get(username, []) if at + _PERIOD > now]
+        if len(attempts) >= _ATTEMPTS:
+            free = attempts[-_ATTEMPTS] + _PERIOD
+            return Limit(remaining=0, reset=free, retry_after=free - now)
+        self._attempts[username] = [*attempts, now]
+        return Limit(remaining=_ATTEMPTS - len(attempts) - 1, reset=now + _PERIOD)
+
+    def forget_attempts(self, username: str) -> None:
+        """Clear the count, as a successful login does."""
+        self._attempts.pop(username, None)
