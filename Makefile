@@ -1,0 +1,74 @@
+# Every target sets up what it needs in .venv, from the pinned requirements.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: demo test check generate lint format types build pins clean help
+
+demo: $(VENV)/.run ## log in for real, against the stand-in server on loopback
+	$(BIN)/python scripts/demo.py
+
+test: $(VENV)/.test ## run the tests, and measure what they cover
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+check: $(VENV)/.generate ## fail if the description is invalid or the committed client is not what it gives
+	$(BIN)/openapi-spec-validator openapi/zulip-auth.yaml
+	$(BIN)/python scripts/check_generated.py
+
+generate: $(VENV)/.generate ## write the client in generated/ from openapi/
+	$(BIN)/python scripts/generate.py
+
+lint: $(VENV)/.lint ## look for mistakes and bad form
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.lint ## mend what can be mended by itself
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.lint $(VENV)/.generate ## check the types, with mypy and with pyright
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+build: $(VENV)/.test ## build the wheel and the sdist, and log in from the installed wheel
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/python scripts/check_wheel.py
+
+pins: $(BIN)/python ## pin anew what requirements/*.in ask for
+	$(BIN)/python scripts/pin.py
+
+clean: ## remove all that the other targets made
+	rm -rf $(VENV) dist .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'Python 3.11 or newer is needed: make PYTHON=python3.11 …' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements/run.txt pyproject.toml $(BIN)/python
+	$(PIP) install --requirement requirements/run.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.test: requirements/test.txt $(VENV)/.run
+	$(PIP) install --requirement requirements/test.txt
+	@touch $@
+
+$(VENV)/.lint: requirements/lint.txt $(VENV)/.test
+	$(PIP) install --requirement requirements/lint.txt
+	@touch $@
+
+$(VENV)/.generate: requirements/generate.txt $(BIN)/python
+	$(PIP) install --requirement requirements/generate.txt
+	@touch $@
