@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from ._errors import (
     APIConnectionError,
@@ -70,7 +70,7 @@ class Tries:
     made: int = 0
     sends: int = 0
     seen: bool = False
-    _draw: Callable[[float, float], float] = random.uniform
+    _draw: Callable[[float, float], float] = field(default=random.uniform, kw_only=True)
 
     def wait_after(self, error: ZulipAuthError, *, sent: bool, remaining: float) -> float | None:
         """Count a try that failed, and say how long to wait before the next.

@@ -85,7 +85,12 @@ def _normalise_host(host: str) -> str | None:
 def _normalise_label(label: str) -> str:
     # Strictly by IDNA 2008, which maps no character to another one: no host is
     # ever asked but the one that was typed.
-    return label.lower() if label.isascii() else idna.alabel(label).decode("ascii")
+    if not label.isascii():
+        return idna.alabel(label).decode("ascii")
+    label = label.lower()
+    if label.startswith("xn--"):
+        idna.ulabel(label)  # raises where it is none; httpx would, much later
+    return label
 
 
 def _is_loopback(host: str) -> bool:

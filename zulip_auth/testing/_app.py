@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from ._state import Account, Realm, ReceivedRequest, State
+from ._state import Account, Limit, Realm, ReceivedRequest, State
 
 _EMAIL = re.compile(r"[^@\s]+@(?:(?:[^@\s.]+\.)+[^@\s.]+|localhost)")
 _PAGE_NOT_FOUND = (
@@ -31,7 +31,8 @@ class _Refused(Exception):
 
     def __init__(self, status: int, code: str, msg: str, **more: object) -> None:
         self.status = status
-        self.said = {"result": "error", "msg": msg, **more, "code": code}
+        self.headers: dict[str, str] = {}
+        self.said: dict[str, Any] = {"result": "error", "msg": msg, **more, "code": code}
 
 
 def _authentication_failed() -> _Refused:
@@ -45,8 +46,13 @@ def make_app(state: State) -> Starlette:
         routes=[
             Route("/api/v1/fetch_api_key", api.fetch_api_key, methods=["POST"]),
             Route("/api/v1/dev_fetch_api_key", api.dev_fetch_api_key, methods=["POST"]),
+            Route("/api/v1/dev_list_users", api.dev_list_users, methods=["GET"]),
         ],
-        exception_handlers={404: _not_found, 405: _method_not_allowed},
+        exception_handlers={
+            404: _not_found,
+            405: _method_not_allowed,
+            _Refused: _refused,
+        },
     )
     app.router.redirect_slashes = False
     return app
@@ -60,51 +66,65 @@ class _Api:
 
     async def fetch_api_key(self, request: Request) -> Response:
         parameters = await self._parameters(request)
-        headers: dict[str, str] = {}
+        username = _needed(parameters, "username")
+        password = _needed(parameters, "password")
+        realm = self._realm(request)
+        if realm.email_usernames:
+            _check_email(username)
+        limit = self.state.count_attempt(username)
         try:
-            username = _needed(parameters, "username")
-            password = _needed(parameters, "password")
-            realm = self._realm(request)
-            if realm.email_usernames:
-                _check_email(username)
-            limit = self.state.count_attempt(username)
-            headers = limit.headers
-            if limit.retry_after is not None:
-                raise _Refused(
-                    429,
-                    "RATE_LIMIT_HIT",
-                    "API usage exceeded rate limit",
-                    **{"retry-after": limit.retry_after},
-                )
+            _check_limit(limit)
             account = self._check_password(realm, username, password)
         except _Refused as refused:
-            return _json(refused.said, refused.status, headers)
+            refused.headers = limit.headers
+            raise
         self.state.forget_attempts(username)
         ignored = parameters.keys() - {"username", "password"}
-        return _json(_api_key(account, ignored), 200, headers)
+        return _json(_api_key(account, ignored), headers=limit.headers)
 
     async def dev_fetch_api_key(self, request: Request) -> Response:
-        if self.state.dev_login == "production":
-            raise HTTPException(404)
+        self._check_not_production()
         parameters = await self._parameters(request)
-        try:
-            username = _needed(parameters, "username")
-            if self.state.dev_login == "off":
-                raise _Refused(400, "BAD_REQUEST", "DevAuthBackend not enabled.")
-            _check_email(username)
-            realm = self._realm(request)
-            if not realm.dev_login:
-                raise _authentication_failed()
-            account = self._active_account(realm, username)
-        except _Refused as refused:
-            return _json(refused.said, refused.status)
-        response = _json(_api_key(account, parameters.keys() - {"username"}), 200)
+        username = _needed(parameters, "username")
+        self._check_dev_login()
+        _check_email(username)
+        realm = self._realm(request)
+        if not realm.dev_login:
+            raise _authentication_failed()
+        account = self._active_account(realm, username)
+        response = _json(_api_key(account, parameters.keys() - {"username"}))
         # The real endpoint opens a web session too.
         for name, httponly in (("sessionid", True), ("csrftoken", False)):
             response.set_cookie(
                 name, secrets.token_hex(16), max_age=_TWO_WEEKS, httponly=httponly, samesite="lax"
             )
         return response
+
+    async def dev_list_users(self, request: Request) -> Response:
+        self._check_not_production()
+        await self._parameters(request)
+        self._check_dev_login()
+        users = [
+            (account.admin, {"email": account.email, "realm_url": realm.site})
+            for realm in self.state.realms.values()
+            for account in realm.accounts
+            if realm.active and account.active
+        ]
+        said = {
+            "result": "success",
+            "msg": "",
+            "direct_admins": [user for admin, user in users if admin],
+            "direct_users": [user for admin, user in users if not admin],
+        }
+        return _json(said)
+
+    def _check_not_production(self) -> None:
+        if self.state.dev_login == "production":
+            raise HTTPException(404)
+
+    def _check_dev_login(self) -> None:
+        if self.state.dev_login == "off":
+            raise _Refused(400, "BAD_REQUEST", "DevAuthBackend not enabled.")
 
     async def _parameters(self, request: Request) -> dict[str, str]:
         """Note a request, and return its parameters: of the query string and, first, of the body.
@@ -172,6 +192,16 @@ def _needed(parameters: Mapping[str, str], name: str) -> str:
     return parameters[name]
 
 
+def _check_limit(limit: Limit) -> None:
+    if limit.retry_after is not None:
+        raise _Refused(
+            429,
+            "RATE_LIMIT_HIT",
+            "API usage exceeded rate limit",
+            **{"retry-after": limit.retry_after},
+        )
+
+
 def _check_email(username: str) -> None:
     if not _EMAIL.fullmatch(username):
         raise _Refused(400, "BAD_REQUEST", "Enter a valid email address.")
@@ -191,22 +221,31 @@ def _api_key(account: Account, ignored: set[str]) -> dict[str, Any]:
 
 
 def _json(
-    said: Mapping[str, Any], status: int, headers: Mapping[str, str] | None = None
+    said: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    return Response(
-        json.dumps(said, separators=(",", ":")) + "\n",
-        status,
-        headers,
-        media_type="application/json",
-    )
+    return Response(_compact(said) + "\n", status, headers, media_type="application/json")
+
+
+def _compact(said: Mapping[str, Any]) -> str:
+    return json.dumps(said, separators=(",", ":"))
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, _Refused)
+    return _json(error.said, error.status, error.headers)
 
 
 async def _not_found(_request: Request, _error: Exception) -> Response:
     return HTMLResponse(_PAGE_NOT_FOUND, status_code=404)
 
 
-async def _method_not_allowed(_request: Request, _error: Exception) -> Response:
+async def _method_not_allowed(_request: Request, error: Exception) -> Response:
     # JSON that claims to be HTML, as from the real server.
-    said = {"result": "error", "msg": "Method Not Allowed", "allowed_methods": ["POST"]}
-    body = json.dumps(said, separators=(",", ":"))
-    return HTMLResponse(body, status_code=405, headers={"Allow": "POST"})
+    assert isinstance(error, HTTPException)
+    allow = (error.headers or {})["Allow"]
+    said = {
+        "result": "error",
+        "msg": "Method Not Allowed",
+        "allowed_methods": allow.split(", "),
+    }
+    return HTMLResponse(_compact(said), status_code=405, headers={"Allow": allow})

@@ -48,9 +48,7 @@ class FakeZulip:
         Raises:
             RuntimeError: The server is not running.
         """
-        if self._running is None:
-            raise RuntimeError("FakeZulip is not running: use it with `async with` or `with`.")
-        return f"http://{_HOST}:{self._running.port}"
+        return self._realm.site
 
     @property
     def realm(self) -> Realm:
@@ -89,7 +87,8 @@ class FakeZulip:
         Args:
             host: The name, as in the Host header, without a port. `localhost`
                 reaches this server as it is; any other name does with a
-                transport that connects to it.
+                transport that connects to it. `.site` of what is returned is
+                its address.
         """
         return self._state.add_realm(host)
 
@@ -134,7 +133,8 @@ class _Running:
     def __init__(self, state: State) -> None:
         # Listening before the thread is up: the first request waits in the queue.
         self._socket = socket.create_server((_HOST, 0), backlog=2048)
-        self.port: int = self._socket.getsockname()[1]
+        state.port = self._socket.getsockname()[1]
+        self._state = state
         config = uvicorn.Config(
             make_app(state),
             loop="asyncio",
@@ -158,3 +158,4 @@ class _Running:
         self._server.should_exit = True
         self._thread.join()
         self._socket.close()
+        self._state.port = None

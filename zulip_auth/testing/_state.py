@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import string
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import count
 from typing import Literal
 
@@ -32,6 +32,7 @@ class Account:
         password: What logs in.
         user_id: The account's number.
         api_key: What a login answers with.
+        admin: Whether the account is an administrator.
         active: Whether the account may log in at all.
         password_reset_required: Whether the right password is answered with
             the demand to reset it.
@@ -41,6 +42,7 @@ class Account:
     password: str = field(repr=False)
     user_id: int
     api_key: str = field(repr=False, factory=_new_api_key)
+    admin: bool = False
     active: bool = True
     password_reset_required: bool = False
 
@@ -50,22 +52,40 @@ class Realm:
     """An organization. Any attribute may be set while the server runs.
 
     Attributes:
+        host: The host name that it answers at.
         active: False where it has been deactivated.
         password_login: Whether it lets anyone in with a password.
         dev_login: Whether it lets anyone in without one, on a server that does.
         email_usernames: Whether a username must be an e-mail address.
     """
 
-    _user_ids: Iterable[int] = field(repr=False)
+    host: str
+    _server: State = field(repr=False)
     active: bool = True
     password_login: bool = True
     dev_login: bool = True
     email_usernames: bool = True
     _accounts: dict[str, Account] = Factory(dict)
 
+    @property
+    def site(self) -> str:
+        """Return the organization's address.
+
+        Raises:
+            RuntimeError: The server is not running.
+        """
+        if self._server.port is None:
+            raise RuntimeError("FakeZulip is not running: use it with `async with` or `with`.")
+        return f"http://{self.host}:{self._server.port}"
+
+    @property
+    def accounts(self) -> list[Account]:
+        """Return the accounts, in the order of their addresses."""
+        return sorted(self._accounts.values(), key=lambda account: account.email)
+
     def add_user(self, email: str, password: str) -> Account:
         """Create an account and return it."""
-        account = Account(email, password, next(iter(self._user_ids)))
+        account = Account(email, password, next(self._server.user_ids))
         self._accounts[email.lower()] = account
         return account
 
@@ -133,14 +153,16 @@ class State:
     """All that one server remembers."""
 
     dev_login: DevLogin = "on"
+    port: int | None = None
     realms: dict[str, Realm] = Factory(dict)
     requests: list[ReceivedRequest] = Factory(list)
     ahead: float = 0.0
     _attempts: dict[str, list[float]] = Factory(dict)
-    _user_ids: Iterable[int] = Factory(lambda: count(10))
+    user_ids: Iterator[int] = Factory(lambda: count(10))
 
     def add_realm(self, host: str) -> Realm:
-        realm = self.realms[host.lower()] = Realm(self._user_ids)
+        """Create an organization at a host name and return it."""
+        realm = self.realms[host.lower()] = Realm(host.lower(), self)
         return realm
 
     def realm_at(self, host: str) -> Realm | None:

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import settings
+
+from zulip_auth import RetryPolicy
+
+# One login is a few milliseconds, but the machine may be busy.
+settings.register_profile("default", deadline=None)
+settings.load_profile("default")
+
+# What a developer's machine sets must not change what is tested.
+for name in list(os.environ):
+    if name.lower().endswith("_proxy") or name.startswith("SSL_CERT_"):
+        del os.environ[name]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def at_once() -> RetryPolicy:
+    """The default policy, without its waits."""
+    return RetryPolicy(wait_initial=0, wait_max=0)

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from attrs import asdict, evolve
+from attrs.exceptions import FrozenInstanceError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zulip_auth import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationFailedError,
+    BadRequestError,
+    InvalidInputError,
+    InvalidResponseError,
+    RateLimitedError,
+    RetryPolicy,
+    ServerError,
+    TLSError,
+    ZulipAuthError,
+)
+from zulip_auth._retry import Tries
+
+NOT_SENT = APIConnectionError("refused", sent=False)
+MAYBE_SENT = APIConnectionError("lost", sent=True)
+SILENT = APITimeoutError("silent", sent=True)
+FAILED = ServerError("failed", status_code=503)
+REFUSED = AuthenticationFailedError("wrong", status_code=401)
+FOREVER = math.inf
+
+
+def limited(seconds: float | None) -> RateLimitedError:
+    return RateLimitedError("busy", status_code=429, retry_after=seconds)
+
+
+def upper_bounds(policy: RetryPolicy, error: ZulipAuthError, *, sent: bool) -> list[float]:
+    """Return the longest waits that the same failure, over and over, can lead to."""
+    tries = Tries(policy, draw=lambda _low, high: high)
+    waits = []
+    while (wait := tries.wait_after(error, sent=sent, remaining=FOREVER)) is not None:
+        waits.append(wait)
+    return waits
+
+
+def test_the_defaults_are_the_documented_ones() -> None:
+    assert asdict(RetryPolicy()) == {
+        "attempts": 5,
+        "max_sends": 2,
+        "wait_initial": 0.25,
+        "wait_max": 4.0,
+        "max_rate_limit_wait": 10.0,
+    }
+
+
+def test_a_policy_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        RetryPolicy().attempts = 6  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", ["attempts", "max_sends"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, math.nan, True, None, "2"])
+def test_counts_that_make_no_sense_are_refused(name: str, value: Any) -> None:
+    with pytest.raises(InvalidInputError, match=name):
+        RetryPolicy(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["wait_initial", "wait_max", "max_rate_limit_wait"])
+@pytest.mark.parametrize("value", [-1, math.nan, math.inf, True, None, "2"])
+def test_waits_that_make_no_sense_are_refused(name: str, value: Any) -> None:
+    with pytest.raises(InvalidInputError, match=name):
+        RetryPolicy(**{name: value})
+
+
+def test_what_was_not_sent_is_retried_until_the_attempts_are_used_up() -> None:
+    waits = upper_bounds(RetryPolicy(), NOT_SENT, sent=False)
+    assert waits == [0.25, 0.5, 1.0, 2.0]
+
+
+def test_the_doubling_ends_at_wait_max() -> None:
+    waits = upper_bounds(RetryPolicy(attempts=2000), NOT_SENT, sent=False)
+    assert waits[:7] == [0.25, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
+    assert len(waits) == 1999
+    assert set(waits[4:]) == {4.0}
+
+
+def test_waits_are_drawn_between_nothing_and_the_bound() -> None:
+    drawn = []
+
+    def draw(low: float, high: float) -> float:
+        drawn.append((low, high))
+        return 0.125
+
+    assert Tries(RetryPolicy(), draw=draw).wait_after(NOT_SENT, sent=False, remaining=1) == 0.125
+    assert drawn == [(0.0, 0.25)]
+
+
+def test_waits_really_are_random() -> None:
+    waits = {Tries(RetryPolicy()).wait_after(NOT_SENT, sent=False, remaining=1) for _ in range(50)}
+    assert len(waits) > 40
+    assert all(wait is not None and 0 <= wait <= 0.25 for wait in waits)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MAYBE_SENT,
+        SILENT,
+        FAILED,
+        ServerError("lowest", status_code=500),
+        ServerError("highest", status_code=599),
+        APIStatusError("too slow", status_code=408),
+        InvalidResponseError("too slow, says a proxy", status_code=408),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("max_sends", [1, 2, 3])
+def test_what_may_have_been_sent_is_retried_until_the_sends_are_used_up(
+    error: ZulipAuthError, max_sends: int
+) -> None:
+    policy = RetryPolicy(max_sends=max_sends)
+    assert len(upper_bounds(policy, error, sent=True)) == max_sends - 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TLSError("untrusted", sent=False),
+        REFUSED,
+        BadRequestError("malformed", status_code=400),
+        APIStatusError("teapot", status_code=418),
+        APIStatusError("beyond", status_code=600),
+        InvalidResponseError("redirect", status_code=302),
+        InvalidResponseError("a 200 of another program", status_code=200),
+        InvalidResponseError("a page", status_code=404),
+        InvalidResponseError("client gone, says a proxy", status_code=499),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("sent", [False, True])
+def test_what_another_try_cannot_mend_is_not_retried(error: ZulipAuthError, sent: bool) -> None:
+    assert upper_bounds(RetryPolicy(), error, sent=sent) == []
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.4, 9.99, 10.0])
+def test_a_short_rate_limit_is_waited_out_exactly(seconds: float) -> None:
+    assert upper_bounds(RetryPolicy(), limited(seconds), sent=True) == [seconds] * 4
+
+
+@pytest.mark.parametrize("seconds", [None, 10.001, 1799.7959835529327])
+def test_a_long_or_unknown_rate_limit_is_not(seconds: float | None) -> None:
+    assert upper_bounds(RetryPolicy(), limited(seconds), sent=True) == []
+
+
+def test_a_rate_limited_try_is_no_send_since_nothing_was_checked() -> None:
+    tries = Tries(RetryPolicy(max_sends=1))
+    assert tries.wait_after(limited(0.0), sent=True, remaining=1) == 0.0
+    assert (tries.sends, tries.seen) == (0, True)
+
+
+@pytest.mark.parametrize("error", [NOT_SENT, MAYBE_SENT, limited(1.0)], ids=str)
+@pytest.mark.parametrize("remaining", [1.0, 0.5, 0.0, -1.0])
+def test_there_is_no_wait_that_would_reach_the_deadline(
+    error: ZulipAuthError, remaining: float
+) -> None:
+    policy = RetryPolicy(wait_initial=1, max_rate_limit_wait=1)
+    tries = Tries(policy, draw=lambda _low, high: high)
+    assert tries.wait_after(error, sent=False, remaining=remaining) is None
+
+
+failures = st.sampled_from(
+    [
+        (NOT_SENT, False),
+        (MAYBE_SENT, True),
+        (SILENT, True),
+        (FAILED, True),
+        (limited(0.1), True),
+        (limited(None), True),
+        (REFUSED, True),
+    ]
+)
+
+
+@given(st.integers(1, 8), st.integers(1, 8), st.lists(failures, min_size=20, max_size=20))
+def test_no_run_of_bad_luck_sends_or_tries_too_often(
+    attempts: int, max_sends: int, luck: list[tuple[ZulipAuthError, bool]]
+) -> None:
+    tries = Tries(RetryPolicy(attempts=attempts, max_sends=max_sends))
+    used_up = made = 0
+    for error, sent in luck:
+        made += 1
+        used_up += sent and not isinstance(error, RateLimitedError)
+        if tries.wait_after(error, sent=sent, remaining=FOREVER) is None:
+            break
+    assert made <= attempts
+    assert used_up <= max_sends
+    assert tries.made == made
+
+
+def test_a_policy_is_a_value() -> None:
+    assert RetryPolicy(attempts=3) == evolve(RetryPolicy(), attempts=3)
+    assert "attempts=3" in repr(RetryPolicy(attempts=3))

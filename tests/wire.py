@@ -1,0 +1,153 @@
+"""A server of plain sockets, which answers whatever a test wants, and counts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from attrs import frozen
+
+Scenario = Callable[["Connection"], Awaitable[None]]
+
+
+@frozen
+class Request:
+    """What a client sent: one whole request."""
+
+    line: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Connection:
+    """One connection of a client, from the server's side."""
+
+    def __init__(
+        self,
+        server: WireServer,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self._server = server
+        self._reader = reader
+        self._writer = writer
+
+    async def read(self) -> None:
+        """Read one whole request, and count it."""
+        head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        line, *lines = head.removesuffix("\r\n\r\n").split("\r\n")
+        headers = {name.lower(): value for name, value in (each.split(": ", 1) for each in lines)}
+        body = await self._reader.readexactly(int(headers.get("content-length", "0")))
+        self._server.requests.append(Request(line, headers, body))
+
+    async def write(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+    def reset(self) -> None:
+        """Drop the connection in the rudest way there is."""
+        self._writer.transport.abort()
+
+    async def until_closed(self) -> None:
+        """Say nothing until the client has gone."""
+        await self._reader.read()
+
+
+class WireServer:
+    """Treats the first connection by the first scenario, and so on; then by the last."""
+
+    def __init__(self, *scenarios: Scenario, tls: ssl.SSLContext | None = None) -> None:
+        self._scenarios = scenarios
+        self._tls = tls
+        self.requests: list[Request] = []
+        self.connections = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def site(self) -> str:
+        scheme = "http" if self._tls is None else "https"
+        return f"{scheme}://127.0.0.1:{self.port}"
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(
+            self._accept, "127.0.0.1", 0, ssl=self._tls, limit=2**20
+        )
+        self.port: int = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.connections += 1
+        scenario = self._scenarios[min(self.connections, len(self._scenarios)) - 1]
+        try:
+            await scenario(Connection(self, reader, writer))
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # the client has gone, which is its right
+        except asyncio.CancelledError:
+            pass  # the test is over
+        finally:
+            self._tasks.discard(task)
+            writer.transport.abort()
+
+
+def response(
+    status: int, body: bytes | str = b"", headers: Mapping[str, str] | None = None
+) -> bytes:
+    """Return an answer as it goes over the wire."""
+    content = body.encode() if isinstance(body, str) else body
+    lines = [f"HTTP/1.1 {status} Whatever"]
+    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+    lines += [f"content-length: {len(content)}", "connection: close", "", ""]
+    return "\r\n".join(lines).encode("latin-1") + content
+
+
+def answer(
+    status: int, body: bytes | str | dict[str, Any] = b"", headers: Mapping[str, str] | None = None
+) -> Scenario:
+    """Return a scenario: read the request, and give this answer."""
+    content = json.dumps(body) if isinstance(body, dict) else body
+
+    async def scenario(connection: Connection) -> None:
+        await connection.read()
+        await connection.write(response(status, content, headers))
+
+    return scenario
+
+
+async def drop(connection: Connection) -> None:
+    """Read the request, and close without an answer."""
+    await connection.read()
+
+
+async def stay_silent(connection: Connection) -> None:
+    """Read the request, and never answer."""
+    await connection.read()
+    await connection.until_closed()
+
+
+API_KEY = "fAEg1OmbknQqBdDG3cVHyP2jjGLMfmtF"
+SUCCESS = {
+    "result": "success",
+    "msg": "",
+    "api_key": API_KEY,
+    "email": "iago@zulip.com",
+    "user_id": 16,
+}
+succeed = answer(200, SUCCESS)
