@@ -12,9 +12,7 @@ demo: $(VENV)/.run ## log in for real, against the stand-in server on loopback
 	$(BIN)/python scripts/demo.py
 
 test: $(VENV)/.test ## run the tests, and measure what they cover
-	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(ARGS)
-	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 check: $(VENV)/.generate ## fail if the description is invalid or the committed client is not what it gives
@@ -32,7 +30,7 @@ format: $(VENV)/.lint ## mend what can be mended by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-types: $(VENV)/.lint $(VENV)/.generate ## check the types, with mypy and with pyright
+types: $(VENV)/.lint ## check the types, with mypy and with pyright
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 

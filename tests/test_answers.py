@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from recordings import Exchange, recorded
 
 import zulip_auth
-from recordings import Exchange, recorded
 from zulip_auth import Credentials, ZulipAuthError
 from zulip_auth._answers import Answer, Question, read_answer
 from zulip_auth._secrets import Secret
@@ -36,16 +36,16 @@ def refusal(
         body = body.encode()
     error = read_answer(Answer(status, headers or {}, body), question)
     assert isinstance(error, ZulipAuthError)
-    assert error.__traceback__ is error.__cause__ is error.__context__ is None
+    assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
     return error
 
 
-def said(msg: str = "No", **more: object) -> dict[str, Any]:
+def said(msg: str = "No", **more: Any) -> dict[str, Any]:
     return {"result": "error", "msg": msg, **more}
 
 
 # What each recorded refusal is: class, code, attempts left, seconds to wait.
-RECORDED: dict[str, tuple[type[ZulipAuthError], str | None, int | None, float | None]] = {
+RECORDED: dict[str, tuple[type[Any], str | None, int | None, float | None]] = {
     "fetch: wrong password": (
         zulip_auth.AuthenticationFailedError,
         "AUTHENTICATION_FAILED",
@@ -140,7 +140,7 @@ def test_servers_before_4_give_429_without_a_code() -> None:
     assert (error.code, error.retry_after) == (None, 28.7)
 
 
-CODES = {
+CODES: dict[str, type[Any]] = {
     "AUTHENTICATION_FAILED": zulip_auth.AuthenticationFailedError,
     "USER_DEACTIVATED": zulip_auth.UserDeactivatedError,
     "REALM_DEACTIVATED": zulip_auth.RealmDeactivatedError,
@@ -159,7 +159,7 @@ def test_a_known_code_decides_whatever_the_status(code: str, status: int) -> Non
     assert f"({code})" in str(error)
 
 
-UNKNOWN = {
+UNKNOWN: dict[int, type[Any]] = {
     400: zulip_auth.BadRequestError,
     401: zulip_auth.AuthenticationFailedError,
     402: zulip_auth.APIStatusError,
@@ -302,7 +302,7 @@ RETRY_AFTER: dict[str, tuple[str | None, object, float | None]] = {
 @pytest.mark.parametrize(("header", "body", "seconds"), RETRY_AFTER.values(), ids=RETRY_AFTER)
 def test_retry_after_is_read(header: str | None, body: object, seconds: float | None) -> None:
     headers = {} if header is None else {"retry-after": header}
-    error = refusal(429, said(**{"retry-after": body}), headers)
+    error = refusal(429, said("Busy", **{"retry-after": body}), headers)
     assert type(error) is zulip_auth.RateLimitedError
     assert error.retry_after == seconds
 

@@ -88,4 +88,4 @@ def test_what_is_no_count_is_refused(value: Any) -> None:
 def test_an_option_of_another_kind_is_refused() -> None:
     assert checked_instance("retry", 7, int) == 7
     with pytest.raises(InvalidInputError, match="retry must be a int, not str"):
-        checked_instance("retry", "7", int)  # type: ignore[arg-type]
+        checked_instance("retry", "7", int)

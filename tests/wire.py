@@ -43,6 +43,7 @@ class Connection:
         headers = {name.lower(): value for name, value in (each.split(": ", 1) for each in lines)}
         body = await self._reader.readexactly(int(headers.get("content-length", "0")))
         self._server.requests.append(Request(line, headers, body))
+        self._server.asked.set()
 
     async def write(self, data: bytes) -> None:
         self._writer.write(data)
@@ -64,7 +65,9 @@ class WireServer:
         self._scenarios = scenarios
         self._tls = tls
         self.requests: list[Request] = []
+        self.asked = asyncio.Event()  # set once a whole request has come in
         self.connections = 0
+        self.tunnels: list[str] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property

@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         print(_describe(_log_in(options), options))
     except KeyboardInterrupt:
+        print(file=sys.stderr)  # off the line with the prompt and the ^C
         return _complain("Interrupted.", _INTERRUPTED)
     except InvalidInputError as error:
         return _complain(str(error), _BAD_INPUT)

@@ -70,7 +70,9 @@ class Tries:
     made: int = 0
     sends: int = 0
     seen: bool = False
-    _draw: Callable[[float, float], float] = field(default=random.uniform, kw_only=True)
+    _draw: Callable[[float, float], float] = field(
+        default=random.uniform, kw_only=True, alias="draw"
+    )
 
     def wait_after(self, error: ZulipAuthError, *, sent: bool, remaining: float) -> float | None:
         """Count a try that failed, and say how long to wait before the next.

@@ -180,7 +180,8 @@ def _lost(error: Exception, *, site: str, sent: bool) -> APIConnectionError:
             sent=True,
         )
     return APIConnectionError(
-        f"{site} could not be reached ({why}). Check the address, and that the server is running.",
+        f"{site} could not be reached ({why}). Check the address, that the server is running, "
+        "and the proxy, if there is one.",
         sent=False,
     )
 

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 import uvicorn
+from starlette.applications import Starlette
 
 from ._app import make_app
 from ._state import Account, DevLogin, Realm, ReceivedRequest, State
@@ -39,7 +40,13 @@ class FakeZulip:
         self._realm = self._state.add_realm(_HOST)
         for email, password in (users or {}).items():
             self._realm.add_user(email, password)
+        self._app = make_app(self._state)
         self._running: _Running | None = None
+
+    @property
+    def app(self) -> Starlette:
+        """Return the ASGI application, for transports that need no socket."""
+        return self._app
 
     @property
     def site(self) -> str:
@@ -99,7 +106,7 @@ class FakeZulip:
     def __enter__(self) -> Self:
         if self._running is not None:
             raise RuntimeError("FakeZulip is running already.")
-        self._running = _Running(self._state)
+        self._running = _Running(self._app, self._state)
         return self
 
     def __exit__(
@@ -130,13 +137,13 @@ class FakeZulip:
 class _Running:
     """A uvicorn server and its thread, from when it listens until it has stopped."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, app: Starlette, state: State) -> None:
         # Listening before the thread is up: the first request waits in the queue.
         self._socket = socket.create_server((_HOST, 0), backlog=2048)
         state.port = self._socket.getsockname()[1]
         self._state = state
         config = uvicorn.Config(
-            make_app(state),
+            app,
             loop="asyncio",
             http="h11",
             ws="none",

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import getpass
+import io
+import json
+import logging
+import os
+import pty
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import zulip_auth
+from zulip_auth import __main__, _cli
+from zulip_auth.testing import FakeZulip
+
+USERNAME, PASSWORD = "iago@zulip.com", "correct horse & battery=+%é"
+COMMAND = Path(sys.executable).parent / "zulip-auth"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FakeZulip]:
+    with FakeZulip(users={USERNAME: PASSWORD}) as server:
+        yield server
+
+
+def run(*arguments: str, stdin: str | bytes = b"") -> tuple[int, str, str]:
+    """Run the installed command, and return its exit code and what it wrote."""
+    data = stdin.encode() if isinstance(stdin, str) else stdin
+    done = subprocess.run(
+        [COMMAND, *arguments], input=data, capture_output=True, start_new_session=True
+    )
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def key(server: FakeZulip) -> str:
+    return server.account(USERNAME).api_key
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_it_says_who_logged_in_and_masks_the_key(server: FakeZulip, end: str) -> None:
+    code, out, err = run("login", server.site, USERNAME, "--password-stdin", stdin=PASSWORD + end)
+    assert (code, err) == (0, "")
+    assert out == (
+        f"Logged in to {server.site} as {USERNAME} (user 10).\n"
+        "API key: ******** (--show-key shows it)\n"
+    )
+
+
+def test_it_shows_the_key_when_asked_to(server: FakeZulip) -> None:
+    _, out, _ = run("login", server.site, USERNAME, "--dev", "--show-key")
+    assert out.endswith(f"\nAPI key: {key(server)}\n")
+
+
+def test_it_talks_to_machines(server: FakeZulip) -> None:
+    code, out, _ = run("login", server.site, USERNAME, "--dev", "--json")
+    assert code == 0
+    assert json.loads(out) == {"site": server.site, "email": USERNAME, "user_id": 10}
+    _, out, _ = run("login", server.site, USERNAME, "--dev", "--json", "--show-key")
+    assert json.loads(out)["api_key"] == key(server)
+
+
+def test_it_runs_as_a_module_and_names_itself_to_the_server(server: FakeZulip) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "zulip_auth", "login", server.site, USERNAME, "--dev"],
+        capture_output=True,
+        check=True,
+    )
+    assert b"Logged in" in done.stdout
+    agent = server.requests[-1].headers["user-agent"]
+    assert agent == f"zulip-auth-cli zulip-auth/{zulip_auth.__version__}"
+
+
+def test_a_refusal_is_one_line_and_exit_code_1(server: FakeZulip) -> None:
+    code, out, err = run("login", server.site, USERNAME, "--password-stdin", stdin="a guess")
+    assert (code, out) == (1, "")
+    assert err.startswith("zulip-auth: ")
+    assert "4 attempts are left." in err
+    assert err.count("\n") == 1
+
+
+def test_retries_are_said_on_standard_error() -> None:
+    code, out, err = run("login", "127.0.0.1:1", USERNAME, "--dev")
+    assert (code, out) == (1, "")
+    lines = err.splitlines()
+    assert len(lines) == 5
+    assert lines[0].endswith("attempt 2 of 5.")
+    assert lines[-1].startswith("zulip-auth: http://127.0.0.1:1 could not be reached")
+
+
+BAD_INPUT = {
+    "no command": ((), b""),
+    "another command": (("logout",), b""),
+    "no site": (("login",), b""),
+    "no username": (("login", "localhost"), b""),
+    "insecure site": (("login", "http://chat.example.com", USERNAME, "--dev"), b""),
+    "malformed site": (("login", "not a site", USERNAME, "--dev"), b""),
+    "empty username": (("login", "localhost", "", "--dev"), b""),
+    "no password": (("login", "localhost", USERNAME, "--password-stdin"), b""),
+    "an empty line": (("login", "localhost", USERNAME, "--password-stdin"), b"\n"),
+    "two lines": (("login", "localhost", USERNAME, "--password-stdin"), b"hunter2\nhunter2\n"),
+    "invalid UTF-8": (("login", "localhost", USERNAME, "--password-stdin"), b"hunter2\xff"),
+    "no terminal": (("login", "localhost", USERNAME), b"hunter2"),
+    "both ways": (("login", "localhost", USERNAME, "--dev", "--password-stdin"), b""),
+    "a password as an argument": (("login", "localhost", USERNAME, "hunter2"), b""),
+    "a password as an option": (("login", "localhost", USERNAME, "--password=hunter2"), b""),
+    "an option cut short": (("login", "localhost", USERNAME, "--password"), b""),
+}
+
+
+@pytest.mark.parametrize(("arguments", "stdin"), BAD_INPUT.values(), ids=BAD_INPUT)
+def test_bad_input_is_one_line_and_exit_code_2(arguments: tuple[str, ...], stdin: bytes) -> None:
+    code, out, err = run(*arguments, stdin=stdin)
+    assert (code, out) == (2, "")
+    assert err.startswith("zulip-auth: ")
+    assert err.count("\n") == 1
+    assert "hunter2" not in err
+
+
+def test_no_option_takes_a_password() -> None:
+    _, out, _ = run("login", "--help")
+    options = [word.strip("[],") for word in out.split() if word.startswith(("-", "[-"))]
+    assert set(options) == {
+        *("-h", "--help", "--password-stdin", "--dev", "--json", "--show-key"),
+    }
+    assert "--password-stdin " in out  # and nothing behind it
+
+
+def test_it_knows_its_version() -> None:
+    assert run("--version") == (0, f"zulip-auth {zulip_auth.__version__}\n", "")
+
+
+def test_the_password_is_asked_for_without_echo(server: FakeZulip) -> None:
+    """On a real terminal: what is typed must not come back on it."""
+    master, slave = pty.openpty()
+    on_the_terminal = "import os, sys; os.login_tty(0); os.execv(sys.argv[1], sys.argv[1:])"
+    command = [sys.executable, "-c", on_the_terminal, str(COMMAND), "login", server.site, USERNAME]
+    process = subprocess.Popen(command, stdin=slave)
+    os.close(slave)
+    shown = b""
+    while b"Password of iago@zulip.com: " not in shown:
+        shown += os.read(master, 1024)
+    os.write(master, PASSWORD.encode() + b"\n")
+    while True:
+        try:
+            data = os.read(master, 1024)
+        except OSError:  # how Linux says that the other side is gone
+            break
+        if not data:
+            break
+        shown += data
+    os.close(master)
+    assert process.wait(10) == 0
+    assert b"Logged in to" in shown
+    assert b"horse" not in shown
+
+
+# ---- In this process, for what cannot be had otherwise
+
+
+def test_ctrl_c_is_one_line_and_exit_code_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(prompt: str) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(getpass, "getpass", interrupt)
+    assert _cli.main(["login", "localhost", USERNAME]) == 130
+    assert capsys.readouterr() == ("", "\nzulip-auth: Interrupted.\n")
+
+
+def test_a_terminal_that_would_echo_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def warn(prompt: str) -> str:
+        warnings.warn("Can not control echo on the terminal.", getpass.GetPassWarning, 2)
+        raise AssertionError("it went on to read")
+
+    monkeypatch.setattr(getpass, "getpass", warn)
+    assert _cli.main(["login", "localhost", USERNAME]) == 2
+    assert "Use --password-stdin." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("way", ["--dev", "--password-stdin"])
+def test_the_same_in_this_process(
+    way: str,
+    server: FakeZulip,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stdin = io.TextIOWrapper(io.BytesIO(PASSWORD.encode()))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert _cli.main(["login", server.site, USERNAME, way]) == 0
+    assert "Logged in" in capsys.readouterr().out
+
+
+def test_a_refusal_in_this_process(server: FakeZulip, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _cli.main(["login", server.site, "nobody@zulip.com", "--dev"]) == 1
+    assert capsys.readouterr().err.startswith(f"zulip-auth: {server.site} refused the login: ")
+
+
+def test_the_module_is_the_command() -> None:
+    assert __main__.main is _cli.main
+
+
+def test_a_server_that_does_not_give_the_user_id() -> None:
+    credentials = zulip_auth.Credentials("https://chat.example.com", USERNAME, "key")
+    options = _cli._parse(["login", "localhost", USERNAME])
+    assert _cli._describe(credentials, options).startswith(
+        "Logged in to https://chat.example.com as iago@zulip.com.\n"
+    )
+
+
+def test_the_log_has_one_handler_however_often_it_runs() -> None:
+    for _ in range(2):
+        _cli.main(["login", "not a site", USERNAME, "--dev"])
+    assert len(logging.getLogger("zulip_auth").handlers) == 1

@@ -1,0 +1,607 @@
+"""Whole logins, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+from urllib.parse import parse_qs
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from recordings import Exchange, recorded
+from wire import (
+    API_KEY,
+    SUCCESS,
+    Connection,
+    Scenario,
+    WireServer,
+    answer,
+    drop,
+    response,
+    stay_silent,
+    succeed,
+)
+
+import zulip_auth
+from zulip_auth import (
+    APIConnectionError,
+    APITimeoutError,
+    AuthClient,
+    AuthenticationFailedError,
+    BadRequestError,
+    Credentials,
+    InvalidInputError,
+    InvalidResponseError,
+    RateLimitedError,
+    RetryPolicy,
+    ServerError,
+    dev_login,
+    login,
+)
+from zulip_auth.testing import FakeZulip
+
+USERNAME, PASSWORD = "iago@zulip.com", "correct horse & battery=+%é"
+
+
+async def test_a_login_in_one_line() -> None:
+    async with FakeZulip(users={USERNAME: PASSWORD}) as server:
+        credentials = await login(server.site, "IAGO@zulip.COM", PASSWORD)
+        account = server.account(USERNAME)
+    assert credentials == Credentials(server_site(server), USERNAME, account.api_key, 10)
+
+
+def server_site(server: FakeZulip) -> str:
+    return server.requests[0].headers["host"].join(["http://", ""])
+
+
+async def test_a_development_login_in_one_line() -> None:
+    async with FakeZulip(users={USERNAME: PASSWORD}) as server:
+        credentials = await dev_login(server.site, "IAGO@zulip.COM")
+        assert credentials.email == USERNAME
+        assert credentials.api_key == server.account(USERNAME).api_key
+
+
+# ---- What is sent
+
+
+async def test_the_request_is_a_form_and_nothing_else() -> None:
+    async with WireServer(succeed) as server:
+        await login(server.site, USERNAME, PASSWORD, user_agent="my-bot/2.0")
+        [request] = server.requests
+    assert request.line == "POST /api/v1/fetch_api_key HTTP/1.1"
+    assert request.body == (
+        b"username=iago%40zulip.com&password=correct+horse+%26+battery%3D%2B%25%C3%A9"
+    )
+    assert dict(request.headers) == {
+        "host": server.site.removeprefix("http://"),
+        "accept": "application/json",
+        "accept-encoding": "identity",
+        "connection": "keep-alive",
+        "content-length": str(len(request.body)),
+        "content-type": "application/x-www-form-urlencoded",
+        "user-agent": f"my-bot/2.0 zulip-auth/{zulip_auth.__version__}",
+    }
+
+
+async def test_a_development_login_sends_the_username_alone() -> None:
+    async with WireServer(succeed) as server:
+        await dev_login(server.site, USERNAME)
+        [request] = server.requests
+    assert request.line == "POST /api/v1/dev_fetch_api_key HTTP/1.1"
+    assert request.body == b"username=iago%40zulip.com"
+    assert request.headers["user-agent"] == f"zulip-auth/{zulip_auth.__version__}"
+
+
+sendable = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\n"), min_size=1
+)
+
+
+@given(username=sendable, password=sendable)
+def test_what_the_server_decodes_is_what_was_given(username: str, password: str) -> None:
+    async def check() -> None:
+        async with WireServer(succeed) as server:
+            await login(server.site, username, password)
+            [request] = server.requests
+        assert parse_qs(request.body.decode("ascii"), strict_parsing=True) == {
+            "username": [username],
+            "password": [password],
+        }
+
+    asyncio.run(check())
+
+
+async def test_no_cookie_goes_from_one_account_to_the_next() -> None:
+    async with FakeZulip(users={USERNAME: "x", "hamlet@zulip.com": "x"}) as server:
+        async with AuthClient(server.site) as client:
+            assert (await client.dev_login(USERNAME)).email == USERNAME
+            assert (await client.dev_login("hamlet@zulip.com")).email == "hamlet@zulip.com"
+        assert len(server.requests) == 2
+        assert all("cookie" not in request.headers for request in server.requests)
+
+
+# ---- What comes back: each recorded answer, byte for byte
+
+REFUSED = AuthenticationFailedError
+# class, attempts left, seconds to wait; codes and words are in the answers themselves
+EXPECTED: dict[str, tuple[type[Any], int | None, float | None] | None] = {
+    "fetch: success": None,
+    "fetch: success, unsupported parameter ignored": None,
+    "fetch: wrong password": (REFUSED, 4, None),
+    "fetch: no such user": (REFUSED, 4, None),
+    "fetch: empty password": (REFUSED, 2, None),
+    "fetch: username not an email": (BadRequestError, None, None),
+    "fetch: empty username": (BadRequestError, None, None),
+    "fetch: password missing": (BadRequestError, None, None),
+    "fetch: username missing": (BadRequestError, None, None),
+    "fetch: JSON body is not read": (BadRequestError, None, None),
+    "fetch: GET": (zulip_auth.APIStatusError, None, None),
+    "fetch: unknown subdomain": (zulip_auth.InvalidSubdomainError, None, None),
+    "fetch: trailing slash": (InvalidResponseError, None, None),
+    "fetch: rate limit, bad attempt 1": (REFUSED, 4, None),
+    "fetch: rate limit, bad attempt 2": (REFUSED, 3, None),
+    "fetch: rate limit, bad attempt 3": (REFUSED, 2, None),
+    "fetch: rate limit, bad attempt 4": (REFUSED, 1, None),
+    "fetch: rate limit, bad attempt 5": (REFUSED, 0, None),
+    "fetch: rate limit, bad attempt 6": (RateLimitedError, None, 1799.7959835529327),
+    "fetch: user deactivated": (zulip_auth.UserDeactivatedError, 4, None),
+    "fetch: realm deactivated": (zulip_auth.RealmDeactivatedError, 4, None),
+    "fetch: password auth disabled": (zulip_auth.PasswordAuthDisabledError, 3, None),
+    "dev: success": None,
+    "dev: no such user": (REFUSED, None, None),
+    "dev: username not an email": (BadRequestError, None, None),
+    "dev: username missing": (BadRequestError, None, None),
+    "dev: unknown subdomain": (zulip_auth.InvalidSubdomainError, None, None),
+    "dev: list users": (InvalidResponseError, None, None),
+    "dev: user deactivated": (zulip_auth.UserDeactivatedError, None, None),
+    "dev: dev auth disabled in realm": (REFUSED, None, None),
+}
+
+
+def byte_for_byte(exchange: Exchange) -> Scenario:
+    async def scenario(connection: Connection) -> None:
+        await connection.read()
+        await connection.write(response(exchange.status, exchange.body, exchange.headers))
+
+    return scenario
+
+
+async def log_in_somehow(exchange: Exchange, site: str) -> Credentials:
+    if exchange.name.startswith("dev:"):
+        return await dev_login(site, USERNAME)
+    return await login(site, USERNAME, PASSWORD)
+
+
+@pytest.mark.parametrize("exchange", recorded("fetch:", "dev:"), ids=str)
+async def test_every_recorded_answer_ends_as_documented(exchange: Exchange) -> None:
+    expected = EXPECTED[exchange.name]
+    async with WireServer(byte_for_byte(exchange)) as server:
+        if expected is None:
+            credentials = await log_in_somehow(exchange, server.site)
+            assert credentials == Credentials(server.site, USERNAME, API_KEY, 16)
+            return
+        kind, attempts_remaining, retry_after = expected
+        with pytest.raises(kind) as caught:
+            await log_in_somehow(exchange, server.site)
+        assert len(server.requests) == 1
+    error: Any = caught.value
+    assert type(error) is kind
+    assert error.status_code == exchange.status
+    if kind is not InvalidResponseError:
+        assert error.code == exchange.said.get("code")
+        assert error.message == exchange.said["msg"]
+    assert getattr(error, "attempts_remaining", None) == attempts_remaining
+    assert getattr(error, "retry_after", None) == retry_after
+
+
+def test_no_recorded_answer_is_left_out() -> None:
+    assert EXPECTED.keys() == {exchange.name for exchange in recorded("fetch:", "dev:")}
+
+
+LEGACY: dict[str, tuple[int, dict[str, object], type[zulip_auth.APIStatusError]]] = {
+    "wrong password": (
+        403,
+        {"msg": "Your username or password is incorrect.", "reason": "incorrect_creds"},
+        AuthenticationFailedError,
+    ),
+    "user": (
+        403,
+        {"msg": "Your account has been disabled.", "reason": "user disable"},
+        zulip_auth.UserDeactivatedError,
+    ),
+    "organization": (
+        403,
+        {"msg": "This organization has been deactivated.", "reason": "realm deactivated"},
+        zulip_auth.RealmDeactivatedError,
+    ),
+    "no passwords": (
+        403,
+        {
+            "msg": "Password auth is disabled in your team.",
+            "reason": "password auth disabled",
+        },
+        zulip_auth.PasswordAuthDisabledError,
+    ),
+    "unknown organization": (
+        400,
+        {"msg": "Invalid subdomain"},
+        zulip_auth.InvalidSubdomainError,
+    ),
+    "rate limit": (
+        429,
+        {"msg": "API usage exceeded rate limit", "retry-after": 28.7},
+        RateLimitedError,
+    ),
+}
+
+
+@pytest.mark.parametrize(("status", "body", "kind"), LEGACY.values(), ids=LEGACY)
+async def test_old_servers_are_understood(
+    status: int, body: dict[str, object], kind: type[zulip_auth.APIStatusError]
+) -> None:
+    async with WireServer(answer(status, {"result": "error", **body})) as server:
+        with pytest.raises(kind) as caught:
+            await login(server.site, USERNAME, PASSWORD)
+        assert len(server.requests) == 1
+    error = caught.value
+    assert type(error) is kind
+    assert (error.status_code, error.code, error.message) == (status, None, body["msg"])
+
+
+# ---- How often it is sent
+
+BUSY = {"result": "error", "msg": "Busy", "code": "RATE_LIMIT_HIT"}
+
+
+async def test_a_refused_password_is_sent_once() -> None:
+    async with FakeZulip(users={USERNAME: PASSWORD}) as server:
+        with pytest.raises(AuthenticationFailedError) as caught:
+            await login(server.site, USERNAME, "a guess")
+        assert len(server.requests) == 1
+    assert caught.value.attempts_remaining == 4
+
+
+async def test_half_an_hour_is_not_waited_out() -> None:
+    limited = answer(429, BUSY, {"Retry-After": "1799.7959835529327"})
+    async with WireServer(limited) as server:
+        await login_expecting(RateLimitedError, server.site)  # imports and all
+        start = time.monotonic()
+        error = await login_expecting(RateLimitedError, server.site)
+        assert time.monotonic() - start < 0.1
+        assert error.retry_after == 1799.7959835529327
+        assert len(server.requests) == 2
+
+
+async def login_expecting(kind: type[Any], site: str, **options: Any) -> Any:
+    with pytest.raises(kind) as caught:
+        await login(site, USERNAME, PASSWORD, **options)
+    assert type(caught.value) is kind
+    return caught.value
+
+
+async def test_a_short_rate_limit_is_waited_out() -> None:
+    async with WireServer(answer(429, BUSY, {"Retry-After": "0.4"}), succeed) as server:
+        start = time.monotonic()
+        credentials = await login(server.site, USERNAME, PASSWORD)
+        assert 0.4 <= time.monotonic() - start < 1.4
+    assert credentials.api_key == API_KEY
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("header", "body", "seconds"),
+    [
+        (None, {}, None),
+        (None, {"retry-after": None}, None),
+        ("-1", {}, None),
+        ("nan", {}, None),
+        ("Mon, 23 Nov 2099 22:00:00 GMT", {}, ...),
+        (None, {"retry-after": 28.7}, 28.7),
+    ],
+    ids=["absent", "null", "negative", "nan", "date", "body alone"],
+)
+async def test_a_rate_limit_without_a_short_wait_ends_the_login(
+    header: str | None, body: dict[str, object], seconds: Any
+) -> None:
+    headers = {} if header is None else {"Retry-After": header}
+    async with WireServer(answer(429, {**BUSY, **body}, headers)) as server:
+        error = await login_expecting(RateLimitedError, server.site)
+        assert len(server.requests) == 1
+    assert error.retry_after > 10**9 if seconds is ... else error.retry_after == seconds
+
+
+async def test_a_wait_beyond_the_deadline_is_not_begun() -> None:
+    async with WireServer(answer(429, BUSY, {"Retry-After": "5"})) as server:
+        start = time.monotonic()
+        await login_expecting(RateLimitedError, server.site, timeout=1.0)
+        assert time.monotonic() - start < 0.5
+        assert len(server.requests) == 1
+
+
+async def reset(connection: Connection) -> None:
+    await connection.read()
+    connection.reset()
+
+
+async def truncate(connection: Connection) -> None:
+    await connection.read()
+    await connection.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{")
+
+
+@pytest.mark.parametrize("fault", [drop, reset, truncate])
+@pytest.mark.parametrize("max_sends", [1, 2, 3])
+async def test_a_lost_answer_costs_no_more_than_max_sends(fault: Scenario, max_sends: int) -> None:
+    policy = RetryPolicy(max_sends=max_sends, wait_max=0)
+    async with WireServer(fault) as server:
+        error = await login_expecting(APIConnectionError, server.site, retry=policy)
+        assert len(server.requests) == max_sends
+    assert error.sent is True
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 520, 599])
+@pytest.mark.parametrize("body", [{"result": "error", "msg": "Down"}, "<html>Down</html>"])
+async def test_a_failing_server_costs_no_more_than_max_sends(
+    status: int, body: Any, at_once: RetryPolicy
+) -> None:
+    async with WireServer(answer(status, body)) as server:
+        error = await login_expecting(ServerError, server.site, retry=at_once)
+        assert len(server.requests) == 2
+    assert error.status_code == status
+
+
+async def test_a_silent_server_costs_no_more_than_max_sends(at_once: RetryPolicy) -> None:
+    async with WireServer(stay_silent) as server:
+        start = time.monotonic()
+        error = await login_expecting(APITimeoutError, server.site, retry=at_once, timeout=0.4)
+        assert 0.4 <= time.monotonic() - start < 0.9
+        assert len(server.requests) == 2
+    assert error.sent is True
+
+
+@pytest.mark.parametrize("fault", [drop, answer(503), answer(408, "<html>Too slow</html>")])
+async def test_one_fault_is_got_over(fault: Scenario, at_once: RetryPolicy) -> None:
+    async with WireServer(fault, succeed) as server:
+        credentials = await login(server.site, USERNAME, PASSWORD, retry=at_once)
+        assert len(server.requests) == 2
+    assert credentials.api_key == API_KEY
+
+
+async def test_rate_limits_between_faults_do_not_raise_the_budget(at_once: RetryPolicy) -> None:
+    limited = answer(429, BUSY, {"Retry-After": "0"})
+    async with WireServer(limited, drop, limited, drop, limited) as server:
+        error = await login_expecting(APIConnectionError, server.site, retry=at_once)
+        assert len(server.requests) == 4
+    assert error.sent is True
+
+
+async def test_refused_connections_are_tried_until_the_attempts_are_used_up(
+    caplog: pytest.LogCaptureFixture, at_once: RetryPolicy
+) -> None:
+    async with WireServer(succeed) as server:
+        site = server.site
+    with caplog.at_level(logging.INFO, logger="zulip_auth"):
+        error = await login_expecting(APIConnectionError, site, retry=at_once)
+    assert error.sent is False
+    assert "connection refused" in str(error)
+    assert [record.getMessage().rpartition(", ")[2] for record in caplog.records] == [
+        f"attempt {number} of 5." for number in (2, 3, 4, 5)
+    ]
+
+
+async def test_a_server_that_comes_up_late_is_reached() -> None:
+    async with WireServer(succeed) as first:
+        port = first.port
+    late = WireServer(succeed)
+
+    async def come_up() -> None:
+        await asyncio.sleep(0.05)  # the server's, not the test's
+        late._server = await asyncio.start_server(late._accept, "127.0.0.1", port)
+
+    coming = asyncio.create_task(come_up())
+    try:
+        policy = RetryPolicy(attempts=1000, wait_initial=0.02, wait_max=0.02)
+        credentials = await login(f"http://127.0.0.1:{port}", USERNAME, PASSWORD, retry=policy)
+        assert credentials.api_key == API_KEY
+        assert len(late.requests) == 1
+    finally:
+        await coming
+        await late.__aexit__(None, None, None)
+
+
+async def test_an_error_remembers_that_an_earlier_try_was_sent(at_once: RetryPolicy) -> None:
+    stopped: list[None] = []
+
+    async def die(connection: Connection) -> None:
+        await connection.read()
+        server._server.close()
+        stopped.append(None)
+
+    async with WireServer(die) as server:
+        error = await login_expecting(APIConnectionError, server.site, retry=at_once)
+    assert stopped
+    assert "could not be reached" in str(error)
+    assert error.sent is True
+
+
+# ---- How long it takes
+
+
+async def drip(connection: Connection) -> None:
+    await connection.read()
+    for byte in response(200, "x" * 1000):
+        await connection.write(bytes([byte]))
+        await asyncio.sleep(0.5)
+
+
+async def flood(connection: Connection) -> None:
+    await connection.read()
+    while True:
+        await connection.write(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("fault", [stay_silent, drip, flood])
+async def test_the_timeout_bounds_the_whole_login(fault: Scenario) -> None:
+    async with WireServer(fault) as server:
+        start = time.monotonic()
+        error = await login_expecting(APITimeoutError, server.site, timeout=1.0)
+        assert 0.4 < time.monotonic() - start < 1.3
+        assert len(server.requests) <= 2
+    assert error.sent is True
+
+
+async def test_a_deadline_that_is_over_at_once_sends_nothing() -> None:
+    async with WireServer(succeed) as server:
+        error = await login_expecting(APITimeoutError, server.site, timeout=1e-9)
+        assert server.requests == []
+    assert error.sent is False
+
+
+async def test_cancelling_raises_at_once_and_the_next_login_works() -> None:
+    async with WireServer(stay_silent, succeed) as server:
+        client = AuthClient(server.site)
+        waiting = asyncio.create_task(client.login(USERNAME, PASSWORD))
+        await server.asked.wait()
+        start = time.monotonic()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert time.monotonic() - start < 0.05
+        assert (await client.login(USERNAME, PASSWORD)).api_key == API_KEY
+
+
+# ---- One client, many logins
+
+
+async def test_a_client_works_without_async_with() -> None:
+    async with WireServer(succeed) as server:
+        client = AuthClient(server.site)
+        for _ in range(3):
+            await client.login(USERNAME, PASSWORD)
+        assert server.connections == 3
+
+
+def test_a_client_works_in_one_event_loop_after_another() -> None:
+    with FakeZulip(users={USERNAME: PASSWORD}) as server:
+        client = AuthClient(server.site)
+        for _ in range(2):
+            assert asyncio.run(client.login(USERNAME, PASSWORD)).email == USERNAME
+
+
+async def test_many_logins_at_once() -> None:
+    users = {f"user{number}@zulip.com": f"secret {number}" for number in range(50)}
+    async with FakeZulip(users) as server, AuthClient(server.site) as client:
+        found = await asyncio.gather(*(client.login(*each) for each in users.items()))
+        keys = [server.account(email).api_key for email in users]
+    assert [credentials.api_key for credentials in found] == keys
+
+
+async def test_a_transport_of_the_callers_is_used_and_left_open() -> None:
+    asked = []
+
+    class Transport(httpx.AsyncHTTPTransport):
+        closed = False
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            asked.append(str(request.url))
+            return await super().handle_async_request(request)
+
+        async def aclose(self) -> None:
+            self.closed = True
+            await super().aclose()
+
+    transport = Transport()
+    async with FakeZulip(users={USERNAME: PASSWORD}) as server:
+        async with AuthClient(server.site, transport=transport) as client:
+            await client.login(USERNAME, PASSWORD)
+        await login(server.site, USERNAME, PASSWORD, transport=transport)
+        await dev_login(server.site, USERNAME, transport=transport)
+        assert not transport.closed
+        assert [url.rpartition("/")[2] for url in asked] == [
+            "fetch_api_key",
+            "fetch_api_key",
+            "dev_fetch_api_key",
+        ]
+        await transport.aclose()
+
+
+def test_a_client_shows_its_options_and_no_more() -> None:
+    client = AuthClient("Chat.Example.com/api", timeout=5)
+    assert client.site == "https://chat.example.com"
+    assert repr(client) == (
+        "AuthClient('https://chat.example.com', timeout=5, retry=RetryPolicy("
+        "attempts=5, max_sends=2, wait_initial=0.25, wait_max=4.0, max_rate_limit_wait=10.0))"
+    )
+
+
+# ---- What is refused before anything is sent
+
+BAD_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "site": {"site": "http://chat.example.com"},
+    "username empty": {"username": ""},
+    "username with a newline": {"username": "iago@zulip.com\n"},
+    "password empty": {"password": ""},
+    "password with a newline": {"password": "hunter2\n"},
+    "password None": {"password": None},
+    "timeout zero": {"timeout": 0},
+    "timeout None": {"timeout": None},
+    "timeout nan": {"timeout": float("nan")},
+    "retry": {"retry": 3},
+    "ssl_context": {"ssl_context": "cert.pem"},
+    "transport": {"transport": "a transport"},
+    "user agent": {"user_agent": "a\r\nb: c"},
+}
+
+
+@pytest.mark.parametrize("bad", BAD_ARGUMENTS.values(), ids=BAD_ARGUMENTS)
+async def test_bad_arguments_are_refused_before_any_request(bad: dict[str, Any]) -> None:
+    async with WireServer(succeed) as server:
+        good: dict[str, Any] = {"site": server.site, "username": USERNAME, "password": PASSWORD}
+        with pytest.raises(InvalidInputError) as caught:
+            await login(**{**good, **bad})
+        assert isinstance(caught.value, ValueError)
+        assert server.connections == 0
+        await login(**good)
+        assert server.connections == 1
+
+
+async def test_a_transport_of_the_synchronous_kind_is_refused() -> None:
+    with httpx.HTTPTransport() as transport, pytest.raises(InvalidInputError, match="transport"):
+        AuthClient("localhost", transport=transport)  # type: ignore[arg-type]
+
+
+# ---- What is let out
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        succeed,
+        drop,
+        answer(401, {"result": "error", "msg": PASSWORD, "code": "AUTHENTICATION_FAILED"}),
+        answer(503, PASSWORD),
+        answer(200, {**SUCCESS, "api_key": None}),
+        stay_silent,
+    ],
+    ids=["success", "dropped", "echoed", "failed", "malformed", "silent"],
+)
+async def test_no_log_and_no_error_shows_a_secret(
+    scenario: Scenario, caplog: pytest.LogCaptureFixture, at_once: RetryPolicy
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    shown: object = None
+    async with WireServer(scenario) as server:
+        try:
+            shown = await login(server.site, USERNAME, PASSWORD, retry=at_once, timeout=0.2)
+        except zulip_auth.ZulipAuthError as error:
+            assert error.__cause__ is error.__context__ is None
+            shown = (str(error), error, error.args, error.__dict__)
+    ours = [record for record in caplog.records if record.name == "zulip_auth"]
+    for text in (repr(shown), caplog.text, repr([record.__dict__ for record in ours])):
+        assert "horse" not in text
+        assert API_KEY not in text
+    assert USERNAME not in repr([record.getMessage() for record in ours])

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+from wire import Connection as WireConnection
+from wire import WireServer, drop, response, stay_silent
+
+from zulip_auth import AuthClient, Credentials, RetryPolicy, ServerError
+
+USERNAME, PASSWORD = "iago@zulip.com", "secret"
+SAID = (
+    '{"result":"success","msg":"","api_key":"fAEg1OmbknQqBdDG3cVHyP2jjGLMfmtF",'
+    '"email":"iago@zulip.com","user_id":16}'
+)
+KEPT_ALIVE = response(200, SAID).replace(b"connection: close\r\n", b"")
+
+
+async def serve_on(connection: WireConnection) -> None:
+    """Answer one request after another on the same connection."""
+    while True:
+        await connection.read()
+        await connection.write(KEPT_ALIVE)
+
+
+async def test_connections_are_kept_inside_async_with() -> None:
+    async with WireServer(serve_on) as server:
+        async with AuthClient(server.site) as client:
+            for _ in range(5):
+                await client.login(USERNAME, PASSWORD)
+            assert server.connections == 1
+        await client.login(USERNAME, PASSWORD)
+        await client.login(USERNAME, PASSWORD)
+        assert server.connections == 3
+        async with client:
+            await client.login(USERNAME, PASSWORD)
+            await client.login(USERNAME, PASSWORD)
+        assert server.connections == 4
+
+
+async def test_logins_at_once_have_a_connection_each_and_share_them_later() -> None:
+    async with WireServer(serve_on) as server, AuthClient(server.site) as client:
+        for _ in range(3):
+            await asyncio.gather(*(client.login(USERNAME, PASSWORD) for _ in range(10)))
+        assert server.connections == 10
+
+
+async def test_a_connection_on_which_a_login_was_cancelled_is_not_used_again() -> None:
+    async with WireServer(stay_silent, serve_on) as server, AuthClient(server.site) as client:
+        waiting = asyncio.create_task(client.login(USERNAME, PASSWORD))
+        await server.asked.wait()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await client.login(USERNAME, PASSWORD)
+        await client.login(USERNAME, PASSWORD)
+        assert server.connections == 2
+
+
+async def test_a_connection_that_was_lost_is_replaced(at_once: RetryPolicy) -> None:
+    async with (
+        WireServer(drop, serve_on) as server,
+        AuthClient(server.site, retry=at_once) as client,
+    ):
+        await client.login(USERNAME, PASSWORD)
+        await client.login(USERNAME, PASSWORD)
+        assert server.connections == 2
+
+
+async def test_a_login_that_outlasts_async_with_closes_what_it_used() -> None:
+    gone = asyncio.Event()
+
+    async def answer_late(connection: WireConnection) -> None:
+        await connection.read()
+        await left.wait()
+        await connection.write(KEPT_ALIVE)
+        await connection.until_closed()
+        gone.set()
+
+    left = asyncio.Event()
+    async with WireServer(answer_late) as server:
+        async with AuthClient(server.site) as client:
+            login = asyncio.create_task(client.login(USERNAME, PASSWORD))
+            await server.asked.wait()
+        left.set()
+        assert (await login).email == USERNAME
+        await asyncio.wait_for(gone.wait(), 1)
+
+
+async def test_entering_twice_does_no_harm() -> None:
+    async with WireServer(serve_on) as server:
+        client = AuthClient(server.site)
+        async with client, client:
+            await client.login(USERNAME, PASSWORD)
+        await client.login(USERNAME, PASSWORD)
+        assert server.connections == 2
+
+
+async def test_another_event_loop_gets_connections_of_its_own() -> None:
+    found: list[Credentials] = []
+    async with WireServer(serve_on) as server, AuthClient(server.site) as client:
+        await client.login(USERNAME, PASSWORD)
+
+        def elsewhere() -> None:
+            found.append(asyncio.run(client.login(USERNAME, PASSWORD)))
+
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        await asyncio.to_thread(thread.join)
+        await client.login(USERNAME, PASSWORD)
+        assert server.connections == 2
+    assert found[0].email == USERNAME
+
+
+async def test_an_error_answer_leaves_the_connection_usable(at_once: RetryPolicy) -> None:
+    async def fail_then_serve(connection: WireConnection) -> None:
+        for _ in range(2):
+            await connection.read()
+            await connection.write(b"HTTP/1.1 503 Busy\r\ncontent-length: 4\r\n\r\nBusy")
+        await serve_on(connection)
+
+    async with (
+        WireServer(fail_then_serve) as server,
+        AuthClient(server.site, retry=at_once) as client,
+    ):
+        with pytest.raises(ServerError):
+            await client.login(USERNAME, PASSWORD)
+        await client.login(USERNAME, PASSWORD)
+        assert (server.connections, len(server.requests)) == (1, 3)

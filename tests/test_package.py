@@ -1,0 +1,119 @@
+"""What is installed, what is public, what is imported."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from importlib.metadata import entry_points, requires
+from pathlib import Path
+
+import pytest
+
+import zulip_auth
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_everything_public_is_listed_and_nothing_else() -> None:
+    names = filter(str.isidentifier, vars(zulip_auth))  # pytest adds some that are none
+    public = {name for name in names if not name.startswith("_")}
+    modules = {"testing"}  # set by whoever imports it
+    assert public - modules == set(zulip_auth.__all__) - {"__version__"}
+    assert zulip_auth.__all__ == sorted(zulip_auth.__all__)
+
+
+def imported_by(statement: str) -> set[str]:
+    script = f"import sys; {statement}; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+def test_importing_the_package_imports_no_server_and_no_command_line() -> None:
+    loaded = imported_by("import zulip_auth")
+    assert "zulip_auth._client" in loaded
+    for name in ("starlette", "uvicorn", "pytest", "zulip_auth._cli", "getpass"):
+        assert name not in loaded
+    assert not {name for name in loaded if name.startswith("zulip_auth.testing")}
+
+
+def test_it_imports_without_warnings() -> None:
+    script = "import zulip_auth, zulip_auth.testing, zulip_auth._cli, zulip_auth._pytest_plugin"
+    subprocess.run([sys.executable, "-W", "error", "-c", script], check=True)
+
+
+# errors ← site, retry, answers, credentials ← client ← the package
+LAYERS = [
+    {"_version", "_errors", "_secrets", "_credentials"},
+    {"_site", "_inputs", "_answers"},
+    {"_retry", "_transport"},
+    {"_connections"},
+    {"_client"},
+    {"__init__"},
+    {"_cli"},
+    {"__main__", "_pytest_plugin"},
+]
+
+
+def imports_of(module: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module:
+            found.add(node.module)
+    return found
+
+
+def test_imports_run_one_way() -> None:
+    package = ROOT / "zulip_auth"
+    modules = {path.stem for path in package.glob("*.py")}
+    assert modules == set().union(*LAYERS)
+    below: set[str] = {"testing"}  # which the plugin imports, and which imports none of these
+    for layer in LAYERS:
+        for name in layer:
+            assert imports_of(package / f"{name}.py") <= below, name
+        below |= layer
+    for path in (package / "testing").glob("*.py"):
+        assert "zulip_auth" not in {
+            node.module
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.ImportFrom) and node.module
+        }
+
+
+def test_the_generated_client_does_not_know_the_facade() -> None:
+    for path in (ROOT / "generated").rglob("*.py"):
+        assert not re.search(r"\bzulip_auth\b", path.read_text(encoding="utf-8"))
+
+
+def test_httpx_is_named_in_one_module_alone() -> None:
+    naming = {
+        path.name
+        for path in (ROOT / "zulip_auth").rglob("*.py")
+        if re.search(r"\bimport httpx\b|\bfrom httpx\b", path.read_text(encoding="utf-8"))
+    }
+    assert naming == {"_transport.py"}
+
+
+def test_run_time_needs_little_and_the_rest_is_extra() -> None:
+    needs = [need for need in requires("zulip-auth") or [] if "extra ==" not in need]
+    assert {re.split(r"[<>=~]", need)[0] for need in needs} == {"attrs", "httpx", "idna"}
+
+
+def test_the_entry_points_are_there() -> None:
+    [plugin] = [each for each in entry_points(group="pytest11") if each.name == "zulip_auth"]
+    assert plugin.value == "zulip_auth._pytest_plugin"
+    [script] = [each for each in entry_points(group="console_scripts") if each.name == "zulip-auth"]
+    assert script.value == "zulip_auth._cli:main"
+
+
+@pytest.mark.parametrize("package", ["zulip_auth", "generated/zulip_auth_client"])
+def test_both_packages_are_typed(package: str) -> None:
+    assert (ROOT / package / "py.typed").exists()
+
+
+def test_the_version_is_in_the_changelog() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"## [{zulip_auth.__version__}]" in changelog
