@@ -12,7 +12,9 @@ demo: $(VENV)/.run ## log in for real, against the stand-in server on loopback
 	$(BIN)/python scripts/demo.py
 
 test: $(VENV)/.test ## run the tests, and measure what they cover
+	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 check: $(VENV)/.generate ## fail if the description is invalid or the committed client is not what it gives
