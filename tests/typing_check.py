@@ -45,7 +45,7 @@ def errors(error: zulip_auth.ZulipAuthError) -> None:
     elif isinstance(error, zulip_auth.APIConnectionError):
         assert_type(error.sent, bool)
     elif isinstance(error, zulip_auth.InvalidResponseError):
-        assert_type(error.status_code, int)
+        assert_type(error.status_code, int | None)
 
 
 async def tests(fake_zulip: FakeZulip) -> None:

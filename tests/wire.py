@@ -36,14 +36,20 @@ class Connection:
         self._reader = reader
         self._writer = writer
 
-    async def read(self) -> None:
-        """Read one whole request, and count it."""
+    async def read(self) -> bytes:
+        """Read one whole request, count it, and return its body."""
+        request = await self.read_without_counting()
+        self._server.requests.append(request)
+        self._server.asked.set()
+        return request.body
+
+    async def read_without_counting(self) -> Request:
+        """Read one whole request, such as a proxy's CONNECT, which is no login."""
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         line, *lines = head.removesuffix("\r\n\r\n").split("\r\n")
         headers = {name.lower(): value for name, value in (each.split(": ", 1) for each in lines)}
         body = await self._reader.readexactly(int(headers.get("content-length", "0")))
-        self._server.requests.append(Request(line, headers, body))
-        self._server.asked.set()
+        return Request(line, headers, body)
 
     async def write(self, data: bytes) -> None:
         self._writer.write(data)

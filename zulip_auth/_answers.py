@@ -53,7 +53,7 @@ class Answer:
     Attributes:
         status_code: The HTTP status.
         headers: The headers, by their names in lower case.
-        body: The body; None where it was encoded or too long to be read.
+        body: The body; None where it could not be read: encoded, too long, malformed.
         parsed: What the generated client made of a 200; None where it could not.
     """
 

@@ -143,7 +143,7 @@ class AuthClient:
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._timeout
         tries = Tries(self._retry)
-        async with self._connections.lend() as transport:
+        async with self._connections.lend(deadline) as transport:
             while True:
                 outcome = await send(
                     endpoint,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn, Self
+
 from attrs import field, frozen
 
 
@@ -12,7 +14,7 @@ class Credentials:
     Attributes:
         site: The organization's address, such as `https://chat.example.com`.
         email: The account's e-mail address as the server spells it.
-        api_key: The secret. It is in no `repr`, `str` or log.
+        api_key: The secret. It is in no `repr`, `str`, log or pickle.
         user_id: The account's number; None from servers before Zulip 7.0.
     """
 
@@ -25,3 +27,14 @@ class Credentials:
     def basic_auth(self) -> tuple[str, str]:
         """Return the pair that HTTP libraries take for Basic authentication."""
         return self.email, self.api_key
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        # A pickle ends up in caches, queues and core dumps, where nobody looks
+        # for a secret.
+        raise TypeError("Credentials are not pickled, since they hold the API key.")

@@ -86,10 +86,11 @@ class InvalidResponseError(ZulipAuthError):
     """Something answered, but not as Zulip's API does.
 
     Attributes:
-        status_code: The HTTP status of the answer.
+        status_code: The HTTP status of the answer; None where it was not even
+            HTTP.
     """
 
-    def __init__(self, text: str, *, status_code: int) -> None:
+    def __init__(self, text: str, *, status_code: int | None) -> None:
         super().__init__(text)
         self.status_code = status_code
 

@@ -107,5 +107,6 @@ class Tries:
 def _is_passing(error: ZulipAuthError) -> bool:
     """Tell whether the next try has a chance to end otherwise."""
     if isinstance(error, APIStatusError | InvalidResponseError):
-        return error.status_code == 408 or 500 <= error.status_code <= 599
+        status = error.status_code or 0
+        return status == 408 or 500 <= status <= 599
     return isinstance(error, APIConnectionError) and not isinstance(error, TLSError)

@@ -18,7 +18,13 @@ from zulip_auth_client import Client
 from zulip_auth_client.types import Response
 
 from ._answers import Answer
-from ._errors import APIConnectionError, APITimeoutError, InvalidInputError, TLSError
+from ._errors import (
+    APIConnectionError,
+    APITimeoutError,
+    InvalidInputError,
+    InvalidResponseError,
+    TLSError,
+)
 from ._version import __version__
 
 MAX_BODY = 64 * 1024
@@ -39,7 +45,7 @@ class Outcome:
         sent: Whether the server may have seen the password.
     """
 
-    result: Answer | APIConnectionError
+    result: Answer | APIConnectionError | InvalidResponseError
     sent: bool
 
 
@@ -79,16 +85,24 @@ async def send(
         timeout=httpx.Timeout(timeout / 2, connect=timeout / 3),
     )
     client = Client(base_url=site).set_async_httpx_client(http)
-    parsed, lost = None, None
+    parsed, failure, cancelled = None, None, None
+    # Each error is turned into a new one, outside of the block that caught it:
+    # what was caught leads to the request, and so to the password.
     try:
         async with asyncio.timeout_at(deadline):
             parsed = (await endpoint(client=client)).parsed
     except Exception as error:  # noqa: BLE001 - transports and parsers may raise anything
-        lost = _lost(error, site=site, sent=guard.sent)
+        failure = _failure(error, site=site, sent=guard.sent)
+    except asyncio.CancelledError as error:
+        cancelled = error.args
+    if guard.answer is None:
+        await guard.abandon()
+    if cancelled is not None:
+        raise asyncio.CancelledError(*cancelled)
     if guard.answer is not None:
         return Outcome(guard.answer.with_parsed(parsed), sent=True)
-    assert lost is not None
-    return Outcome(lost, sent=guard.sent)
+    assert failure is not None
+    return Outcome(failure, sent=guard.sent)
 
 
 class _NotForTheParser(Exception):
@@ -107,6 +121,7 @@ class _Guard(httpx.AsyncBaseTransport):
         self._transport = transport
         self.sent = False
         self.answer: Answer | None = None
+        self._opened: list[Any] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         watched = httpx.Request(
@@ -114,7 +129,7 @@ class _Guard(httpx.AsyncBaseTransport):
             request.url,
             headers=request.headers,
             stream=_WatchedBody(request.content, self),
-            extensions=request.extensions,
+            extensions={**request.extensions, "trace": self._note_connection},
         )
         response = await self._transport.handle_async_request(watched)
         try:
@@ -126,6 +141,19 @@ class _Guard(httpx.AsyncBaseTransport):
             raise _NotForTheParser
         # Neither cookies nor anything else of the headers reaches the client.
         return httpx.Response(200, content=body)
+
+    async def _note_connection(self, event: str, info: dict[str, Any]) -> None:
+        if event == "connection.connect_tcp.complete":
+            self._opened.append(info["return_value"])
+
+    async def abandon(self) -> None:
+        """Close what was opened for a request that has no answer.
+
+        httpcore itself leaves a connection open when it is cancelled in a TLS
+        handshake.
+        """
+        for connection in self._opened:
+            await connection.aclose()
 
 
 class _WatchedBody(httpx.AsyncByteStream):
@@ -144,21 +172,44 @@ class _WatchedBody(httpx.AsyncByteStream):
 
 
 async def _read(response: httpx.Response) -> bytes | None:
-    """Read a body, or return None where it is encoded or too long."""
+    """Read a body, or return None where it is encoded, too long or malformed."""
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         return None
     body = bytearray()
     assert isinstance(response.stream, httpx.AsyncByteStream)
-    async for chunk in response.stream:
-        body += chunk
-        if len(body) > MAX_BODY:
-            return None
+    try:
+        async for chunk in response.stream:
+            body += chunk
+            if len(body) > MAX_BODY:
+                return None
+    except httpx.RemoteProtocolError as error:
+        if not _is_malformed(error):
+            raise
+        return None
     return bytes(body)
 
 
-def _lost(error: Exception, *, site: str, sent: bool) -> APIConnectionError:
+def _is_malformed(error: Exception) -> bool:
+    """Tell an answer that is not HTTP from a connection that was lost.
+
+    httpx has one class for both; the words for the latter are httpcore's
+    ("Server disconnected …") and h11's ("peer closed connection …").
+    """
+    was_lost = str(error).startswith(("Server disconnected", "peer "))
+    return isinstance(error, httpx.RemoteProtocolError) and not was_lost
+
+
+def _failure(
+    error: Exception, *, site: str, sent: bool
+) -> APIConnectionError | InvalidResponseError:
     """Say why there is no answer, in words that hold nothing of the request."""
     causes = list(_causes(error))
+    if _is_malformed(error):
+        return InvalidResponseError(
+            f"What answered at {site} does not speak HTTP as it should. "
+            "Check the address and the port.",
+            status_code=None,
+        )
     if isinstance(error, httpx.TimeoutException | TimeoutError):
         what = "gave no complete answer" if sent else "could not be reached"
         return APITimeoutError(

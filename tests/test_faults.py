@@ -1,0 +1,380 @@
+"""The table of faults: each ends in one documented error, on time, with nothing secret in it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import faults
+import pytest
+from attrs import field, frozen
+from faults import HTML, REFUSED, MakePlace, plain, secure
+from leaks import Leaks
+from wire import API_KEY, SUCCESS, Scenario, answer
+
+import zulip_auth
+from zulip_auth import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationFailedError,
+    BadRequestError,
+    Credentials,
+    DevAuthDisabledError,
+    InvalidInputError,
+    InvalidResponseError,
+    InvalidSubdomainError,
+    PasswordAuthDisabledError,
+    PasswordResetRequiredError,
+    RateLimitedError,
+    RealmDeactivatedError,
+    RetryPolicy,
+    ServerError,
+    TLSError,
+    UserDeactivatedError,
+    dev_login,
+    login,
+)
+
+USERNAME, PASSWORD = "iago@zulip.com", 'correct horse & battery=+%é"<'
+FORM = "username=iago%40zulip.com&password=correct+horse+%26+battery%3D%2B%25%C3%A9%22%3C"
+LEAKS = Leaks(PASSWORD, API_KEY, FORM)
+
+
+@frozen
+class Row:
+    """A fault, and what must become of a login that meets it.
+
+    Attributes:
+        place: Where it goes.
+        ends_in: The class of the error, exactly, or Credentials.
+        sends: How many whole requests the server must have counted.
+        attributes: What the error must say.
+        within: The bound on its time, in seconds.
+        timeout: What it is given, in seconds.
+    """
+
+    place: MakePlace
+    ends_in: type[Any]
+    sends: int = 1
+    attributes: Mapping[str, Any] = field(factory=dict)
+    within: float = 1.0
+    timeout: float = 5.0
+    dev: bool = False
+
+
+def lost(place: MakePlace, **more: Any) -> Row:
+    """It may have been sent, so it is sent twice and no more."""
+    return Row(place, APIConnectionError, sends=2, attributes={"sent": True}, **more)
+
+
+def not_reached(place: MakePlace, kind: type[Any] = APIConnectionError, **more: Any) -> Row:
+    return Row(place, kind, sends=0, attributes={"sent": False}, **more)
+
+
+def no_answer(place: MakePlace, status: int | None = 200) -> Row:
+    return Row(place, InvalidResponseError, attributes={"status_code": status})
+
+
+def odd(**fields: Any) -> Row:
+    """A success with something wrong about its fields; `...` leaves one out."""
+    said = {name: value for name, value in {**SUCCESS, **fields}.items() if value is not ...}
+    return no_answer(plain(answer(200, json.dumps(said))))
+
+
+def raw(body: bytes | str) -> Row:
+    return no_answer(plain(answer(200, body)))
+
+
+def refused(
+    status: int, kind: type[Any], body: Any = REFUSED, sends: int = 1, **attributes: Any
+) -> Row:
+    return Row(
+        plain(answer(status, body)),
+        kind,
+        sends=sends,
+        attributes={"status_code": status, **attributes},
+    )
+
+
+def coded(code: str | None, kind: type[Any], status: int = 401) -> Row:
+    said: dict[str, Any] = {"result": "error", "msg": "No", "code": code}
+    if code is None:
+        del said["code"]
+    return refused(status, kind, said, code=code, message="No")
+
+
+def limited(
+    header: str | None = None, body: Any = None, seconds: float | None = None, sends: int = 1
+) -> Row:
+    headers = {} if header is None else {"Retry-After": header}
+    said = {"result": "error", "msg": "Busy", "code": "RATE_LIMIT_HIT", **(body or {})}
+    place = plain(answer(429, said, headers))
+    return Row(place, RateLimitedError, sends=sends, attributes={"retry_after": seconds})
+
+
+def legacy(reason: str, kind: type[Any]) -> Row:
+    said = {"result": "error", "msg": "No", "reason": reason}
+    return refused(403, kind, said, code=None, message="No")
+
+
+def in_proxy(scenario: Scenario) -> Row:
+    return not_reached(faults.proxied(scenario))
+
+
+ROWS: dict[str, Row] = {
+    # Not reached
+    "name does not resolve": not_reached(faults.no_such_name, within=3.0),
+    "refused": not_reached(faults.nobody_listens),
+    "connect timeout": not_reached(faults.full_backlog, APITimeoutError, timeout=0.6),
+    "TLS handshake that hangs": not_reached(
+        faults.handshake_that_hangs, APITimeoutError, timeout=0.6
+    ),
+    "untrusted certificate": not_reached(faults.untrusted_certificate, TLSError),
+    "expired certificate": not_reached(faults.expired_certificate, TLSError),
+    "wrong-host certificate": not_reached(faults.wrong_host_certificate, TLSError),
+    "https to a plain port": not_reached(faults.https_to_a_plain_port, TLSError),
+    "proxy that refuses": in_proxy(faults.refuse_the_tunnel),
+    "proxy that wants authentication": in_proxy(faults.want_authentication),
+    "proxy that is no URL": Row(
+        faults.environment("HTTPS_PROXY", "http://x:y z"), InvalidInputError, sends=0
+    ),
+    "proxy of another kind": Row(
+        faults.environment("HTTPS_PROXY", "gopher://x"), InvalidInputError, sends=0
+    ),
+    "socks without its package": Row(
+        faults.environment("ALL_PROXY", "socks5://x"), InvalidInputError, sends=0
+    ),
+    "SSL_CERT_FILE that does not exist": not_reached(
+        faults.environment("SSL_CERT_FILE", "/nowhere.pem"), TLSError
+    ),
+    # Lost
+    "reset before headers": lost(plain(faults.reset_before_headers)),
+    "reset before headers, TLS": lost(secure(faults.reset_before_headers)),
+    "closed without an answer": lost(plain(faults.close_without_an_answer)),
+    "closed without an answer, TLS": lost(secure(faults.close_without_an_answer)),
+    "closed in the headers": lost(plain(faults.close_in_the_headers)),
+    "truncated body": lost(plain(faults.truncate_the_body)),
+    "truncated body, TLS": lost(secure(faults.truncate_the_body)),
+    "truncated chunks": lost(plain(faults.truncate_the_chunks)),
+    "reset in mid-body": lost(plain(faults.reset_in_the_body)),
+    # Too slow
+    "silence": Row(
+        plain(faults.stay_silent),
+        APITimeoutError,
+        sends=2,
+        attributes={"sent": True},
+        timeout=0.6,
+    ),
+    "one byte per 0.5 s": Row(
+        plain(faults.drip), APITimeoutError, attributes={"sent": True}, timeout=1.2, within=1.5
+    ),
+    "endless 1xx": Row(
+        plain(faults.never_end_1xx), APITimeoutError, attributes={"sent": True}, timeout=0.6
+    ),
+    # Not HTTP, or not quite
+    "http to a TLS port": Row(
+        faults.http_to_a_tls_port, APIConnectionError, sends=0, attributes={"sent": True}
+    ),
+    "garbage status line": no_answer(plain(faults.garbage_with_the_password), None),
+    "SSH": lost(plain(faults.speak_ssh)),
+    "headers of 1 MB": no_answer(plain(faults.headers_of_1_mb), None),
+    "10,000 headers": no_answer(plain(faults.ten_thousand_headers), None),
+    "bad chunk size": no_answer(plain(faults.bad_chunk_size)),
+    "bad chunk size of a 503": Row(
+        plain(faults.bad_chunk_size_of_a_503),
+        ServerError,
+        sends=2,
+        attributes={"status_code": 503},
+    ),
+    "conflicting lengths": no_answer(plain(faults.conflicting_lengths), None),
+    # Too much, or wrapped up
+    "body of 64 KiB": Row(plain(faults.body_of(2**16)), Credentials),
+    "body of 64 KiB and a byte": no_answer(plain(faults.body_of(2**16 + 1))),
+    "body of 65 KiB": no_answer(plain(faults.body_of(65 * 2**10))),
+    "body of 200 MB": no_answer(plain(faults.body_of_200_mb)),
+    "gzip": no_answer(plain(faults.zipped(1))),
+    "double gzip": no_answer(plain(faults.zipped(2))),
+    "corrupt gzip": no_answer(plain(faults.corrupt_gzip)),
+    # Redirects
+    "301": no_answer(faults.redirect(301), 301),
+    "302": no_answer(faults.redirect(302), 302),
+    "303": no_answer(faults.redirect(303), 303),
+    "307": no_answer(faults.redirect(307), 307),
+    "308": no_answer(faults.redirect(308), 308),
+    # 2xx that are no success
+    "204": no_answer(plain(answer(204)), 204),
+    "201 with a success": no_answer(plain(answer(201, SUCCESS)), 201),
+    "empty 200": raw(""),
+    "HTML": raw(HTML),
+    "null": raw("null"),
+    "list": raw("[]"),
+    "text": raw('"x"'),
+    "100,000 nested lists": raw("[" * 30_000 + "]" * 30_000),
+    "5,000-digit integer": raw('{"result":"success","user_id":' + "9" * 5000 + "}"),
+    "invalid UTF-8": raw(json.dumps(SUCCESS).encode().replace(b"iago", b"\xff\xfe")),
+    "byte order mark": Row(
+        plain(answer(200, json.dumps(SUCCESS).encode("utf-8-sig"))), Credentials
+    ),
+    "UTF-16": Row(plain(answer(200, json.dumps(SUCCESS).encode("utf-16"))), Credentials),
+    "key missing": odd(api_key=...),
+    "key null": odd(api_key=None),
+    "key 7": odd(api_key=7),
+    "key NaN": odd(api_key=float("nan")),
+    "key empty": odd(api_key=""),
+    "key with a newline": odd(api_key=f"{API_KEY}\n"),
+    "key of 1 MB": odd(api_key="a" * 2**20),
+    "key of 32 KB": odd(api_key="a" * 2**15),
+    "email missing": odd(email=...),
+    "email null": odd(email=None),
+    "email with a newline": odd(email="iago@zulip.com\nX: y"),
+    "user_id missing": Row(
+        plain(answer(200, {k: v for k, v in SUCCESS.items() if k != "user_id"})), Credentials
+    ),
+    "user_id null": odd(user_id=None),
+    "user_id '5'": odd(user_id="5"),
+    "user_id -1": odd(user_id=-1),
+    "user_id true": odd(user_id=True),
+    "result error with 200": raw(json.dumps(REFUSED)),
+    "result unknown": odd(result="maybe"),
+    "result missing": odd(result=...),
+    "msg missing": odd(msg=...),
+    # 4xx
+    "401 AUTHENTICATION_FAILED": coded("AUTHENTICATION_FAILED", AuthenticationFailedError),
+    "401 USER_DEACTIVATED": coded("USER_DEACTIVATED", UserDeactivatedError),
+    "401 REALM_DEACTIVATED": coded("REALM_DEACTIVATED", RealmDeactivatedError),
+    "401 PASSWORD_AUTH_DISABLED": coded("PASSWORD_AUTH_DISABLED", PasswordAuthDisabledError),
+    "401 PASSWORD_RESET_REQUIRED": coded("PASSWORD_RESET_REQUIRED", PasswordResetRequiredError),
+    "401 unknown code": coded("SOMETHING_NEW", AuthenticationFailedError),
+    "401 without a code": coded(None, AuthenticationFailedError),
+    "401 HTML": no_answer(plain(answer(401, HTML)), 401),
+    "400 BAD_REQUEST": coded("BAD_REQUEST", BadRequestError, 400),
+    "400 HTML": no_answer(plain(answer(400, HTML)), 400),
+    "403 legacy, password": legacy("incorrect_creds", AuthenticationFailedError),
+    "403 legacy, user": legacy("user disable", UserDeactivatedError),
+    "403 legacy, organization": legacy("realm deactivated", RealmDeactivatedError),
+    "403 legacy, no passwords": legacy("password auth disabled", PasswordAuthDisabledError),
+    "403 HTML": no_answer(plain(answer(403, HTML)), 403),
+    "404 NONEXISTENT_SUBDOMAIN": coded("NONEXISTENT_SUBDOMAIN", InvalidSubdomainError, 404),
+    "404 HTML": no_answer(plain(answer(404, HTML)), 404),
+    "404 HTML, development login": Row(
+        plain(answer(404, HTML)), DevAuthDisabledError, attributes={"status_code": 404}, dev=True
+    ),
+    "405": coded(None, APIStatusError, 405),
+    "408": refused(408, APIStatusError, {"result": "error", "msg": "Slow"}, sends=2),
+    "408 HTML": Row(
+        plain(answer(408, HTML)), InvalidResponseError, sends=2, attributes={"status_code": 408}
+    ),
+    "418": coded("TEAPOT", APIStatusError, 418),
+    # 429
+    "429 with half an hour": limited("1799.7959835529327", seconds=1799.7959835529327),
+    "429 with no time at all": limited("0", seconds=0.0, sends=5),
+    "429 with a moment": limited("0.05", seconds=0.05, sends=5),
+    "429 just too long": limited("10.1", seconds=10.1),
+    "429 without": limited(),
+    "429 null": limited(body={"retry-after": None}),
+    "429 negative": limited("-5"),
+    "429 nan": limited("nan"),
+    "429 a past date": limited("Mon, 23 Nov 2020 22:00:00 GMT", seconds=0.0, sends=5),
+    "429 body alone": limited(body={"retry-after": 28.7}, seconds=28.7),
+    "429 HTML": Row(
+        plain(answer(429, HTML, {"Retry-After": "60"})),
+        RateLimitedError,
+        attributes={"retry_after": 60.0, "code": None, "message": ""},
+    ),
+    # 5xx, and beyond
+    "500": refused(500, ServerError, sends=2, code="AUTHENTICATION_FAILED"),
+    "500 HTML": refused(500, ServerError, HTML, sends=2, code=None, message=""),
+    "502": refused(502, ServerError, "", sends=2),
+    "503 with Retry-After": Row(
+        plain(answer(503, HTML, {"Retry-After": "3600"})),
+        ServerError,
+        sends=2,
+        attributes={"status_code": 503},
+    ),
+    "504": refused(504, ServerError, HTML, sends=2),
+    "499": refused(499, InvalidResponseError, HTML),
+    "520": refused(520, ServerError, HTML, sends=2),
+    "999": refused(999, InvalidResponseError, HTML),
+    # Servers that repeat what they were sent
+    "password in the words of 401": Row(
+        plain(faults.echo_as_message(401)), AuthenticationFailedError
+    ),
+    "password in the words of 400": Row(plain(faults.echo_as_message(400)), BadRequestError),
+    "password in the words of 418": Row(plain(faults.echo_as_message(418)), APIStatusError),
+    "password in the words of 429": Row(plain(faults.echo_as_message(429)), RateLimitedError),
+    "password in the words of 500": Row(plain(faults.echo_as_message(500)), ServerError, sends=2),
+    "password in a page": no_answer(plain(faults.echo_as_html), 403),
+    "password in Location": no_answer(plain(faults.echo_as_location), 302),
+    "password in Retry-After": Row(plain(faults.echo_as_retry_after), RateLimitedError),
+    "password in a success": no_answer(plain(faults.echo_in_a_malformed_success)),
+    # And for comparison
+    "nothing wrong": Row(plain(answer(200, SUCCESS)), Credentials),
+    "nothing wrong, TLS": Row(secure(answer(200, SUCCESS)), Credentials),
+}
+
+# httpcore writes the head of each answer, and what it could not read of it, to
+# its own log at DEBUG. Where a server repeats the password in there, that log
+# has it, and nothing that this package does can prevent it: see SECURITY.md.
+REPEATED_IN_THE_HEAD = {
+    "garbage status line",
+    "password in Location",
+    "password in Retry-After",
+}
+
+
+@pytest.fixture(autouse=True)
+def fresh_certificates() -> Iterator[None]:
+    zulip_auth._transport._shared_context.cache_clear()
+    yield
+    zulip_auth._transport._shared_context.cache_clear()
+
+
+@pytest.mark.parametrize("name", ROWS)
+async def test_a_fault(
+    name: str,
+    at_once: RetryPolicy,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    row = ROWS[name]
+    caplog.set_level(logging.DEBUG)
+    async with row.place() as place:
+        for variable, value in place.environment.items():
+            monkeypatch.setenv(variable, value)
+        options = {"retry": at_once, "timeout": row.timeout, **place.options}
+        start = time.monotonic()
+        try:
+            if row.dev:
+                ended: Any = await dev_login(place.site, USERNAME, **options)
+            else:
+                ended = await login(place.site, USERNAME, PASSWORD, **options)
+        except zulip_auth.ZulipAuthError as error:
+            ended = error
+        took = time.monotonic() - start
+        sends = len(place.server.requests)
+    assert type(ended) is row.ends_in, repr(ended)
+    assert {each: getattr(ended, each) for each in row.attributes} == row.attributes
+    assert sends == row.sends
+    assert took < row.within, took
+    # Nothing secret anywhere.
+    if isinstance(ended, Credentials):
+        LEAKS.check(f"{ended} {ended!r}", "the credentials")
+    else:
+        LEAKS.check_error(ended)
+    for record in caplog.records:
+        if name in REPEATED_IN_THE_HEAD and record.name.startswith("httpcore."):
+            continue
+        LEAKS.check(record.getMessage(), f"the log of {record.name}")
+    LEAKS.check("".join(capfd.readouterr()), "standard output or error")
+
+
+def test_the_table_is_as_long_as_it_says(record_testsuite_property: Any) -> None:
+    record_testsuite_property("rows", len(ROWS))
+    print(f"{len(ROWS)} rows in the table of faults")
+    assert len(ROWS) >= 110
+    assert all(row.ends_in is not Exception for row in ROWS.values())
