@@ -73,6 +73,7 @@ class WireServer:
         self.requests: list[Request] = []
         self.asked = asyncio.Event()  # set once a whole request has come in
         self.connections = 0
+        self.most_connections = 0  # at a time
         self.tunnels: list[str] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -104,6 +105,7 @@ class WireServer:
         assert task is not None
         self._tasks.add(task)
         self.connections += 1
+        self.most_connections = max(self.most_connections, len(self._tasks))
         scenario = self._scenarios[min(self.connections, len(self._scenarios)) - 1]
         try:
             await scenario(Connection(self, reader, writer))

@@ -1,0 +1,290 @@
+"""Cancelled, crowded, reused: what becomes of a login besides its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import resource
+import socket
+import sys
+import threading
+import time
+import tracemalloc
+from collections.abc import Awaitable, Coroutine, Generator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import faults
+import pytest
+from faults import MakePlace, plain, secure
+from leaks import Leaks
+from wire import API_KEY, SUCCESS, Connection, WireServer, answer, response, stay_silent, succeed
+
+from zulip_auth import (
+    APITimeoutError,
+    AuthClient,
+    Credentials,
+    RetryPolicy,
+    _connections,
+    login,
+)
+from zulip_auth._connections import MAX_CONNECTIONS
+from zulip_auth.testing import FakeZulip
+
+USERNAME, PASSWORD = "iago@zulip.com", "correct horse & battery=+%é"
+
+
+class CancelAt(Awaitable[Any]):
+    """Runs a coroutine, and cancels the task in its n-th wait.
+
+    Attributes:
+        reached: Whether there was such a wait.
+        at: When it was cancelled.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], number: int) -> None:
+        self._coroutine = coroutine
+        self._number = number
+        self.reached = False
+        self.at = 0.0
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        steps = self._coroutine.__await__()
+        number = 0
+        try:
+            waited_for = next(steps)
+            while True:
+                number += 1
+                if number == self._number:
+                    task = asyncio.current_task()
+                    assert task is not None
+                    task.cancel()
+                    self.reached, self.at = True, time.monotonic()
+                try:
+                    value = yield waited_for
+                except BaseException as error:  # noqa: BLE001 - it is passed on, whatever it is
+                    waited_for = steps.throw(error)
+                else:
+                    waited_for = steps.send(value)
+        except StopIteration as end:
+            return end.value
+
+
+def open_sockets() -> int:
+    found = 0
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found += descriptor.readlink().name.startswith("socket:")
+    return found
+
+
+async def settle(sockets: int) -> None:
+    """Let the other side notice that a connection is gone."""
+    for _ in range(200):
+        if open_sockets() <= sockets:
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError(f"{open_sockets() - sockets} sockets are left")
+
+
+BUSY = answer(429, {"result": "error", "msg": "Busy"}, {"Retry-After": "0.01"})
+STEPPED: dict[str, MakePlace] = {
+    "plain": plain(succeed),
+    "TLS": secure(succeed),
+    "with a retry": plain(BUSY, succeed),
+    "a name to resolve": plain(succeed),
+    "a lost connection": plain(faults.reset_before_headers, succeed),
+}
+
+
+@pytest.mark.parametrize("name", STEPPED)
+@pytest.mark.parametrize("kept", [False, True], ids=["one-shot", "kept"])
+async def test_a_login_may_be_cancelled_in_any_of_its_waits(
+    name: str, kept: bool, at_once: RetryPolicy, record_property: Any
+) -> None:
+    if not sys.platform.startswith("linux"):
+        pytest.skip("sockets are counted in /proc")
+    slowest, number = 0.0, 0
+    async with STEPPED[name]() as place:
+        site = place.site
+        if name == "a name to resolve":
+            site = site.replace("127.0.0.1", "localhost")
+        client = AuthClient(site, retry=at_once, **place.options)
+        await client.login(USERNAME, PASSWORD)  # loads what is loaded once
+        while True:
+            number += 1
+            place.server.connections = 0  # begin with the first scenario again
+            tasks, sockets = asyncio.all_tasks(), open_sockets()
+            if kept:
+                await client.__aenter__()
+            attempt = CancelAt(client.login(USERNAME, PASSWORD), number)
+            try:
+                await asyncio.ensure_future(attempt)
+            except asyncio.CancelledError as error:
+                slowest = max(slowest, time.monotonic() - attempt.at)
+                Leaks(PASSWORD, API_KEY).check_error(error)
+            else:
+                assert not attempt.reached, "a cancellation was swallowed"
+            assert (await client.login(USERNAME, PASSWORD)).api_key == API_KEY
+            await client.__aexit__(None, None, None)
+            await settle(sockets)
+            left = asyncio.all_tasks() - tasks
+            assert [task for task in left if "_accept" not in repr(task)] == []
+            if not attempt.reached:
+                break
+    gc.collect()  # a warning of anything left open fails the test
+    print(f"{number - 1} waits cancelled, at most {slowest * 1000:.1f} ms each")
+    record_property("waits", number - 1)
+    assert number > 5
+    assert slowest < 0.05
+
+
+async def test_ten_thousand_cancelled_logins_do_no_harm() -> None:
+    async with WireServer(serve) as server, AuthClient(server.site) as client:
+
+        async def cancelled(number: int) -> None:
+            attempt = CancelAt(client.login(USERNAME, PASSWORD), 1 + number % 12)
+            try:
+                await asyncio.ensure_future(attempt)
+            except asyncio.CancelledError:
+                return
+
+        for start in range(0, 10_000, 50):
+            await asyncio.gather(*(cancelled(number) for number in range(start, start + 50)))
+        found = await asyncio.gather(*(client.login(USERNAME, PASSWORD) for _ in range(100)))
+        assert [each.api_key for each in found] == [API_KEY] * 100
+
+
+async def serve(connection: Connection) -> None:
+    """Answer one request after another on the same connection."""
+    said = response(200, json.dumps(SUCCESS))
+    while True:
+        await connection.read()
+        await connection.write(said.replace(b"connection: close\r\n", b""))
+
+
+def test_one_client_in_one_event_loop_after_another() -> None:
+    with FakeZulip(users={USERNAME: PASSWORD}) as server:
+        client = AuthClient(server.site)
+
+        async def log_in_twice() -> Credentials:
+            async with client:
+                await client.login(USERNAME, PASSWORD)
+                return await client.login(USERNAME, PASSWORD)
+
+        for _ in range(3):
+            assert asyncio.run(log_in_twice()).email == USERNAME
+            assert asyncio.run(client.login(USERNAME, PASSWORD)).email == USERNAME
+    gc.collect()
+
+
+def test_one_client_in_two_threads_at_once() -> None:
+    with FakeZulip(users={USERNAME: PASSWORD}) as server:
+        client = AuthClient(server.site)
+        found: list[Credentials] = []
+        barrier = threading.Barrier(2)
+
+        async def log_in_often() -> None:
+            barrier.wait()
+            async with client:
+                for _ in range(20):
+                    logins = (client.login(USERNAME, PASSWORD) for _ in range(5))
+                    found.extend(await asyncio.gather(*logins))
+
+        threads = [threading.Thread(target=lambda: asyncio.run(log_in_often())) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(found) == 200
+    gc.collect()
+
+
+def test_it_works_on_uvloop() -> None:
+    uvloop = pytest.importorskip("uvloop")
+    with FakeZulip(users={USERNAME: PASSWORD}) as server:
+
+        async def log_in() -> list[Credentials]:
+            async with AuthClient(server.site) as client:
+                return await asyncio.gather(*(client.login(USERNAME, PASSWORD) for _ in range(20)))
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            assert len(runner.run(log_in())) == 20
+    gc.collect()
+
+
+async def test_a_thousand_logins_at_once(record_property: Any) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # A thousand connections would not fit; a hundred do.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 600), hard))
+    try:
+        async with WireServer(serve) as server:
+            await login(server.site, USERNAME, PASSWORD)  # loads what is loaded once
+            gc.collect()
+            tracemalloc.start()
+            logins = [login(server.site, USERNAME, PASSWORD) for _ in range(1000)]
+            found = await asyncio.gather(*logins)
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            assert {each.api_key for each in found} == {API_KEY}
+            assert server.most_connections <= MAX_CONNECTIONS + 20  # the server closes a bit later
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    print(f"1,000 logins at once: {peak / 1000 / 1024:.1f} KiB each, at the peak")
+    record_property("KiB per login", peak / 1000 / 1024)
+    assert peak / 1000 < 64 * 1024
+
+
+async def test_waiting_for_a_connection_counts_against_the_timeout(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_connections, "MAX_CONNECTIONS", 2)
+    async with WireServer(stay_silent) as server:
+        start = time.monotonic()
+        logins = [
+            login(server.site, USERNAME, PASSWORD, timeout=0.5, retry=RetryPolicy(attempts=1))
+            for _ in range(5)
+        ]
+        # Two get a connection, and wait for half the time; two more get their
+        # places then; the last one never does.
+        errors = await asyncio.gather(*logins, return_exceptions=True)
+        assert time.monotonic() - start < 0.8
+    assert [type(error) for error in errors] == [APITimeoutError] * 5
+    sent = [error.sent for error in errors if isinstance(error, APITimeoutError)]
+    assert sent == [True, True, True, True, False]
+    assert "2 other logins" in str(errors[4])
+    assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize("scenario", [faults.body_of_200_mb, faults.zipped(1), faults.zipped(2)])
+async def test_a_huge_body_takes_no_memory(scenario: Any, record_property: Any) -> None:
+    async with WireServer(scenario) as server:
+        for _ in range(2):  # the first loads what is loaded once
+            gc.collect()
+            tracemalloc.start()
+            with pytest.raises(Exception, match="answered 200"):
+                await login(server.site, USERNAME, PASSWORD)
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+    print(f"peak {peak / 2**20:.2f} MB above idle, the server's part included")
+    record_property("peak MB", peak / 2**20)
+    assert peak < 10 * 2**20
+
+
+async def test_nothing_is_kept_of_a_login_that_is_over() -> None:
+    """Neither the password nor the form outlives the login, but for the caller's own."""
+    async with WireServer(answer(401, faults.REFUSED)) as server:
+        password = f"{PASSWORD} {socket.gethostname()}"
+        with pytest.raises(Exception, match="refused the login"):
+            await login(server.site, USERNAME, password)
+        server.requests.clear()
+        gc.collect()
+        holders = [
+            each
+            for each in gc.get_objects()
+            if str(type(each).__module__).startswith(("zulip_auth", "httpx", "httpcore"))
+            and password in repr(getattr(each, "value", getattr(each, "password", None)))
+        ]
+        assert holders == []
