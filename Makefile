@@ -45,7 +45,7 @@ pins: $(BIN)/python ## pin anew what requirements/*.in ask for
 	$(BIN)/python scripts/pin.py
 
 clean: ## remove all that the other targets made
-	rm -rf $(VENV) dist .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis .schemathesis mutants
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## say what there is

@@ -123,8 +123,9 @@ def test_servers_before_5_may_give_403_without_a_reason() -> None:
     assert type(refusal(403, said())) is zulip_auth.AuthenticationFailedError
 
 
-def test_a_403_with_an_unknown_code_is_no_failed_authentication() -> None:
-    assert type(refusal(403, said(code="CSRF_FAILED"))) is zulip_auth.APIStatusError
+@pytest.mark.parametrize("code", ["CSRF_FAILED", "odd code", 7])
+def test_a_403_with_an_unknown_code_is_no_failed_authentication(code: object) -> None:
+    assert type(refusal(403, said(code=code))) is zulip_auth.APIStatusError
 
 
 def test_servers_of_4_x_give_400_for_an_unknown_organization() -> None:
@@ -365,6 +366,14 @@ def test_a_server_that_repeats_the_password_is_not_repeated(status: int) -> None
     assert error.message == "You sent [cut out], [cut out]."
     assert error.code is None
     assert "hunter2" not in f"{error!r} {error.__dict__}".lower()
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_a_password_that_occurs_in_a_known_code_hides_nothing(code: str) -> None:
+    question = Question(SITE, Secret(code.split("_")[0].lower()))
+    error = refusal(401, said(code=code), {}, question)
+    assert type(error) is CODES[code]
+    assert error.code == code
 
 
 @pytest.mark.parametrize("code", [None, 7, "", "lower", "A" * 65, "A B", "A\nB", ["A"]])

@@ -108,6 +108,9 @@ BAD_INPUT = {
     "both ways": (("login", "localhost", USERNAME, "--dev", "--password-stdin"), b""),
     "a password as an argument": (("login", "localhost", USERNAME, "hunter2"), b""),
     "a password as an option": (("login", "localhost", USERNAME, "--password=hunter2"), b""),
+    "a password behind an option": (("login", "localhost", USERNAME, "--dev=hunter2"), b""),
+    "a password as an option's letters": (("login", "localhost", USERNAME, "-hunter2"), b""),
+    "a password as a command": (("hunter2",), b""),
     "an option cut short": (("login", "localhost", USERNAME, "--password"), b""),
 }
 
@@ -219,6 +222,80 @@ def test_each_ending_has_its_exit_code(
     # asyncio.run, so that what follows would count as not covered.
     monkeypatch.setattr(_cli, "_log_in", log_in)
     assert _cli.main(["login", "localhost", USERNAME]) == code
+
+
+def test_a_closed_standard_input_is_bad_input(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert _cli.main(["login", "localhost", USERNAME, "--password-stdin"]) == 2
+    assert capsys.readouterr().err == "zulip-auth: Standard input is closed.\n"
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        (EOFError(), "No password was given."),
+        (UnicodeDecodeError("utf-8", b"hunter2\xff", 7, 8, "x"), "not written in UTF-8"),
+    ],
+)
+def test_what_is_typed_may_be_no_password(
+    trouble: Exception,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def typed(prompt: str) -> str:
+        raise trouble
+
+    monkeypatch.setattr(getpass, "getpass", typed)
+    assert _cli.main(["login", "localhost", USERNAME]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_an_output_that_cannot_write_the_address_gets_it_escaped(server: FakeZulip) -> None:
+    server.add_user("é@zulip.com", PASSWORD)
+    done = subprocess.run(
+        [COMMAND, "login", server.site, "é@zulip.com", "--dev"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert done.returncode == 0
+    assert b"as \\xe9@zulip.com" in done.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_an_output_that_is_full_is_one_line_and_exit_code_1(server: FakeZulip) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [COMMAND, "login", server.site, USERNAME, "--dev"], stdout=full, stderr=subprocess.PIPE
+        )
+    assert done.returncode == 1
+    assert done.stderr == b"zulip-auth: Logged in, but cannot say so: No space left on device.\n"
+
+
+class Broken(io.StringIO):
+    """An output that fails in one way or another."""
+
+    encoding = "ascii"
+
+    def __init__(self, trouble: Exception) -> None:
+        super().__init__()
+        self._troubles = [trouble]
+
+    def write(self, text: str, /) -> int:
+        if self._troubles and text.strip():
+            raise self._troubles.pop()
+        return super().write(text)
+
+
+def test_the_same_in_this_process_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = Broken(UnicodeEncodeError("ascii", "é", 0, 1, "x"))
+    monkeypatch.setattr(sys, "stdout", odd)
+    assert _cli._write("é") == 0
+    assert odd.getvalue() == "\\xe9\n"
+    monkeypatch.setattr(sys, "stdout", Broken(BrokenPipeError(32, "Broken pipe")))
+    assert _cli._write("é") == 1
 
 
 def test_the_module_is_the_command() -> None:

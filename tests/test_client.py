@@ -12,6 +12,7 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from leaks import Leaks
 from recordings import Exchange, recorded
 from wire import (
     API_KEY,
@@ -529,13 +530,19 @@ async def test_a_transport_of_the_callers_is_used_and_left_open() -> None:
         await transport.aclose()
 
 
-def test_a_client_shows_its_options_and_no_more() -> None:
+def test_a_client_shows_its_site() -> None:
     client = AuthClient("Chat.Example.com/api", timeout=5)
     assert client.site == "https://chat.example.com"
-    assert repr(client) == (
-        "AuthClient('https://chat.example.com', timeout=5, retry=RetryPolicy("
-        "attempts=5, max_sends=2, wait_initial=0.25, wait_max=4.0, max_rate_limit_wait=10.0))"
-    )
+    assert repr(client) == "<AuthClient https://chat.example.com>"
+
+
+@pytest.mark.parametrize("bad", [{"site": "http://chat.example.com"}, {"timeout": -1}])
+async def test_a_traceback_with_variables_can_be_made_of_a_refused_client(
+    bad: dict[str, Any],
+) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        await login(**{"site": "localhost", "username": USERNAME, "password": PASSWORD, **bad})
+    Leaks(PASSWORD).check_error(caught.value)
 
 
 # ---- What is refused before anything is sent
@@ -553,6 +560,10 @@ BAD_ARGUMENTS: dict[str, dict[str, Any]] = {
     "retry": {"retry": 3},
     "ssl_context": {"ssl_context": "cert.pem"},
     "transport": {"transport": "a transport"},
+    "transport false": {"transport": False},
+    "ssl_context false": {"ssl_context": False},
+    "timeout beyond floats": {"timeout": 10**400},
+    "address out of range": {"site": "999.1.1.1"},
     "user agent": {"user_agent": "a\r\nb: c"},
 }
 

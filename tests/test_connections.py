@@ -88,13 +88,53 @@ async def test_a_login_that_outlasts_async_with_closes_what_it_used() -> None:
         await asyncio.wait_for(gone.wait(), 1)
 
 
-async def test_entering_twice_does_no_harm() -> None:
+async def test_entering_twice_keeps_until_both_have_ended() -> None:
     async with WireServer(serve_on) as server:
         client = AuthClient(server.site)
-        async with client, client:
+        async with client:
+            async with client:
+                await client.login(USERNAME, PASSWORD)
             await client.login(USERNAME, PASSWORD)
+            assert server.connections == 1
         await client.login(USERNAME, PASSWORD)
         assert server.connections == 2
+
+
+async def test_two_threads_may_keep_connections_each_in_its_own_loop() -> None:
+    entered, ended = threading.Event(), threading.Event()
+
+    async def enter_and_leave() -> None:
+        async with client:
+            await client.login(USERNAME, PASSWORD)
+            entered.set()
+            await asyncio.to_thread(ended.wait)
+            await client.login(USERNAME, PASSWORD)
+
+    async with WireServer(serve_on) as server:
+        client = AuthClient(server.site)
+        async with client:
+            await client.login(USERNAME, PASSWORD)
+            thread = threading.Thread(target=lambda: asyncio.run(enter_and_leave()))
+            thread.start()
+            await asyncio.to_thread(entered.wait)
+        ended.set()
+        await asyncio.to_thread(thread.join)
+        assert server.connections == 2
+
+
+def test_a_loop_that_died_inside_async_with_does_not_spoil_the_next() -> None:
+    client = AuthClient("localhost:1")
+    asyncio.run(client.__aenter__())
+
+    async def enter_and_leave() -> None:
+        async with client:
+            pass
+
+    asyncio.run(enter_and_leave())
+
+
+async def test_leaving_what_was_not_entered_does_no_harm() -> None:
+    await AuthClient("localhost:1").__aexit__(None, None, None)
 
 
 async def test_another_event_loop_gets_connections_of_its_own() -> None:

@@ -43,7 +43,7 @@ def test_no_answer_is_undocumented(dev_login: str, server: FakeZulip, tmp_path: 
     server.realm.email_usernames = dev_login == "on"
     done = schemathesis(DESCRIPTION, server, tmp_path)
     assert done.returncode == 0, done.stdout
-    assert len(server.requests) > 20
+    assert len(server.requests) > 10
 
 
 MUTATIONS = {

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from zulip_auth._secrets import Secret
 
-PASSWORD = "correct horse & battery=+%é<'\"\\"
+PASSWORD = "correct horse/ & battery=+%é<'\"\\!"
 
 
 @pytest.mark.parametrize(
@@ -19,10 +19,13 @@ PASSWORD = "correct horse & battery=+%é<'\"\\"
     [
         PASSWORD,
         quote(PASSWORD, safe=""),
+        quote(PASSWORD),
+        quote(PASSWORD, safe="!~*'()"),
         quote_plus(PASSWORD),
         quote_plus(PASSWORD).lower(),
         json.dumps(PASSWORD),
         html.escape(PASSWORD),
+        html.escape(PASSWORD).replace("&#x27;", "&#39;").replace("&quot;", "&#34;"),
         base64.b64encode(PASSWORD.encode()).decode(),
     ],
 )

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from urllib.parse import urlencode, urlsplit
 
+import httpx
 import pytest
 from recordings import Exchange, recorded
 
@@ -266,6 +267,30 @@ async def test_it_stops_under_a_client_that_keeps_its_connection() -> None:
         start = time.monotonic()
         await server.__aexit__(None, None, None)
         assert time.monotonic() - start < 1
+
+
+async def test_it_stops_even_if_the_wait_for_it_is_cancelled() -> None:
+    server = FakeZulip()
+    server.__enter__()
+    running = server._running
+    assert running is not None
+    leaving = asyncio.create_task(server.__aexit__(None, None, None))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    running.wait()
+    assert running._socket.fileno() == -1
+
+
+async def test_the_application_works_without_a_socket() -> None:
+    server = FakeZulip(users={"iago@zulip.com": "secret"})
+    transport = httpx.ASGITransport(server.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:9991") as client:
+        said = (await client.get("/api/v1/dev_list_users")).json()
+    assert said["direct_users"] == [
+        {"email": "iago@zulip.com", "realm_url": "http://127.0.0.1:9991"}
+    ]
 
 
 @pytest.mark.parametrize("missing", ["starlette", "uvicorn"])

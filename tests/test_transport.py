@@ -6,13 +6,14 @@ import asyncio
 import gzip
 import socket
 import ssl
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import trustme
-from wire import SUCCESS, Connection, WireServer, answer, response, succeed
+from wire import SUCCESS, Connection, WireServer, answer, drop, response, succeed
 
 from zulip_auth import (
     APIConnectionError,
@@ -334,6 +335,20 @@ class Canned(httpx.AsyncBaseTransport):
         return self._outcome
 
 
+def ring() -> Exception:
+    first, second = RuntimeError("secret"), RuntimeError("secret")
+    first.__cause__, second.__cause__ = second, first
+    return first
+
+
+def long_chain() -> Exception:
+    error = RuntimeError("secret")
+    for _ in range(3000):
+        error, earlier = RuntimeError("secret"), error
+        error.__cause__ = earlier
+    return error
+
+
 TROUBLES = [
     httpx.ConnectError("x"),
     httpx.PoolTimeout("x"),
@@ -343,6 +358,11 @@ TROUBLES = [
     RuntimeError("secret"),
     KeyError("secret"),
     ExceptionGroup("secret", [ConnectionResetError(104, "x"), ValueError("secret")]),
+    ssl.SSLError("secret"),
+    OSError("secret", "secret"),
+    OSError(10**30, "secret"),
+    ring(),
+    long_chain(),
 ]
 
 
@@ -359,11 +379,35 @@ async def test_whatever_a_transport_raises_is_a_connection_error(
             retry=ONCE,
             transport=Canned(read=read, outcome=trouble),
         )
+    assert caught.value.__context__ is None
     # The password has left when, and only when, the body was looked at.
     assert caught.value.sent is read
     assert "secret" not in str(caught.value)
     timeouts = (httpx.TimeoutException, TimeoutError)
     assert isinstance(caught.value, APITimeoutError) == isinstance(trouble, timeouts)
+    tls = isinstance(trouble, ssl.SSLError) and not read
+    assert isinstance(caught.value, TLSError) == tls
+
+
+async def test_a_transport_that_tries_again_by_itself_sends_no_more_than_once_a_try() -> None:
+    class Stubborn(httpx.AsyncHTTPTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            for _ in range(5):
+                with suppress(httpx.TransportError):
+                    return await super().handle_async_request(request)
+            raise AssertionError
+
+    async with WireServer(drop) as server, Stubborn() as transport:
+        with pytest.raises(APIConnectionError) as caught:
+            await login(
+                server.site,
+                USERNAME,
+                PASSWORD,
+                transport=transport,
+                retry=RetryPolicy(wait_max=0),
+            )
+    assert caught.value.sent is True
+    assert len(server.requests) == 2
 
 
 async def test_an_answer_counts_as_sent_even_if_the_body_was_not_looked_at() -> None:

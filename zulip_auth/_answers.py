@@ -148,7 +148,11 @@ class _Words:
     @classmethod
     def of(cls, said: Mapping[str, Any], question: Question) -> _Words:
         code = said.get("code")
-        if not (isinstance(code, str) and _CODE.fullmatch(code) and question.cut_out(code) == code):
+        # A code that Zulip is known to give is no echo, whatever the password.
+        known = isinstance(code, str) and code in _CODES
+        if not known and not (
+            isinstance(code, str) and _CODE.fullmatch(code) and question.cut_out(code) == code
+        ):
             code = None
         return cls(code, question.cut_out(said.get("msg", "")))
 
@@ -209,6 +213,15 @@ _REFUSALS: dict[str, tuple[type[AuthenticationFailedError], str, str]] = {
         "Reset it on the organization's login page.",
     ),
 }
+_CODES = {
+    *_REFUSALS,
+    "NONEXISTENT_SUBDOMAIN",
+    "BAD_REQUEST",
+    "REQUEST_VARIABLE_MISSING",
+    "REQUEST_VARIABLE_INVALID",
+    "RATE_LIMIT_HIT",
+    "SERVER_NOT_READY",
+}
 # What servers before 5.0 say, without a code.
 _LEGACY_REASONS = {
     "user disable": "USER_DEACTIVATED",
@@ -230,7 +243,7 @@ def _by_code(
         )
     if dev and said["msg"] in _DEV_AUTH_DISABLED:
         return _dev_auth_disabled(status, words, question)
-    if words.code in _REFUSALS or status == 401 or (status == 403 and words.code is None):
+    if words.code in _REFUSALS or status == 401 or (status == 403 and said.get("code") is None):
         return _authentication_failed(answer, said, words, question)
     if status == 400:
         return BadRequestError(
@@ -303,12 +316,8 @@ def _in_words(seconds: float) -> str:
 def _retry_after(answer: Answer, said: Mapping[str, Any]) -> float | None:
     """Return the seconds that a 429 asks for: by its header, else by its body."""
     header = answer.headers.get("retry-after", "")
-    for value in (header, said.get("retry-after")):
-        seconds = _http_date(header) if value is header else None
-        seconds = _number(value) if seconds is None else seconds
-        if seconds is not None:
-            return seconds
-    return None
+    candidates = (_number(header), _http_date(header), _number(said.get("retry-after")))
+    return next((seconds for seconds in candidates if seconds is not None), None)
 
 
 def _number(value: object) -> float | None:

@@ -10,6 +10,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from ._client import AuthClient
@@ -19,6 +20,7 @@ from ._inputs import checked_text
 from ._version import __version__
 
 _OK, _FAILED, _BAD_INPUT, _INTERRUPTED = 0, 1, 2, 130
+_HARMLESS = ("the following arguments are required", "there are too many arguments")
 _MOST_STDIN = 64 * 1024
 
 
@@ -35,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     _report_retries()
     try:
-        print(_describe(_log_in(options), options))
+        return _write(_describe(_log_in(options), options))
     except KeyboardInterrupt:
         print(file=sys.stderr)  # off the line with the prompt and the ^C
         return _complain("Interrupted.", _INTERRUPTED)
@@ -43,7 +45,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(str(error), _BAD_INPUT)
     except ZulipAuthError as error:
         return _complain(str(error), _FAILED)
-    return _OK
 
 
 def _log_in(options: argparse.Namespace) -> Credentials:
@@ -56,32 +57,31 @@ def _log_in(options: argparse.Namespace) -> Credentials:
 
 
 def _read_password(username: str, *, from_stdin: bool) -> str:
-    password = _password_from_stdin() if from_stdin else _password_from_terminal(username)
-    if password is None:
-        raise InvalidInputError(
-            "The password on standard input is not UTF-8."
-            if from_stdin
-            else "There is no terminal to ask for the password on. Use --password-stdin."
-        )
-    return password
+    # What is caught here may hold the password, so it is not what is raised.
+    with suppress(UnicodeDecodeError):
+        return _password_from_stdin() if from_stdin else _password_from_terminal(username)
+    raise InvalidInputError("The password is not written in UTF-8.")
 
 
-def _password_from_stdin() -> str | None:
-    try:
-        text = sys.stdin.buffer.read(_MOST_STDIN).decode()
-    except UnicodeDecodeError:
-        return None
+def _password_from_stdin() -> str:
+    if sys.stdin is None:
+        raise InvalidInputError("Standard input is closed.")
+    text = sys.stdin.buffer.read(_MOST_STDIN).decode()
     return text.removesuffix("\n").removesuffix("\r")
 
 
-def _password_from_terminal(username: str) -> str | None:
+def _password_from_terminal(username: str) -> str:
     try:
         with warnings.catch_warnings():
             # It warns before it reads with echo, which must not happen.
             warnings.simplefilter("error", getpass.GetPassWarning)
             return getpass.getpass(f"Password of {username}: ")
-    except (getpass.GetPassWarning, EOFError):
-        return None
+    except getpass.GetPassWarning:
+        raise InvalidInputError(
+            "There is no terminal to ask for the password on. Use --password-stdin."
+        ) from None
+    except EOFError:
+        raise InvalidInputError("No password was given.") from None
 
 
 def _describe(credentials: Credentials, options: argparse.Namespace) -> str:
@@ -98,6 +98,18 @@ def _describe(credentials: Credentials, options: argparse.Namespace) -> str:
         f"Logged in to {credentials.site} as {credentials.email}{number}.\n"
         f"API key: {key or '******** (--show-key shows it)'}"
     )
+
+
+def _write(text: str) -> int:
+    try:
+        print(text, flush=True)
+    except UnicodeEncodeError:
+        print(text.encode("ascii", "backslashreplace").decode(), flush=True)
+    except OSError as error:
+        with suppress(OSError):
+            sys.stdout.close()  # or Python would try, and complain, once more
+        return _complain(f"Logged in, but cannot say so: {error.strerror}.", _FAILED)
+    return _OK
 
 
 def _report_retries() -> None:
@@ -117,6 +129,9 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose complaints take one line."""
 
     def error(self, message: str) -> NoReturn:
+        # Only words of ours are repeated: an argument may be a misplaced password.
+        if not message.startswith(_HARMLESS) and " not allowed with " not in message:
+            message = "the arguments make no sense"
         sys.exit(_complain(f"{message} (see --help)", _BAD_INPUT))
 
 

@@ -16,7 +16,13 @@ from ._answers import Answer, Question, read_answer
 from ._connections import Connections
 from ._credentials import Credentials
 from ._errors import APIConnectionError
-from ._inputs import checked_instance, checked_seconds, checked_text, checked_user_agent
+from ._inputs import (
+    checked_instance,
+    checked_option,
+    checked_seconds,
+    checked_text,
+    checked_user_agent,
+)
 from ._retry import RetryPolicy, Tries
 from ._secrets import Secret
 from ._site import normalise_site
@@ -39,7 +45,9 @@ class AuthClient:
         retry: How often a login is tried again, and after which waits.
         ssl_context: Which certificates to trust, in place of httpx's.
         transport: An httpx transport that carries the requests. The caller
-            owns and closes it; proxies and certificates are its business.
+            owns and closes it; proxies, certificates and how many connections
+            there are at once are its business. It gets the body of each
+            request as a stream, once.
         user_agent: What to put before `zulip-auth/<version>` in the header
             of that name.
 
@@ -63,8 +71,8 @@ class AuthClient:
         self._user_agent = checked_user_agent(user_agent)
         self._connections = Connections(
             self._site,
-            ssl_context and checked_instance("ssl_context", ssl_context, ssl.SSLContext),
-            transport and checked_instance("transport", transport, Transport),
+            checked_option("ssl_context", ssl_context, ssl.SSLContext),
+            checked_option("transport", transport, Transport),
         )
 
     @property
@@ -73,7 +81,8 @@ class AuthClient:
         return self._site
 
     def __repr__(self) -> str:
-        return f"AuthClient({self._site!r}, timeout={self._timeout!r}, retry={self._retry!r})"
+        # A traceback may show one whose arguments were refused.
+        return f"<AuthClient {getattr(self, '_site', 'without a site')}>"
 
     async def __aenter__(self) -> Self:
         self._connections.keep()

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from attrs import define
+from attrs import Factory, define
 
 from ._errors import APITimeoutError
 from ._transport import Transport, open_transport
@@ -22,20 +22,30 @@ _places: WeakKeyDictionary[
 
 
 @define(eq=False)
+class _Kept:
+    """The connections that wait for the next login in one event loop.
+
+    Attributes:
+        entered: How many times `async with` is entered there.
+    """
+
+    entered: int = 0
+    idle: list[Transport] = Factory(list)
+
+
+@define(eq=False)
 class Connections:
     """Lends transports, each to one login at a time.
 
     A transport with one login has one connection, so that there is no pool to
     search and none whose places a cancelled login could keep. Kept ones belong
-    to the event loop that asked for them to be kept; a login in another loop
-    gets a fresh one.
+    to the event loop in which they were opened.
     """
 
     _site: str
     _ssl_context: ssl.SSLContext | None
     _borrowed: Transport | None
-    _idle: list[Transport] | None = None
-    _loop: asyncio.AbstractEventLoop | None = None
+    _kept: WeakKeyDictionary[asyncio.AbstractEventLoop, _Kept] = Factory(WeakKeyDictionary)
 
     @asynccontextmanager
     async def lend(self, deadline: float) -> AsyncIterator[Transport]:
@@ -53,28 +63,26 @@ class Connections:
         if self._borrowed is not None:
             yield self._borrowed
             return
-        loop = asyncio.get_running_loop()
-        place = await self._take_place(loop, deadline)
-        idle = self._idle if self._loop is loop else None
-        whole = False
+        place = await self._take_place(deadline)
         try:
+            kept = self._kept.get(asyncio.get_running_loop())
+            idle = kept.idle if kept else []
             transport = idle.pop() if idle else open_transport(self._site, self._ssl_context)
+            whole = False
             try:
                 yield transport
                 whole = True
             finally:
-                if whole and idle is not None and idle is self._idle:
+                if whole and kept and kept.entered:
                     idle.append(transport)
                 else:
                     await transport.aclose()
         finally:
             place.release()
 
-    async def _take_place(
-        self, loop: asyncio.AbstractEventLoop, deadline: float
-    ) -> asyncio.Semaphore:
+    async def _take_place(self, deadline: float) -> asyncio.Semaphore:
         """Wait until one more connection to the site may be made."""
-        sites = _places.setdefault(loop, WeakValueDictionary())
+        sites = _places.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
         place = sites.get(self._site)
         if place is None:
             place = sites[self._site] = asyncio.Semaphore(MAX_CONNECTIONS)
@@ -89,12 +97,18 @@ class Connections:
         )
 
     def keep(self) -> None:
-        """Keep what is given back from now on, in the running loop."""
-        if self._idle is None:
-            self._idle, self._loop = [], asyncio.get_running_loop()
+        """Keep what is given back from now on in the running loop."""
+        self._kept.setdefault(asyncio.get_running_loop(), _Kept()).entered += 1
 
     async def close(self) -> None:
-        """Close what was kept, and keep nothing more."""
-        idle, self._idle, self._loop = self._idle or [], None, None
-        for transport in idle:
-            await transport.aclose()
+        """Undo one `keep`; with the last, close what was kept in the running loop."""
+        loop = asyncio.get_running_loop()
+        kept = self._kept.get(loop)
+        if kept is None:
+            return
+        kept.entered -= 1
+        if not kept.entered:
+            del self._kept[loop]
+            while kept.idle:
+                with suppress(OSError):
+                    await kept.idle.pop().aclose()

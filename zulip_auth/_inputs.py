@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TypeVar
 
@@ -13,6 +12,7 @@ Kind = TypeVar("Kind")
 MAX_LENGTH = 1024
 """The longest username, password or user agent that is sent, in characters."""
 
+_MOST_SECONDS = 1e9
 _UNSENDABLE = re.compile(r"[\x00\r\n\ud800-\udfff]")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 
@@ -67,7 +67,7 @@ def checked_seconds(name: str, value: float, *, zero: bool) -> float:
             that makes no sense.
     """
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+    if not is_number or not 0 <= value <= _MOST_SECONDS or (value == 0 and not zero):
         least = "at least 0" if zero else "more than 0"
         raise InvalidInputError(f"{name} must be a finite number of seconds, {least}.")
     return value
@@ -93,3 +93,12 @@ def checked_instance(name: str, value: Kind, kind: type[Kind]) -> Kind:
     if not isinstance(value, kind):
         raise InvalidInputError(f"{name} must be a {kind.__name__}, not {type(value).__name__}.")
     return value
+
+
+def checked_option(name: str, value: Kind | None, kind: type[Kind]) -> Kind | None:
+    """Return an option that may be left out, and else is of the kind it has to be.
+
+    Raises:
+        InvalidInputError: It is not.
+    """
+    return None if value is None else checked_instance(name, value, kind)

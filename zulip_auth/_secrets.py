@@ -23,10 +23,13 @@ class Secret:
         """Return a text without the secret that it may repeat, plain or encoded."""
         forms = {
             self.value,
+            quote(self.value),
             quote(self.value, safe=""),
+            quote(self.value, safe="!~*'()"),  # as browsers do
             quote_plus(self.value),
             json.dumps(self.value)[1:-1],
             escape(self.value),
+            escape(self.value).replace("&#x27;", "&#39;").replace("&quot;", "&#34;"),
             b64encode(self.value.encode()).decode(),
         }
         longest_first = sorted(forms, key=len, reverse=True)

@@ -76,7 +76,13 @@ def _normalise_host(host: str) -> str | None:
     try:
         if host.startswith("["):
             return f"[{IPv6Address(host[1:-1])}]"
-        name = ".".join(_normalise_label(label) for label in host.split("."))
+        labels = [_normalise_label(label) for label in host.split(".")]
+        name = ".".join(labels)
+        # What httpx would raise for, much later:
+        if labels[-1].isdigit():
+            IPv4Address(name)
+        if "xn--" in name:
+            idna.decode(name)
     except ValueError:  # which AddressValueError and IDNAError are
         return None
     return name if _HOST_NAME.fullmatch(name) else None
@@ -85,12 +91,7 @@ def _normalise_host(host: str) -> str | None:
 def _normalise_label(label: str) -> str:
     # Strictly by IDNA 2008, which maps no character to another one: no host is
     # ever asked but the one that was typed.
-    if not label.isascii():
-        return idna.alabel(label).decode("ascii")
-    label = label.lower()
-    if label.startswith("xn--"):
-        idna.ulabel(label)  # raises where it is none; httpx would, much later
-    return label
+    return label.lower() if label.isascii() else idna.alabel(label).decode("ascii")
 
 
 def _is_loopback(host: str) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import cache
 from typing import Any
 from urllib.request import getproxies, proxy_bypass
@@ -29,6 +30,8 @@ from ._version import __version__
 
 MAX_BODY = 64 * 1024
 """How much of an answer's body is read, in bytes."""
+
+_MOST_CAUSES = 50
 
 Transport = httpx.AsyncBaseTransport
 
@@ -74,6 +77,26 @@ async def send(
         raises holds the request, and that holds the password.
     """
     guard = _Guard(transport)
+    parsed, failure, cancelled = None, None, None
+    # Each error is turned into a new one, outside of the block that caught it:
+    # what was caught leads to the request, and so to the password.
+    try:
+        client = _client(guard, site, timeout, user_agent)
+        async with asyncio.timeout_at(deadline):
+            parsed = (await endpoint(client=client)).parsed
+    except Exception as error:  # noqa: BLE001 - transports and parsers may raise anything
+        failure = _failure(error, site=site, sent=guard.sent)
+    except asyncio.CancelledError as error:
+        cancelled = error.args
+    if cancelled is not None:
+        raise asyncio.CancelledError(*cancelled)
+    if guard.answer is not None:
+        return Outcome(guard.answer.with_parsed(parsed), sent=True)
+    assert failure is not None
+    return Outcome(failure, sent=guard.sent)
+
+
+def _client(guard: _Guard, site: str, timeout: float, user_agent: str | None) -> Client:
     http = httpx.AsyncClient(
         transport=guard,
         base_url=f"{site}/api/v1",
@@ -84,25 +107,7 @@ async def send(
         },
         timeout=httpx.Timeout(timeout / 2, connect=timeout / 3),
     )
-    client = Client(base_url=site).set_async_httpx_client(http)
-    parsed, failure, cancelled = None, None, None
-    # Each error is turned into a new one, outside of the block that caught it:
-    # what was caught leads to the request, and so to the password.
-    try:
-        async with asyncio.timeout_at(deadline):
-            parsed = (await endpoint(client=client)).parsed
-    except Exception as error:  # noqa: BLE001 - transports and parsers may raise anything
-        failure = _failure(error, site=site, sent=guard.sent)
-    except asyncio.CancelledError as error:
-        cancelled = error.args
-    if guard.answer is None:
-        await guard.abandon()
-    if cancelled is not None:
-        raise asyncio.CancelledError(*cancelled)
-    if guard.answer is not None:
-        return Outcome(guard.answer.with_parsed(parsed), sent=True)
-    assert failure is not None
-    return Outcome(failure, sent=guard.sent)
+    return Client(base_url=site).set_async_httpx_client(http)
 
 
 class _NotForTheParser(Exception):
@@ -121,7 +126,6 @@ class _Guard(httpx.AsyncBaseTransport):
         self._transport = transport
         self.sent = False
         self.answer: Answer | None = None
-        self._opened: list[Any] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         watched = httpx.Request(
@@ -129,7 +133,7 @@ class _Guard(httpx.AsyncBaseTransport):
             request.url,
             headers=request.headers,
             stream=_WatchedBody(request.content, self),
-            extensions={**request.extensions, "trace": self._note_connection},
+            extensions=request.extensions,
         )
         response = await self._transport.handle_async_request(watched)
         try:
@@ -142,24 +146,12 @@ class _Guard(httpx.AsyncBaseTransport):
         # Neither cookies nor anything else of the headers reaches the client.
         return httpx.Response(200, content=body)
 
-    async def _note_connection(self, event: str, info: dict[str, Any]) -> None:
-        if event == "connection.connect_tcp.complete":
-            self._opened.append(info["return_value"])
-
-    async def abandon(self) -> None:
-        """Close what was opened for a request that has no answer.
-
-        httpcore itself leaves a connection open when it is cancelled in a TLS
-        handshake.
-        """
-        for connection in self._opened:
-            await connection.aclose()
-
 
 class _WatchedBody(httpx.AsyncByteStream):
     """Notes that the body of a request has left for the network.
 
-    There is no other way to read the body, so that it holds for any transport.
+    There is no other way to read the body, and it is given away once, so that
+    both hold for any transport: what counts as sent, and one send for each try.
     """
 
     def __init__(self, content: bytes, guard: _Guard) -> None:
@@ -167,6 +159,8 @@ class _WatchedBody(httpx.AsyncByteStream):
         self._guard = guard
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._guard.sent:
+            raise httpx.StreamConsumed
         self._guard.sent = True
         yield self._content
 
@@ -195,15 +189,16 @@ def _is_malformed(error: Exception) -> bool:
     httpx has one class for both; the words for the latter are httpcore's
     ("Server disconnected …") and h11's ("peer closed connection …").
     """
-    was_lost = str(error).startswith(("Server disconnected", "peer "))
-    return isinstance(error, httpx.RemoteProtocolError) and not was_lost
+    if not isinstance(error, httpx.RemoteProtocolError):
+        return False
+    return not str(error).startswith(("Server disconnected", "peer "))
 
 
 def _failure(
     error: Exception, *, site: str, sent: bool
 ) -> APIConnectionError | InvalidResponseError:
     """Say why there is no answer, in words that hold nothing of the request."""
-    causes = list(_causes(error))
+    causes = _causes(error)
     if _is_malformed(error):
         return InvalidResponseError(
             f"What answered at {site} does not speak HTTP as it should. "
@@ -217,7 +212,7 @@ def _failure(
         )
     for cause in causes:
         if isinstance(cause, ssl.SSLError) and not sent:
-            detail = getattr(cause, "verify_message", None) or cause.reason or "no reason given"
+            detail = getattr(cause, "verify_message", "") or getattr(cause, "reason", None)
             return TLSError(
                 f"No secure connection to {site}: {detail}. "
                 "Check the address, the certificate, and the certificates trusted here.",
@@ -237,24 +232,50 @@ def _failure(
     )
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Walk through an exception and all that led to it."""
-    yield error
-    earlier = error.__cause__ or error.__context__
-    if isinstance(error, BaseExceptionGroup):
-        for member in error.exceptions:
-            yield from _causes(member)
-    if earlier is not None:
-        yield from _causes(earlier)
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return an exception and what led to it, as far as that is of interest."""
+    found: list[BaseException] = []
+    waiting: list[BaseException | None] = [error]
+    while waiting and len(found) < _MOST_CAUSES:
+        each = waiting.pop(0)
+        if each is None or any(each is other for other in found):
+            continue
+        found.append(each)
+        if isinstance(each, BaseExceptionGroup):
+            waiting += each.exceptions
+        waiting.append(each.__cause__ or each.__context__)
+    return found
 
 
 def _reason(error: BaseException) -> str | None:
     """Return the system's own words; httpx's may repeat what the server sent."""
+    if isinstance(error, httpx.ProxyError):
+        return "the proxy refused"
     if isinstance(error, socket.gaierror):
         return "its name does not resolve"
-    if isinstance(error, OSError) and error.errno is not None:
-        return os.strerror(error.errno).lower()
+    number = error.errno if isinstance(error, OSError) else None
+    if isinstance(number, int) and number in errno.errorcode:
+        return os.strerror(number).lower()
     return None
+
+
+class _OwnTransport(httpx.AsyncHTTPTransport):
+    """Closes what httpcore leaves open: a connection cancelled in its TLS handshake."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        opened: list[Any] = []
+
+        async def note(event: str, details: dict[str, Any]) -> None:
+            if event == "connection.connect_tcp.complete":
+                opened.append(details["return_value"])
+
+        request.extensions["trace"] = note
+        try:
+            return await super().handle_async_request(request)
+        except BaseException:
+            for connection in opened:
+                await connection.aclose()
+            raise
 
 
 def open_transport(site: str, ssl_context: ssl.SSLContext | None) -> Transport:
@@ -266,7 +287,7 @@ def open_transport(site: str, ssl_context: ssl.SSLContext | None) -> Transport:
     """
     if site.startswith("http://"):
         # Loopback alone: no proxy, and a context that costs nothing to make.
-        return httpx.AsyncHTTPTransport(verify=_no_certificates(), trust_env=False)
+        return _OwnTransport(verify=_no_certificates(), trust_env=False)
     context = ssl_context or _trusted_certificates()
     if context is None:
         raise TLSError(
@@ -284,7 +305,7 @@ def open_transport(site: str, ssl_context: ssl.SSLContext | None) -> Transport:
 
 def _proxied(context: ssl.SSLContext, proxy: str | None) -> Transport | None:
     try:
-        return httpx.AsyncHTTPTransport(verify=context, proxy=proxy, trust_env=False)
+        return _OwnTransport(verify=context, proxy=proxy, trust_env=False)
     except (ValueError, ImportError, httpx.InvalidURL):
         return None
 

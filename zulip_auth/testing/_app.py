@@ -105,7 +105,7 @@ class _Api:
         await self._parameters(request)
         self._check_dev_login()
         users = [
-            (account.admin, {"email": account.email, "realm_url": realm.site})
+            (account.admin, {"email": account.email, "realm_url": _url(request, realm)})
             for realm in self.state.realms.values()
             for account in realm.accounts
             if realm.active and account.active
@@ -184,6 +184,10 @@ class _Api:
         if not account.active:
             raise _Refused(401, "USER_DEACTIVATED", "Account is deactivated")
         return account
+
+
+def _url(request: Request, realm: Realm) -> str:
+    return str(request.url.replace(hostname=realm.host, path="", query=""))
 
 
 def _needed(parameters: Mapping[str, str], name: str) -> str:

@@ -117,7 +117,8 @@ class FakeZulip:
     ) -> None:
         running, self._running = self._running, None
         if running is not None:
-            running.stop()
+            running.ask_to_stop()
+            running.wait()
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -128,7 +129,10 @@ class FakeZulip:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await asyncio.to_thread(self.__exit__, kind, error, traceback)
+        running, self._running = self._running, None
+        if running is not None:
+            running.ask_to_stop()  # which it does even if the wait is cancelled
+            await asyncio.to_thread(running.wait)
 
     def __repr__(self) -> str:
         return f"<FakeZulip {self.site if self._running else 'not running'}>"
@@ -153,16 +157,16 @@ class _Running:
             timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=self._server.run,
-            kwargs={"sockets": [self._socket]},
-            name="FakeZulip",
-            daemon=True,
-        )
+        self._thread = threading.Thread(target=self._serve, name="FakeZulip", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
+    def _serve(self) -> None:
+        with self._socket:
+            self._server.run(sockets=[self._socket])
+
+    def ask_to_stop(self) -> None:
         self._server.should_exit = True
-        self._thread.join()
-        self._socket.close()
         self._state.port = None
+
+    def wait(self) -> None:
+        self._thread.join()
