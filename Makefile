@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: demo test check generate lint format types build pins clean help
+.PHONY: demo test check generate lint format types build mutants pins clean help
 
 demo: $(VENV)/.run ## log in for real, against the stand-in server on loopback
 	$(BIN)/python scripts/demo.py
@@ -41,6 +41,10 @@ build: $(VENV)/.test ## build the wheel and the sdist, and log in from the insta
 	$(BIN)/python -m build --no-isolation
 	$(BIN)/python scripts/check_wheel.py
 
+mutants: $(VENV)/.mutants ## change the code in a thousand ways, and list what no test notices
+	$(BIN)/mutmut run
+	$(BIN)/mutmut results
+
 pins: $(BIN)/python ## pin anew what requirements/*.in ask for
 	$(BIN)/python scripts/pin.py
 
@@ -67,6 +71,10 @@ $(VENV)/.test: requirements/test.txt $(VENV)/.run
 
 $(VENV)/.lint: requirements/lint.txt $(VENV)/.test
 	$(PIP) install --requirement requirements/lint.txt
+	@touch $@
+
+$(VENV)/.mutants: requirements/mutants.txt $(VENV)/.test
+	$(PIP) install --requirement requirements/mutants.txt
 	@touch $@
 
 $(VENV)/.generate: requirements/generate.txt $(BIN)/python

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import getpass
 import io
 import json
@@ -11,8 +12,12 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import PIPE
 
+import faults
 import pytest
+import wire
+from leaks import Leaks
 
 import zulip_auth
 from zulip_auth import __main__, _cli
@@ -160,6 +165,44 @@ def test_the_password_is_asked_for_without_echo(server: FakeZulip) -> None:
     assert process.wait(10) == 0
     assert b"Logged in to" in shown
     assert b"horse" not in shown
+
+
+# ---- What it lets out
+
+
+def arguments_of(pid: int) -> str:
+    """Return what everyone on the machine can see of a process."""
+    return Path(f"/proc/{pid}/cmdline").read_text()
+
+
+HOSTILE = {
+    "success": wire.succeed,
+    "words": faults.echo_as_message(401),
+    "page": faults.echo_as_html,
+    "redirect": faults.echo_as_location,
+    "garbage": faults.garbage_with_the_password,
+    "malformed success": faults.echo_in_a_malformed_success,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_nothing_secret_is_written_and_no_argument_is_secret(name: str) -> None:
+    async with wire.WireServer(HOSTILE[name]) as server:
+        process = await asyncio.create_subprocess_exec(
+            *(COMMAND, "login", server.site, USERNAME, "--password-stdin"),
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+        arguments = arguments_of(process.pid)
+        out, err = await process.communicate(PASSWORD.encode())
+    assert process.returncode == (0 if name == "success" else 1)
+    assert out or err.count(b"\n") == 1
+    leaks = Leaks(PASSWORD, wire.API_KEY)
+    for where, text in (("stdout", out), ("stderr", err)):
+        leaks.check(text.decode(), where)
+    leaks.check(arguments, "the process's arguments")
+    assert USERNAME in arguments
 
 
 # ---- In this process, for what cannot be had otherwise

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import base64
+import copy
 import logging
+import pickle
 import pprint
 
 import pytest
+from attrs import evolve
 from attrs.exceptions import FrozenInstanceError
 
 from zulip_auth import Credentials
@@ -24,6 +27,15 @@ def test_the_user_id_may_be_unknown() -> None:
 def test_they_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         CREDENTIALS.api_key = "another"  # type: ignore[misc]
+
+
+def test_they_are_copied_but_not_pickled() -> None:
+    assert copy.copy(CREDENTIALS) == copy.deepcopy([CREDENTIALS])[0] == CREDENTIALS
+    assert evolve(CREDENTIALS, user_id=17).api_key == KEY
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        with pytest.raises(TypeError, match="not pickled") as caught:
+            pickle.dumps(CREDENTIALS, protocol)
+        assert KEY not in str(caught.value)
 
 
 def test_the_key_is_in_nothing_that_is_printed_or_logged(caplog: pytest.LogCaptureFixture) -> None:

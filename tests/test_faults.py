@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
@@ -12,8 +13,10 @@ import faults
 import pytest
 from attrs import field, frozen
 from faults import HTML, REFUSED, MakePlace, plain, secure
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from leaks import Leaks
-from wire import API_KEY, SUCCESS, Scenario, answer
+from wire import API_KEY, SUCCESS, Connection, Scenario, WireServer, answer, response
 
 import zulip_auth
 from zulip_auth import (
@@ -371,6 +374,38 @@ async def test_a_fault(
             continue
         LEAKS.check(record.getMessage(), f"the log of {record.name}")
     LEAKS.check("".join(capfd.readouterr()), "standard output or error")
+
+
+VALID = response(200, json.dumps(SUCCESS))
+SPLICED = st.builds(
+    lambda at, length, new: VALID[:at] + new + VALID[at + length :],
+    st.integers(0, len(VALID)),
+    st.integers(0, 20),
+    st.binary(max_size=20),
+)
+STATUSES = st.builds(
+    response, st.integers(100, 999), st.binary(max_size=100) | st.just(json.dumps(REFUSED))
+)
+
+
+@given(st.binary(max_size=200) | SPLICED | STATUSES)
+@settings(max_examples=300)
+def test_any_bytes_end_in_credentials_or_a_documented_error(answered: bytes) -> None:
+    async def say(connection: Connection) -> None:
+        await connection.read()
+        await connection.write(answered)
+
+    async def check() -> None:
+        async with WireServer(say) as server:
+            options: dict[str, Any] = {"retry": RetryPolicy(wait_max=0), "timeout": 2}
+            try:
+                await login(server.site, USERNAME, PASSWORD, **options)
+            except (APIConnectionError, InvalidResponseError, APIStatusError) as error:
+                assert type(error).__name__ in zulip_auth.__all__
+                LEAKS.check_error(error)
+            assert 1 <= len(server.requests) <= 2
+
+    asyncio.run(check())
 
 
 def test_the_table_is_as_long_as_it_says(record_testsuite_property: Any) -> None:

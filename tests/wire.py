@@ -83,6 +83,7 @@ class WireServer:
         return f"{scheme}://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
+        _let_clients_break_off(asyncio.get_running_loop())
         self._server = await asyncio.start_server(
             self._accept, "127.0.0.1", 0, ssl=self._tls, limit=2**20
         )
@@ -116,6 +117,17 @@ class WireServer:
         finally:
             self._tasks.discard(task)
             writer.transport.abort()
+
+
+def _let_clients_break_off(loop: asyncio.AbstractEventLoop) -> None:
+    """Keep asyncio, in development mode, from reporting clients that end a handshake."""
+    report = loop.get_exception_handler() or asyncio.BaseEventLoop.default_exception_handler
+
+    def filtered(loop: Any, context: dict[str, Any]) -> None:
+        if not context["message"].startswith("Error on transport creation"):
+            report(loop, context)
+
+    loop.set_exception_handler(filtered)
 
 
 def response(
