@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -15,6 +16,18 @@ settings.load_profile("default")
 for name in list(os.environ):
     if name.lower().endswith("_proxy") or name.startswith("SSL_CERT_"):
         del os.environ[name]
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print what tests have measured, each with the name of its test."""
+    measured = [
+        f"{report.nodeid.partition('::')[2]}: {name}: {value}"
+        for report in terminalreporter.getreports("passed")
+        for name, value in report.user_properties
+    ]
+    if measured:
+        terminalreporter.section("measured")
+        terminalreporter.write("".join(f"{line}\n" for line in sorted(measured)))
 
 
 @pytest.fixture

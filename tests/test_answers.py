@@ -322,7 +322,14 @@ def test_any_retry_after_is_seconds_or_nothing(header: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(None, "a while"), ("0.4", "0.4 s"), ("119.9", "119.9 s"), ("1799.8", "30 minutes")],
+    [
+        (None, "a while"),
+        ("0.4", "0.4 s"),
+        ("119.9", "119.9 s"),
+        ("120", "2 minutes"),
+        ("121", "3 minutes"),
+        ("3660", "61 minutes"),
+    ],
 )
 def test_the_wait_is_said_for_people(seconds: str | None, words: str) -> None:
     headers = {} if seconds is None else {"retry-after": seconds}
@@ -398,6 +405,10 @@ def test_a_success_is_credentials() -> None:
     assert parsed() == Credentials(SITE, "iago@zulip.com", "fAEg1OmbknQqBdDG3cVHyP2jjGLMfmtF", 16)
 
 
+def test_the_first_user_of_a_server_has_the_id_1() -> None:
+    assert parsed(user_id=1).user_id == 1
+
+
 def test_unknown_fields_are_ignored_and_the_user_id_may_be_absent() -> None:
     credentials = parsed(user_id=..., ignored_parameters_unsupported=["x"], brand_new={})
     assert credentials == Credentials(SITE, "iago@zulip.com", "fAEg1OmbknQqBdDG3cVHyP2jjGLMfmtF")
@@ -430,6 +441,87 @@ def test_a_success_with_anything_odd_about_it_is_no_answer(fields: dict[str, obj
     error = parsed(**fields)
     assert type(error) is zulip_auth.InvalidResponseError
     assert error.status_code == 200
+
+
+SENTENCES: dict[str, tuple[int, Any, Mapping[str, str], Question]] = {
+    "https://chat.example.com answered 200, but not with an API key as Zulip does. "
+    "Check the address: another program may be answering there.": (200, "{}", {}, LOGIN),
+    "https://chat.example.com answered 401, but not as Zulip does. "
+    "Check the address: a proxy or another program may be answering there.": (401, "", {}, LOGIN),
+    "https://chat.example.com answered 302, a redirect to x.org. It was not followed. "
+    "If that is the right address, log in there.": (
+        302,
+        "",
+        {"location": "https://x.org/"},
+        LOGIN,
+    ),
+    "https://chat.example.com could not make sense of the request (BAD_REQUEST). "
+    "Check that the username is what this organization logs in with, usually an e-mail.": (
+        400,
+        said(code="BAD_REQUEST"),
+        {},
+        LOGIN,
+    ),
+    "https://chat.example.com refused with status 418. The server's own words may say more.": (
+        418,
+        said(),
+        {},
+        LOGIN,
+    ),
+    "https://chat.example.com refused the login: the username or the password is wrong "
+    "(AUTHENTICATION_FAILED). Check both before you try again. 2 attempts are left.": (
+        401,
+        said(code="AUTHENTICATION_FAILED"),
+        {"x-ratelimit-remaining": "2"},
+        LOGIN,
+    ),
+    "https://chat.example.com refused the login: the username or the password is wrong. "
+    "Check both before you try again.": (403, said(reason="incorrect_creds"), {}, LOGIN),
+    "https://chat.example.com refused the login: the server did not say why (ODD). "
+    "Check the account. No attempt is left: for a while even the right password will be "
+    "refused.": (401, said(code="ODD"), {"x-ratelimit-remaining": "0"}, LOGIN),
+    "https://chat.example.com refused the login: there is no such account, or the "
+    "organization does not allow development logins (AUTHENTICATION_FAILED). "
+    "Check the username.": (401, said(code="AUTHENTICATION_FAILED"), {}, DEV_LOGIN),
+    "https://chat.example.com refused the login: the account is deactivated "
+    "(USER_DEACTIVATED). Ask an administrator of the organization to reactivate it.": (
+        401,
+        said(code="USER_DEACTIVATED"),
+        {},
+        DEV_LOGIN,
+    ),
+    "There is no organization at https://chat.example.com, or the account belongs to another "
+    "one (NONEXISTENT_SUBDOMAIN). Check the organization's address.": (
+        404,
+        said(code="NONEXISTENT_SUBDOMAIN"),
+        {},
+        LOGIN,
+    ),
+    "https://chat.example.com does not offer development logins. Log in with a password.": (
+        404,
+        "",
+        {},
+        DEV_LOGIN,
+    ),
+    "https://chat.example.com has had too many attempts (RATE_LIMIT_HIT). "
+    "Wait 30 minutes: until then even the right password is refused.": (
+        429,
+        said(code="RATE_LIMIT_HIT"),
+        {"retry-after": "1799.8"},
+        LOGIN,
+    ),
+    "https://chat.example.com failed with status 500 (SERVER_NOT_READY). Try again later.": (
+        500,
+        said(code="SERVER_NOT_READY"),
+        {},
+        LOGIN,
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", SENTENCES)
+def test_each_error_says_what_happened_and_what_to_do(sentence: str) -> None:
+    assert str(refusal(*SENTENCES[sentence])) == sentence
 
 
 def test_neither_question_nor_answer_shows_a_secret() -> None:

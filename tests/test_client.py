@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import time
 from typing import Any
@@ -530,10 +531,54 @@ async def test_a_transport_of_the_callers_is_used_and_left_open() -> None:
         await transport.aclose()
 
 
+@pytest.mark.parametrize("call", [login, dev_login])
+async def test_the_one_line_calls_hand_on_every_option(call: Any) -> None:
+    asked: list[httpx.Request] = []
+
+    class Refusing(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            asked.append(request)
+            raise httpx.ConnectError("x")
+
+    arguments = ["localhost", USERNAME] + [PASSWORD] * (call is login)
+    options: dict[str, Any] = {
+        "timeout": 6,
+        "retry": RetryPolicy(attempts=3, wait_max=0),
+        "transport": Refusing(),
+        "user_agent": "my-bot/2.0",
+    }
+    with pytest.raises(APIConnectionError):
+        await call(*arguments, **options)
+    assert len(asked) == 3
+    assert asked[0].headers["user-agent"].startswith("my-bot/2.0 ")
+    assert asked[0].extensions["timeout"] == {"connect": 2, "read": 3, "write": 3, "pool": 3}
+    with pytest.raises(InvalidInputError, match="ssl_context"):
+        await call(*arguments, ssl_context="cert.pem")
+
+
+@pytest.mark.parametrize("call", [login, dev_login, AuthClient])
+def test_the_defaults_are_the_documented_ones(call: Any) -> None:
+    parameters = inspect.signature(call).parameters
+    assert {name: parameters[name].default for name in list(parameters)[-5:]} == {
+        "timeout": 30.0,
+        "retry": RetryPolicy(),
+        "ssl_context": None,
+        "transport": None,
+        "user_agent": None,
+    }
+
+
+async def test_the_username_is_named_when_it_is_refused() -> None:
+    for attempt in (login("localhost", "", PASSWORD), dev_login("localhost", "")):
+        with pytest.raises(InvalidInputError, match=r"^username is empty"):
+            await attempt
+
+
 def test_a_client_shows_its_site() -> None:
     client = AuthClient("Chat.Example.com/api", timeout=5)
     assert client.site == "https://chat.example.com"
     assert repr(client) == "<AuthClient https://chat.example.com>"
+    assert repr(AuthClient.__new__(AuthClient)) == "<AuthClient without a site>"
 
 
 @pytest.mark.parametrize("bad", [{"site": "http://chat.example.com"}, {"timeout": -1}])

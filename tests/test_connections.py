@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import threading
 
+import httpx
 import pytest
 from wire import Connection as WireConnection
 from wire import WireServer, drop, response, stay_silent
@@ -131,6 +132,21 @@ def test_a_loop_that_died_inside_async_with_does_not_spoil_the_next() -> None:
             pass
 
     asyncio.run(enter_and_leave())
+
+
+async def test_one_connection_that_cannot_be_closed_does_not_keep_the_others_open() -> None:
+    closed = []
+
+    class Stubborn(httpx.AsyncBaseTransport):
+        async def aclose(self) -> None:
+            closed.append(self)
+            raise OSError
+
+    client = AuthClient("localhost:1")
+    async with client:
+        [kept] = client._connections._kept.values()
+        kept.idle += [Stubborn(), Stubborn()]
+    assert len(closed) == 2
 
 
 async def test_leaving_what_was_not_entered_does_no_harm() -> None:

@@ -70,6 +70,14 @@ ATTRIBUTES: dict[type[ZulipAuthError], dict[str, object]] = {
 }
 
 
+def test_what_a_server_did_not_say_is_left_out() -> None:
+    for kind in (zulip_auth.ServerError, zulip_auth.UserDeactivatedError):
+        error = kind("No.", status_code=401)
+        assert (error.code, error.message) == (None, "")
+    limited = zulip_auth.RateLimitedError("No.", status_code=429)
+    assert (limited.message, limited.retry_after) == ("", None)
+
+
 @pytest.mark.parametrize("kind", ATTRIBUTES, ids=lambda kind: kind.__name__)
 def test_an_error_survives_pickling_and_copying_whole(kind: type[ZulipAuthError]) -> None:
     attributes = ATTRIBUTES[kind]

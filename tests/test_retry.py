@@ -64,14 +64,19 @@ def test_a_policy_cannot_be_changed() -> None:
 @pytest.mark.parametrize("name", ["attempts", "max_sends"])
 @pytest.mark.parametrize("value", [0, -1, 1.5, math.nan, True, None, "2"])
 def test_counts_that_make_no_sense_are_refused(name: str, value: Any) -> None:
-    with pytest.raises(InvalidInputError, match=name):
+    with pytest.raises(InvalidInputError, match=f"^{name} must"):
         RetryPolicy(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["wait_initial", "wait_max", "max_rate_limit_wait"])
+def test_a_wait_may_be_nothing(name: str) -> None:
+    assert asdict(RetryPolicy(**{name: 0}))[name] == 0
 
 
 @pytest.mark.parametrize("name", ["wait_initial", "wait_max", "max_rate_limit_wait"])
 @pytest.mark.parametrize("value", [-1, math.nan, math.inf, True, None, "2"])
 def test_waits_that_make_no_sense_are_refused(name: str, value: Any) -> None:
-    with pytest.raises(InvalidInputError, match=name):
+    with pytest.raises(InvalidInputError, match=f"^{name} must"):
         RetryPolicy(**{name: value})
 
 

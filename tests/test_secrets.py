@@ -31,10 +31,13 @@ PASSWORD = "correct horse/ & battery=+%é<'\"\\!"
 )
 def test_each_form_of_a_secret_is_cut_out(form: str) -> None:
     cut = Secret(PASSWORD).cut_out(f"before {form} after {form}")
-    assert "horse" not in cut
-    assert form not in cut
-    assert cut.startswith("before ")
-    assert cut.count("[cut out]") == 2
+    if form.startswith('"'):  # which JSON puts around it
+        form = form[1:-1]
+    assert cut.replace('"', "") == "before [cut out] after [cut out]"
+
+
+def test_the_longest_form_is_cut_out_first() -> None:
+    assert Secret("x&").cut_out("x&amp; x& x%26") == "[cut out] [cut out] [cut out]"
 
 
 def test_what_does_not_repeat_it_stays_as_it_is() -> None:
