@@ -26,7 +26,8 @@ from zulip_auth import (
     _transport,
     login,
 )
-from zulip_auth._transport import MAX_BODY, open_transport
+from zulip_auth._send import MAX_BODY
+from zulip_auth._transport import open_transport
 from zulip_auth.testing import FakeZulip
 
 USERNAME, PASSWORD = "iago@zulip.com", "secret"

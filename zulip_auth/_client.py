@@ -25,8 +25,9 @@ from ._inputs import (
 )
 from ._retry import RetryPolicy, Tries
 from ._secrets import Secret
+from ._send import Endpoint, send
 from ._site import normalise_site
-from ._transport import Endpoint, Transport, send
+from ._transport import Transport
 
 _log = logging.getLogger("zulip_auth")
 _DEFAULT_RETRY = RetryPolicy()

@@ -1,0 +1,97 @@
+"""Why there is no answer, in words that hold nothing of the request."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import ssl
+
+import httpx
+
+from ._errors import APIConnectionError, APITimeoutError, InvalidResponseError, TLSError
+
+_MOST_CAUSES = 50
+
+
+def is_malformed(error: Exception) -> bool:
+    """Tell an answer that is not HTTP from a connection that was lost.
+
+    httpx has one class for both; the words for the latter are httpcore's
+    ("Server disconnected …") and h11's ("peer closed connection …").
+    """
+    if not isinstance(error, httpx.RemoteProtocolError):
+        return False
+    return not str(error).startswith(("Server disconnected", "peer "))
+
+
+def explain_failure(
+    error: Exception, *, site: str, sent: bool
+) -> APIConnectionError | InvalidResponseError:
+    """Return the error that says why there is no answer.
+
+    Args:
+        error: What a transport or the generated client raised. It leads to the
+            request, so nothing of it is kept.
+        site: The organization's address.
+        sent: Whether the server may have seen the password.
+    """
+    causes = _causes(error)
+    if is_malformed(error):
+        return InvalidResponseError(
+            f"What answered at {site} does not speak HTTP as it should. "
+            "Check the address and the port.",
+            status_code=None,
+        )
+    if isinstance(error, httpx.TimeoutException | TimeoutError):
+        what = "gave no complete answer" if sent else "could not be reached"
+        return APITimeoutError(
+            f"{site} {what} in time. Try again later, or allow it more.", sent=sent
+        )
+    for cause in causes:
+        if isinstance(cause, ssl.SSLError) and not sent:
+            detail = getattr(cause, "verify_message", "") or getattr(cause, "reason", None)
+            return TLSError(
+                f"No secure connection to {site}: {detail}. "
+                "Check the address, the certificate, and the certificates trusted here.",
+                sent=False,
+            )
+    why = next(filter(None, map(_reason, causes)), type(error).__name__)
+    if sent:
+        return APIConnectionError(
+            f"The connection to {site} was lost before its answer was complete ({why}). "
+            "Try again later.",
+            sent=True,
+        )
+    return APIConnectionError(
+        f"{site} could not be reached ({why}). Check the address, that the server is running, "
+        "and the proxy, if there is one.",
+        sent=False,
+    )
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return an exception and what led to it, as far as that is of interest."""
+    found: list[BaseException] = []
+    waiting: list[BaseException | None] = [error]
+    while waiting and len(found) < _MOST_CAUSES:
+        each = waiting.pop(0)
+        if each is None or any(each is other for other in found):
+            continue
+        found.append(each)
+        if isinstance(each, BaseExceptionGroup):
+            waiting += each.exceptions
+        waiting.append(each.__cause__ or each.__context__)
+    return found
+
+
+def _reason(error: BaseException) -> str | None:
+    """Return the system's own words; httpx's may repeat what the server sent."""
+    if isinstance(error, httpx.ProxyError):
+        return "the proxy refused"
+    if isinstance(error, socket.gaierror):
+        return "its name does not resolve"
+    number = error.errno if isinstance(error, OSError) else None
+    if isinstance(number, int) and number in errno.errorcode:
+        return os.strerror(number).lower()
+    return None

@@ -1,0 +1,169 @@
+"""One try over the wire, and the rules that hold there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+import httpx
+from attrs import frozen
+
+from zulip_auth_client import Client
+from zulip_auth_client.types import Response
+
+from ._answers import Answer
+from ._errors import APIConnectionError, InvalidResponseError
+from ._failures import explain_failure, is_malformed
+from ._transport import Transport
+from ._version import __version__
+
+MAX_BODY = 64 * 1024
+"""How much of an answer's body is read, in bytes."""
+
+Endpoint = Callable[..., Coroutine[Any, Any, Response[Any]]]
+"""An endpoint function of the generated client, with its body filled in."""
+
+
+@frozen
+class Outcome:
+    """What one try ended in.
+
+    Attributes:
+        result: The answer, or why there is none.
+        sent: Whether the server may have seen the password.
+    """
+
+    result: Answer | APIConnectionError | InvalidResponseError
+    sent: bool
+
+
+async def send(
+    endpoint: Endpoint,
+    *,
+    site: str,
+    transport: Transport,
+    timeout: float,
+    deadline: float,
+    user_agent: str | None,
+) -> Outcome:
+    """Call an endpoint of the generated client once.
+
+    Args:
+        endpoint: What to call.
+        site: The organization's address, normalised.
+        transport: What carries the request.
+        timeout: Seconds for the whole login. A connection gets a third of
+            them and a silent server half, which leaves time for another try.
+        deadline: When it is over, by the clock of the running loop.
+        user_agent: What the caller calls itself.
+
+    Returns:
+        What came of it. Nothing but a cancellation is raised: what httpx
+        raises holds the request, and that holds the password.
+    """
+    guard = _Guard(transport)
+    parsed, failure, cancelled = None, None, None
+    # Each error is turned into a new one, outside of the block that caught it:
+    # what was caught leads to the request, and so to the password.
+    try:
+        client = _client(guard, site, timeout, user_agent)
+        async with asyncio.timeout_at(deadline):
+            parsed = (await endpoint(client=client)).parsed
+    except Exception as error:  # noqa: BLE001 - transports and parsers may raise anything
+        failure = explain_failure(error, site=site, sent=guard.sent)
+    except asyncio.CancelledError as error:
+        cancelled = error.args
+    if cancelled is not None:
+        raise asyncio.CancelledError(*cancelled)
+    if guard.answer is not None:
+        return Outcome(guard.answer.with_parsed(parsed), sent=True)
+    assert failure is not None
+    return Outcome(failure, sent=guard.sent)
+
+
+def _client(guard: _Guard, site: str, timeout: float, user_agent: str | None) -> Client:
+    http = httpx.AsyncClient(
+        transport=guard,
+        base_url=f"{site}/api/v1",
+        headers={
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": " ".join(filter(None, [user_agent, f"zulip-auth/{__version__}"])),
+        },
+        timeout=httpx.Timeout(timeout / 2, connect=timeout / 3),
+    )
+    return Client(base_url=site).set_async_httpx_client(http)
+
+
+class _NotForTheParser(Exception):
+    """Keeps an answer other than a plain 200 away from the generated parser."""
+
+
+class _Guard(httpx.AsyncBaseTransport):
+    """Carries one request, and notes what httpx itself does not tell.
+
+    Attributes:
+        sent: Whether the body, with the password, was handed on.
+        answer: What came back, once it is complete.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self.sent = False
+        self.answer: Answer | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        watched = httpx.Request(
+            request.method,
+            request.url,
+            headers=request.headers,
+            stream=_WatchedBody(request.content, self),
+            extensions=request.extensions,
+        )
+        response = await self._transport.handle_async_request(watched)
+        try:
+            body = await _read(response)
+        finally:
+            await response.aclose()
+        self.answer = Answer(response.status_code, dict(response.headers), body)
+        if response.status_code != 200 or body is None:
+            raise _NotForTheParser
+        # Neither cookies nor anything else of the headers reaches the client.
+        return httpx.Response(200, content=body)
+
+
+class _WatchedBody(httpx.AsyncByteStream):
+    """Notes that the body of a request has left for the network.
+
+    There is no other way to read the body, and it is given away once, so that
+    both hold for any transport: what counts as sent, and one send for each try.
+    """
+
+    def __init__(self, content: bytes, guard: _Guard) -> None:
+        self._content = content
+        self._guard = guard
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._guard.sent:
+            raise httpx.StreamConsumed
+        self._guard.sent = True
+        yield self._content
+
+
+async def _read(response: httpx.Response) -> bytes | None:
+    """Read a body, or return None where it is encoded, too long or malformed."""
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        return None
+    body = bytearray()
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    try:
+        async for chunk in response.stream:
+            body += chunk
+            if len(body) > MAX_BODY:
+                return None
+    except httpx.RemoteProtocolError as error:
+        if not is_malformed(error):
+            raise
+        return None
+    return bytes(body)
