@@ -38,6 +38,8 @@ def test_each_form_of_a_secret_is_cut_out(form: str) -> None:
 
 def test_the_longest_form_is_cut_out_first() -> None:
     assert Secret("x&").cut_out("x&amp; x& x%26") == "[cut out] [cut out] [cut out]"
+    assert Secret("~'").cut_out("~' ~%27 ~&#39;") == "[cut out] [cut out] [cut out]"
+    assert Secret("~&").cut_out("~& ~&amp;") == "[cut out] [cut out]"
 
 
 def test_what_does_not_repeat_it_stays_as_it_is() -> None:

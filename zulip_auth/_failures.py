@@ -50,7 +50,7 @@ def explain_failure(
         )
     for cause in causes:
         if isinstance(cause, ssl.SSLError) and not sent:
-            detail = getattr(cause, "verify_message", "") or getattr(cause, "reason", None)
+            detail = getattr(cause, "verify_message", None) or getattr(cause, "reason", None)
             return TLSError(
                 f"No secure connection to {site}: {detail}. "
                 "Check the address, the certificate, and the certificates trusted here.",

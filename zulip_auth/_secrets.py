@@ -32,5 +32,6 @@ class Secret:
             escape(self.value).replace("&#x27;", "&#39;").replace("&quot;", "&#34;"),
             b64encode(self.value.encode()).decode(),
         }
-        longest_first = sorted(forms, key=len, reverse=True)
-        return re.sub("|".join(map(re.escape, longest_first)), _MARK, text, flags=re.IGNORECASE)
+        # Backwards, so that a form comes before another one that it begins with.
+        either = "|".join(map(re.escape, sorted(forms, reverse=True)))
+        return re.sub(either, _MARK, text, flags=re.IGNORECASE)
