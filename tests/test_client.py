@@ -568,10 +568,12 @@ def test_the_defaults_are_the_documented_ones(call: Any) -> None:
     }
 
 
-async def test_the_username_is_named_when_it_is_refused() -> None:
+async def test_what_is_refused_is_named() -> None:
     for attempt in (login("localhost", "", PASSWORD), dev_login("localhost", "")):
         with pytest.raises(InvalidInputError, match=r"^username is empty"):
             await attempt
+    with pytest.raises(InvalidInputError, match=r"^password is empty"):
+        await login("localhost", USERNAME, "")
 
 
 def test_a_client_shows_its_site() -> None:

@@ -371,6 +371,7 @@ async def test_a_fault(
         LEAKS.check(f"{ended} {ended!r}", "the credentials")
     else:
         LEAKS.check_error(ended)
+        assert place.site in str(ended) or "SSL_CERT_FILE" in str(ended) or "PROXY" in str(ended)
     for record in caplog.records:
         if name in REPEATED_IN_THE_HEAD and record.name.startswith("httpcore."):
             continue

@@ -252,7 +252,10 @@ async def test_waiting_for_a_connection_counts_against_the_timeout(
     assert [type(error) for error in errors] == [APITimeoutError] * 5
     sent = [error.sent for error in errors if isinstance(error, APITimeoutError)]
     assert sent == [True, True, True, True, False]
-    assert "2 other logins" in str(errors[4])
+    assert str(errors[4]) == (
+        f"2 other logins to {server.site} were under way until the time was over. "
+        "Allow it more, or begin fewer at once."
+    )
     assert len(server.requests) == 4
 
 

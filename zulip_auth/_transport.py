@@ -42,7 +42,7 @@ def open_transport(site: str, ssl_context: ssl.SSLContext | None) -> Transport:
     """
     if site.startswith("http://"):
         # Loopback alone: no proxy, and a context that costs nothing to make.
-        return _OwnTransport(verify=_no_certificates(), trust_env=False)
+        return _OwnTransport(verify=_no_certificates())
     context = ssl_context or _trusted_certificates()
     if context is None:
         raise TLSError(
@@ -60,7 +60,7 @@ def open_transport(site: str, ssl_context: ssl.SSLContext | None) -> Transport:
 
 def _proxied(context: ssl.SSLContext, proxy: str | None) -> Transport | None:
     try:
-        return _OwnTransport(verify=context, proxy=proxy, trust_env=False)
+        return _OwnTransport(verify=context, proxy=proxy)
     except (ValueError, ImportError, httpx.InvalidURL):
         return None
 
