@@ -389,9 +389,10 @@ async def test_refused_connections_are_tried_until_the_attempts_are_used_up(
         error = await login_expecting(APIConnectionError, site, retry=at_once)
     assert error.sent is False
     assert "connection refused" in str(error)
-    assert [record.getMessage().rpartition(", ")[2] for record in caplog.records] == [
-        f"attempt {number} of 5." for number in (2, 3, 4, 5)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{error} Trying again in 0.0 s, attempt {number} of 5." for number in (2, 3, 4, 5)
     ]
+    assert {record.levelname for record in caplog.records} == {"INFO"}
 
 
 async def test_a_server_that_comes_up_late_is_reached() -> None:
@@ -594,32 +595,39 @@ async def test_a_traceback_with_variables_can_be_made_of_a_refused_client(
 
 # ---- What is refused before anything is sent
 
-BAD_ARGUMENTS: dict[str, dict[str, Any]] = {
-    "site": {"site": "http://chat.example.com"},
-    "username empty": {"username": ""},
-    "username with a newline": {"username": "iago@zulip.com\n"},
-    "password empty": {"password": ""},
-    "password with a newline": {"password": "hunter2\n"},
-    "password None": {"password": None},
-    "timeout zero": {"timeout": 0},
-    "timeout None": {"timeout": None},
-    "timeout nan": {"timeout": float("nan")},
-    "retry": {"retry": 3},
-    "ssl_context": {"ssl_context": "cert.pem"},
-    "transport": {"transport": "a transport"},
-    "transport false": {"transport": False},
-    "ssl_context false": {"ssl_context": False},
-    "timeout beyond floats": {"timeout": 10**400},
-    "address out of range": {"site": "999.1.1.1"},
-    "user agent": {"user_agent": "a\r\nb: c"},
+BAD_ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
+    "site": ({"site": "http://chat.example.com"}, "Plain http"),
+    "address out of range": ({"site": "999.1.1.1"}, "site has a host"),
+    "username empty": ({"username": ""}, "username is empty"),
+    "username with a newline": ({"username": "iago@zulip.com\n"}, "username has a line break"),
+    "password empty": ({"password": ""}, "password is empty"),
+    "password with a newline": ({"password": "hunter2\n"}, "password has a line break"),
+    "password None": ({"password": None}, "password must be a str, not NoneType"),
+    "password of 1 MB": ({"password": "a" * 2**20}, "password is longer than 1024"),
+    "timeout zero": ({"timeout": 0}, "timeout must be .* more than 0"),
+    "timeout None": ({"timeout": None}, "timeout must"),
+    "timeout nan": ({"timeout": float("nan")}, "timeout must"),
+    "timeout beyond floats": ({"timeout": 10**400}, "timeout must"),
+    "retry": ({"retry": 3}, "retry must be a RetryPolicy, not int"),
+    "ssl_context": ({"ssl_context": "cert.pem"}, "ssl_context must be a SSLContext, not str"),
+    "ssl_context false": ({"ssl_context": False}, "ssl_context must"),
+    "transport": ({"transport": "x"}, "transport must be a AsyncBaseTransport, not str"),
+    "transport false": ({"transport": False}, "transport must"),
+    "user agent": ({"user_agent": "a\r\nb: c"}, "user_agent must"),
 }
 
 
-@pytest.mark.parametrize("bad", BAD_ARGUMENTS.values(), ids=BAD_ARGUMENTS)
-async def test_bad_arguments_are_refused_before_any_request(bad: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("bad", "words"), BAD_ARGUMENTS.values(), ids=BAD_ARGUMENTS)
+async def test_bad_arguments_are_refused_before_any_request(
+    bad: dict[str, Any], words: str
+) -> None:
     async with WireServer(succeed) as server:
-        good: dict[str, Any] = {"site": server.site, "username": USERNAME, "password": PASSWORD}
-        with pytest.raises(InvalidInputError) as caught:
+        good: dict[str, Any] = {
+            "site": server.site,
+            "username": USERNAME,
+            "password": PASSWORD,
+        }
+        with pytest.raises(InvalidInputError, match=f"^{words}") as caught:
             await login(**{**good, **bad})
         assert isinstance(caught.value, ValueError)
         assert server.connections == 0

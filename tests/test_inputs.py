@@ -47,6 +47,21 @@ def test_text_that_cannot_be_meant_is_refused_without_repeating_it(text: Any) ->
     assert caught.value.__context__ is None
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (7, "must be a str, not int"),
+        ("", "is empty"),
+        ("a" * 1025, "is longer than 1024 characters"),
+        ("a\n", "has a line break, a NUL or half a surrogate pair in it; check how it was read"),
+    ],
+)
+def test_a_refusal_says_why(text: Any, reason: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        checked_text("username", text)
+    assert str(caught.value) == f"username {reason}."
+
+
 @pytest.mark.parametrize("agent", [None, "bot", "my-bot/1.0 (+https://example.com)", "a" * 1024])
 def test_a_user_agent_that_fits_a_header_is_returned_as_it_is(agent: str | None) -> None:
     assert checked_user_agent(agent) == agent

@@ -145,6 +145,30 @@ def test_what_is_no_site_is_refused_without_repeating_it(site: str) -> None:
     assert caught.value.__context__ is None
 
 
+EXAMPLE = "Give the organization's address, such as https://chat.example.com."
+REASONS: dict[Any, str] = {
+    7: "site must be a str, not int.",
+    "a" * 1025: "site is longer than 1024 characters.",
+    "a b": f"site has white space or a control character in it. {EXAMPLE}",
+    "iago@zulip.com": f"site has a user name in it. {EXAMPLE}",
+    "": f"site is empty, or has a query, a fragment, a path or a malformed port. {EXAMPLE}",
+    "https://chat.7": f"site has a host that is not allowed. {EXAMPLE}",
+    "a" * 1024: f"site has a host that is not allowed. {EXAMPLE}",
+    "ftp://x.org": "site must start with https:// (http:// for this machine alone).",
+    "x.org:65536": "site has a port out of range.",
+    "http://x.org:80": (
+        "Plain http to x.org would send the password unencrypted. Use https://x.org."
+    ),
+}
+
+
+@pytest.mark.parametrize("site", REASONS, ids=lambda site: str(site)[:20])
+def test_a_refusal_says_why(site: Any) -> None:
+    with pytest.raises(InvalidSiteError) as caught:
+        normalise_site(site)
+    assert str(caught.value) == REASONS[site]
+
+
 @pytest.mark.parametrize("site", [None, 7, b"https://chat.example.com", ["localhost"]])
 def test_what_is_no_str_is_refused(site: Any) -> None:
     with pytest.raises(InvalidSiteError, match="must be a str"):
