@@ -38,6 +38,7 @@ from zulip_auth import (
     ServerError,
     TLSError,
     UserDeactivatedError,
+    _transport,
     dev_login,
     login,
 )
@@ -333,9 +334,9 @@ REPEATED_IN_THE_HEAD = {
 
 @pytest.fixture(autouse=True)
 def fresh_certificates() -> Iterator[None]:
-    zulip_auth._transport._shared_context.cache_clear()
+    _transport._shared_context.cache_clear()
     yield
-    zulip_auth._transport._shared_context.cache_clear()
+    _transport._shared_context.cache_clear()
 
 
 @pytest.mark.parametrize("name", ROWS)

@@ -261,6 +261,7 @@ async def test_waiting_for_a_connection_counts_against_the_timeout(
 
 @pytest.mark.parametrize("scenario", [faults.body_of_200_mb, faults.zipped(1), faults.zipped(2)])
 async def test_a_huge_body_takes_no_memory(scenario: Any, record_property: Any) -> None:
+    peak = 0
     async with WireServer(scenario) as server:
         for _ in range(2):  # the first loads what is loaded once
             gc.collect()
