@@ -114,7 +114,7 @@ BAD_INPUT = {
     "a password as an argument": (("login", "localhost", USERNAME, "hunter2"), b""),
     "a password as an option": (("login", "localhost", USERNAME, "--password=hunter2"), b""),
     "a password behind an option": (("login", "localhost", USERNAME, "--dev=hunter2"), b""),
-    "a password as an option's letters": (("login", "localhost", USERNAME, "-hunter2"), b""),
+    "a password as an option's letters": (("login", "localhost", USERNAME, "-xhunter2"), b""),
     "a password as a command": (("hunter2",), b""),
     "an option cut short": (("login", "localhost", USERNAME, "--password"), b""),
 }
@@ -127,6 +127,11 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments: tuple[str, ...], stdin
     assert err.startswith("zulip-auth: ")
     assert err.count("\n") == 1
     assert "hunter2" not in err
+
+
+def test_a_password_that_looks_like_a_call_for_help_is_not_repeated() -> None:
+    _, out, err = run("login", "localhost", USERNAME, "-hunter2")  # newer Pythons do help
+    assert "unter2" not in out + err
 
 
 def test_no_option_takes_a_password() -> None:
