@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import tracemalloc
-from collections.abc import Awaitable, Coroutine, Generator
+from collections.abc import Awaitable, Coroutine, Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -140,7 +140,16 @@ async def test_a_login_may_be_cancelled_in_any_of_its_waits(
     assert slowest < 0.05
 
 
-async def test_ten_thousand_cancelled_logins_do_no_harm() -> None:
+@pytest.fixture
+def untraced() -> Iterator[None]:
+    """Keep the measuring of coverage, which other tests are for, out of a long one."""
+    trace = sys.gettrace()
+    sys.settrace(None)
+    yield
+    sys.settrace(trace)
+
+
+async def test_ten_thousand_cancelled_logins_do_no_harm(untraced: None) -> None:
     async with WireServer(serve) as server, AuthClient(server.site) as client:
 
         async def cancelled(number: int) -> None:
@@ -214,7 +223,7 @@ def test_it_works_on_uvloop() -> None:
     gc.collect()
 
 
-async def test_a_thousand_logins_at_once(record_property: Any) -> None:
+async def test_a_thousand_logins_at_once(untraced: None, record_property: Any) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # A thousand connections would not fit; a hundred do.
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 600), hard))

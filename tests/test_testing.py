@@ -281,6 +281,7 @@ async def test_it_stops_even_if_the_wait_for_it_is_cancelled() -> None:
         await leaving
     running.wait()
     assert running._socket.fileno() == -1
+    await server.__aexit__(None, None, None)  # once more does no harm
 
 
 async def test_the_application_works_without_a_socket() -> None:
