@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: demo test check generate lint format types build mutants pins clean help
+.PHONY: demo test check generate lint format types build bench mutants pins clean help
 
 demo: $(VENV)/.run ## log in for real, against the stand-in server on loopback
 	$(BIN)/python scripts/demo.py
@@ -41,6 +41,9 @@ build: $(VENV)/.test ## build the wheel and the sdist, and log in from the insta
 	$(BIN)/python -m build --no-isolation
 	$(BIN)/python scripts/check_wheel.py
 
+bench: $(VENV)/.bench ## compare the speed with that of others, side by side
+	$(BIN)/python benchmarks/bench.py
+
 mutants: $(VENV)/.mutants ## change the code in a thousand ways, and list what no test notices
 	$(BIN)/mutmut run
 	$(BIN)/mutmut results
@@ -71,6 +74,10 @@ $(VENV)/.test: requirements/test.txt $(VENV)/.run
 
 $(VENV)/.lint: requirements/lint.txt $(VENV)/.test
 	$(PIP) install --requirement requirements/lint.txt
+	@touch $@
+
+$(VENV)/.bench: requirements/bench.txt $(VENV)/.run
+	$(PIP) install --requirement requirements/bench.txt
 	@touch $@
 
 $(VENV)/.mutants: requirements/mutants.txt $(VENV)/.test
