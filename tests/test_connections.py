@@ -8,7 +8,7 @@ import pytest
 from wire import Connection as WireConnection
 from wire import WireServer, drop, response, stay_silent
 
-from zulip_auth import AuthClient, Credentials, RetryPolicy, ServerError
+from zulip_auth import AuthClient, Credentials, RetryPolicy, ServerError, _connections
 
 USERNAME, PASSWORD = "iago@zulip.com", "secret"
 SAID = (
@@ -140,13 +140,26 @@ async def test_one_connection_that_cannot_be_closed_does_not_keep_the_others_ope
     class Stubborn(httpx.AsyncBaseTransport):
         async def aclose(self) -> None:
             closed.append(self)
-            raise OSError
+            raise RuntimeError
 
     client = AuthClient("localhost:1")
     async with client:
         [kept] = client._connections._kept.values()
         kept.idle += [Stubborn(), Stubborn()]
     assert len(closed) == 2
+
+
+async def test_a_login_does_not_fail_for_a_connection_that_cannot_be_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Stubborn(httpx.AsyncHTTPTransport):
+        async def aclose(self) -> None:
+            await super().aclose()
+            raise RuntimeError
+
+    monkeypatch.setattr(_connections, "open_transport", lambda *_arguments: Stubborn())
+    async with WireServer(serve_on) as server:
+        assert (await AuthClient(server.site).login(USERNAME, PASSWORD)).email == USERNAME
 
 
 async def test_leaving_what_was_not_entered_does_no_harm() -> None:

@@ -76,7 +76,7 @@ class Connections:
                 if whole and kept and kept.entered:
                     idle.append(transport)
                 else:
-                    await transport.aclose()
+                    await _close(transport)
         finally:
             place.release()
 
@@ -110,5 +110,10 @@ class Connections:
         if not kept.entered:
             del self._kept[loop]
             while kept.idle:
-                with suppress(OSError):
-                    await kept.idle.pop().aclose()
+                await _close(kept.idle.pop())
+
+
+async def _close(transport: Transport) -> None:
+    # A login that has its answer does not fail for what cannot be closed.
+    with suppress(Exception):
+        await transport.aclose()
