@@ -17,6 +17,10 @@ for name in list(os.environ):
     if name.lower().endswith("_proxy") or name.startswith("SSL_CERT_"):
         del os.environ[name]
 
+# This process may run in development mode; those that it starts are looked at
+# for what they write, and asyncio would add remarks on slow machines.
+os.environ.pop("PYTHONDEVMODE", None)
+
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print what tests have measured, each with the name of its test."""
