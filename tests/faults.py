@@ -37,10 +37,6 @@ async def reset_before_headers(connection: Connection) -> None:
     connection.reset()
 
 
-async def close_without_an_answer(connection: Connection) -> None:
-    await connection.read()
-
-
 async def close_in_the_headers(connection: Connection) -> None:
     await connection.read()
     await connection.write(b"HTTP/1.1 200 OK\r\ncontent-type: appl")
@@ -64,11 +60,6 @@ async def reset_in_the_body(connection: Connection) -> None:
 
 
 # ---- Too slow
-
-
-async def stay_silent(connection: Connection) -> None:
-    await connection.read()
-    await connection.until_closed()
 
 
 async def drip(connection: Connection) -> None:

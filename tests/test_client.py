@@ -9,6 +9,7 @@ import time
 from typing import Any
 from urllib.parse import parse_qs
 
+import faults
 import httpx
 import pytest
 from hypothesis import given
@@ -52,12 +53,8 @@ USERNAME, PASSWORD = "iago@zulip.com", "correct horse & battery=+%é"
 async def test_a_login_in_one_line() -> None:
     async with FakeZulip(users={USERNAME: PASSWORD}) as server:
         credentials = await login(server.site, "IAGO@zulip.COM", PASSWORD)
-        account = server.account(USERNAME)
-    assert credentials == Credentials(server_site(server), USERNAME, account.api_key, 10)
-
-
-def server_site(server: FakeZulip) -> str:
-    return server.requests[0].headers["host"].join(["http://", ""])
+        key = server.account(USERNAME).api_key
+        assert credentials == Credentials(server.site, USERNAME, key, 10)
 
 
 async def test_a_development_login_in_one_line() -> None:
@@ -324,17 +321,7 @@ async def test_a_wait_beyond_the_deadline_is_not_begun() -> None:
         assert len(server.requests) == 1
 
 
-async def reset(connection: Connection) -> None:
-    await connection.read()
-    connection.reset()
-
-
-async def truncate(connection: Connection) -> None:
-    await connection.read()
-    await connection.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{")
-
-
-@pytest.mark.parametrize("fault", [drop, reset, truncate])
+@pytest.mark.parametrize("fault", [drop, faults.reset_before_headers, faults.truncate_the_body])
 @pytest.mark.parametrize("max_sends", [1, 2, 3])
 async def test_a_lost_answer_costs_no_more_than_max_sends(fault: Scenario, max_sends: int) -> None:
     policy = RetryPolicy(max_sends=max_sends, wait_max=0)
@@ -433,21 +420,7 @@ async def test_an_error_remembers_that_an_earlier_try_was_sent(at_once: RetryPol
 # ---- How long it takes
 
 
-async def drip(connection: Connection) -> None:
-    await connection.read()
-    for byte in response(200, "x" * 1000):
-        await connection.write(bytes([byte]))
-        await asyncio.sleep(0.5)
-
-
-async def flood(connection: Connection) -> None:
-    await connection.read()
-    while True:
-        await connection.write(b"HTTP/1.1 103 Early Hints\r\n\r\n")
-        await asyncio.sleep(0)
-
-
-@pytest.mark.parametrize("fault", [stay_silent, drip, flood])
+@pytest.mark.parametrize("fault", [stay_silent, faults.drip, faults.never_end_1xx])
 async def test_the_timeout_bounds_the_whole_login(fault: Scenario) -> None:
     async with WireServer(fault) as server:
         start = time.monotonic()

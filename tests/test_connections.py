@@ -5,28 +5,16 @@ import threading
 
 import httpx
 import pytest
+from wire import KEPT_ALIVE, WireServer, drop, keep_serving, stay_silent
 from wire import Connection as WireConnection
-from wire import WireServer, drop, response, stay_silent
 
 from zulip_auth import AuthClient, Credentials, RetryPolicy, ServerError, _connections
 
 USERNAME, PASSWORD = "iago@zulip.com", "secret"
-SAID = (
-    '{"result":"success","msg":"","api_key":"fAEg1OmbknQqBdDG3cVHyP2jjGLMfmtF",'
-    '"email":"iago@zulip.com","user_id":16}'
-)
-KEPT_ALIVE = response(200, SAID).replace(b"connection: close\r\n", b"")
-
-
-async def serve_on(connection: WireConnection) -> None:
-    """Answer one request after another on the same connection."""
-    while True:
-        await connection.read()
-        await connection.write(KEPT_ALIVE)
 
 
 async def test_connections_are_kept_inside_async_with() -> None:
-    async with WireServer(serve_on) as server:
+    async with WireServer(keep_serving) as server:
         async with AuthClient(server.site) as client:
             for _ in range(5):
                 await client.login(USERNAME, PASSWORD)
@@ -41,14 +29,14 @@ async def test_connections_are_kept_inside_async_with() -> None:
 
 
 async def test_logins_at_once_have_a_connection_each_and_share_them_later() -> None:
-    async with WireServer(serve_on) as server, AuthClient(server.site) as client:
+    async with WireServer(keep_serving) as server, AuthClient(server.site) as client:
         for _ in range(3):
             await asyncio.gather(*(client.login(USERNAME, PASSWORD) for _ in range(10)))
         assert server.connections == 10
 
 
 async def test_a_connection_on_which_a_login_was_cancelled_is_not_used_again() -> None:
-    async with WireServer(stay_silent, serve_on) as server, AuthClient(server.site) as client:
+    async with WireServer(stay_silent, keep_serving) as server, AuthClient(server.site) as client:
         waiting = asyncio.create_task(client.login(USERNAME, PASSWORD))
         await server.asked.wait()
         waiting.cancel()
@@ -61,7 +49,7 @@ async def test_a_connection_on_which_a_login_was_cancelled_is_not_used_again() -
 
 async def test_a_connection_that_was_lost_is_replaced(at_once: RetryPolicy) -> None:
     async with (
-        WireServer(drop, serve_on) as server,
+        WireServer(drop, keep_serving) as server,
         AuthClient(server.site, retry=at_once) as client,
     ):
         await client.login(USERNAME, PASSWORD)
@@ -90,7 +78,7 @@ async def test_a_login_that_outlasts_async_with_closes_what_it_used() -> None:
 
 
 async def test_entering_twice_keeps_until_both_have_ended() -> None:
-    async with WireServer(serve_on) as server:
+    async with WireServer(keep_serving) as server:
         client = AuthClient(server.site)
         async with client:
             async with client:
@@ -111,7 +99,7 @@ async def test_two_threads_may_keep_connections_each_in_its_own_loop() -> None:
             await asyncio.to_thread(ended.wait)
             await client.login(USERNAME, PASSWORD)
 
-    async with WireServer(serve_on) as server:
+    async with WireServer(keep_serving) as server:
         client = AuthClient(server.site)
         async with client:
             await client.login(USERNAME, PASSWORD)
@@ -158,7 +146,7 @@ async def test_a_login_does_not_fail_for_a_connection_that_cannot_be_closed(
             raise RuntimeError
 
     monkeypatch.setattr(_connections, "open_transport", lambda *_arguments: Stubborn())
-    async with WireServer(serve_on) as server:
+    async with WireServer(keep_serving) as server:
         assert (await AuthClient(server.site).login(USERNAME, PASSWORD)).email == USERNAME
 
 
@@ -168,7 +156,7 @@ async def test_leaving_what_was_not_entered_does_no_harm() -> None:
 
 async def test_another_event_loop_gets_connections_of_its_own() -> None:
     found: list[Credentials] = []
-    async with WireServer(serve_on) as server, AuthClient(server.site) as client:
+    async with WireServer(keep_serving) as server, AuthClient(server.site) as client:
         await client.login(USERNAME, PASSWORD)
 
         def elsewhere() -> None:
@@ -187,7 +175,7 @@ async def test_an_error_answer_leaves_the_connection_usable(at_once: RetryPolicy
         for _ in range(2):
             await connection.read()
             await connection.write(b"HTTP/1.1 503 Busy\r\ncontent-length: 4\r\n\r\nBusy")
-        await serve_on(connection)
+        await keep_serving(connection)
 
     async with (
         WireServer(fail_then_serve) as server,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import resource
 import socket
 import sys
@@ -20,7 +19,7 @@ import faults
 import pytest
 from faults import MakePlace, plain, secure
 from leaks import Leaks
-from wire import API_KEY, SUCCESS, Connection, WireServer, answer, response, stay_silent, succeed
+from wire import API_KEY, WireServer, answer, keep_serving, stay_silent, succeed
 
 from zulip_auth import (
     APITimeoutError,
@@ -150,7 +149,7 @@ def untraced() -> Iterator[None]:
 
 
 async def test_ten_thousand_cancelled_logins_do_no_harm(untraced: None) -> None:
-    async with WireServer(serve) as server, AuthClient(server.site) as client:
+    async with WireServer(keep_serving) as server, AuthClient(server.site) as client:
 
         async def cancelled(number: int) -> None:
             attempt = CancelAt(client.login(USERNAME, PASSWORD), 1 + number % 12)
@@ -163,14 +162,6 @@ async def test_ten_thousand_cancelled_logins_do_no_harm(untraced: None) -> None:
             await asyncio.gather(*(cancelled(number) for number in range(start, start + 50)))
         found = await asyncio.gather(*(client.login(USERNAME, PASSWORD) for _ in range(100)))
         assert [each.api_key for each in found] == [API_KEY] * 100
-
-
-async def serve(connection: Connection) -> None:
-    """Answer one request after another on the same connection."""
-    said = response(200, json.dumps(SUCCESS))
-    while True:
-        await connection.read()
-        await connection.write(said.replace(b"connection: close\r\n", b""))
 
 
 def test_one_client_in_one_event_loop_after_another() -> None:
@@ -228,7 +219,7 @@ async def test_a_thousand_logins_at_once(untraced: None, record_property: Any) -
     # A thousand connections would not fit; a hundred do.
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 600), hard))
     try:
-        async with WireServer(serve) as server:
+        async with WireServer(keep_serving) as server:
             await login(server.site, USERNAME, PASSWORD)  # loads what is loaded once
             gc.collect()
             tracemalloc.start()

@@ -174,3 +174,11 @@ SUCCESS = {
     "user_id": 16,
 }
 succeed = answer(200, SUCCESS)
+KEPT_ALIVE = response(200, json.dumps(SUCCESS)).replace(b"connection: close\r\n", b"")
+
+
+async def keep_serving(connection: Connection) -> None:
+    """Answer one request after another on the same connection."""
+    while True:
+        await connection.read()
+        await connection.write(KEPT_ALIVE)

@@ -148,10 +148,10 @@ class _Words:
     @classmethod
     def of(cls, said: Mapping[str, Any], question: Question) -> _Words:
         code = said.get("code")
-        # A code that Zulip is known to give is no echo, whatever the password.
-        known = isinstance(code, str) and code in _CODES
-        if not known and not (
-            isinstance(code, str) and _CODE.fullmatch(code) and question.cut_out(code) == code
+        if (
+            not isinstance(code, str)
+            or not _CODE.fullmatch(code)
+            or (code not in _CODES and question.cut_out(code) != code)
         ):
             code = None
         return cls(code, question.cut_out(said.get("msg", "")))
