@@ -8,11 +8,15 @@ import json
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
+from typing import Any, Self
 from urllib.parse import urlencode, urlsplit
 
 import httpx
+import jwt
 import pytest
+from attrs import evolve
 from recordings import Exchange, recorded
 
 from zulip_auth import (
@@ -39,7 +43,7 @@ def server() -> Iterator[FakeZulip]:
     users = {f"{name}@zulip.com": PASSWORD for name in ADMINS + USERS}
     with FakeZulip(users) as server:
         for name in ADMINS:
-            server.account(f"{name}@zulip.com").admin = True
+            server.account(f"{name}@zulip.com").role = 200
         # The recorded server answered at this name.
         realm = server.add_realm("localhost")
         realm._accounts.update(server.realm._accounts)
@@ -47,7 +51,9 @@ def server() -> Iterator[FakeZulip]:
         yield server
 
 
-def ask(server: FakeZulip, exchange: Exchange) -> tuple[int, dict[str, str], str]:
+def ask(
+    server: FakeZulip, exchange: Exchange, auth: tuple[str, str] | None = None
+) -> tuple[int, dict[str, str], str]:
     """Send a recorded request as it was, and return status, headers and body."""
     assert server._state.port is not None
     connection = http.client.HTTPConnection("127.0.0.1", server._state.port)
@@ -56,6 +62,8 @@ def ask(server: FakeZulip, exchange: Exchange) -> tuple[int, dict[str, str], str
     if exchange.form is not None:
         body = urlencode(exchange.form)
         headers["Content-Type"] = "application/x-www-form-urlencoded"
+    if auth is not None:
+        headers["Authorization"] = "Basic " + b64encode(":".join(auth).encode()).decode()
     connection.request(exchange.method, exchange.path, body, headers)
     answer = connection.getresponse()
     found = (
@@ -130,6 +138,206 @@ def test_every_recorded_exchange_is_answered_as_by_the_real_server(server: FakeZ
         if "retry-after" in headers:
             assert 1795 < float(headers["retry-after"]) <= 1800
             assert float(headers["retry-after"]) == json.loads(body)["retry-after"]
+
+
+def shape(said: object) -> object:
+    """Return which fields there are, in their order, and of which types."""
+    if isinstance(said, dict):
+        return [(name, shape(value)) for name, value in said.items()]
+    return type(said)
+
+
+NOT_A_SHAPE = ("profile_data", "external_authentication_methods")
+
+
+def test_questions_about_server_and_key_are_answered_as_by_the_real_server(
+    server: FakeZulip,
+) -> None:
+    realm = server._state.realms["localhost"]
+    server.add_realm("analytics.zulipdev.com")
+    iago = realm.account("iago@zulip.com")
+    auth = {
+        "me: success": (iago.email, iago.api_key),
+        "me: bad key": (iago.email, "x" * 32),
+        "me: malformed key": (iago.email, "x"),
+        "me: no auth": None,
+        "regenerate: success": (iago.email, iago.api_key),
+        "me: key revoked by regenerate": (iago.email, iago.api_key),
+    }
+    exchanges = recorded("settings:", "me:", "regenerate:")
+    assert len(exchanges) == 10
+    for exchange in exchanges:
+        realm.password_login = exchange.name != "settings: password auth disabled"
+        status, headers, body = ask(server, exchange, auth.get(exchange.name))
+        said, expected = json.loads(body), exchange.said
+        assert status == exchange.status, exchange.name
+        if status == 200:
+            for name in NOT_A_SHAPE:
+                assert type(said.pop(name, None)) is type(expected.pop(name, None)), exchange.name
+            assert shape(said) == shape(expected), exchange.name
+        else:
+            assert said == expected, exchange.name
+        for name in ("content-type", "www-authenticate"):
+            assert headers.get(name) == exchange.headers.get(name), exchange.name
+
+
+def test_json_web_tokens_are_answered_as_by_the_real_server(server: FakeZulip) -> None:
+    key = "a key of thirty-two bytes or more"
+    tokens = {
+        "jwt: success": jwt.encode({"email": "hamlet@zulip.com"}, key, "HS256"),
+        "jwt: wrong key": jwt.encode({"email": "hamlet@zulip.com"}, key[::-1], "HS256"),
+        "jwt: no email claim": jwt.encode({"sub": "hamlet@zulip.com"}, key, "HS256"),
+    }
+    exchanges = recorded("jwt:")
+    assert len(exchanges) == 6
+    for exchange in exchanges:
+        if exchange.name in tokens:
+            exchange = evolve(exchange, form={"token": tokens[exchange.name]})
+        status, _, body = ask(server, exchange)
+        assert status == exchange.status, exchange.name
+        assert without_what_differs(body) == without_what_differs(exchange.body), exchange.name
+        server._state.realms["localhost"].jwt_key = key
+
+
+def test_a_token_does_not_let_in_whom_a_password_would_not(server: FakeZulip) -> None:
+    key = "a key of thirty-two bytes or more"
+    server._state.realms["localhost"].jwt_key = key
+    deactivate_othello(server)
+    [exchange] = recorded("jwt: success")
+    for claims, expected in {
+        ("nobody@zulip.com",): (401, "AUTHENTICATION_FAILED"),
+        ("othello@zulip.com",): (401, "USER_DEACTIVATED"),
+        (7,): (400, "BAD_REQUEST"),
+    }.items():
+        token = jwt.encode({"email": claims[0]}, key, "HS256")
+        status, _, body = ask(server, evolve(exchange, form={"token": token}))
+        assert (status, json.loads(body)["code"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("header", "msg"),
+    [
+        ("Bearer abc", "This endpoint requires HTTP basic authentication."),
+        ("Basic", "Invalid authorization header for basic auth"),
+        ("Basic !", "Invalid authorization header for basic auth"),
+        ("Basic YWJj", "Invalid authorization header for basic auth"),
+        ("Basic //8=", "Invalid authorization header for basic auth"),
+    ],
+)
+async def test_other_authentication_than_basic_is_refused(header: str, msg: str) -> None:
+    async with FakeZulip() as server, httpx.AsyncClient(base_url=server.site) as http:
+        answer = await http.get("/api/v1/users/me", headers={"Authorization": header})
+    assert answer.status_code == 401
+    assert answer.json() == {"result": "error", "msg": msg, "code": "UNAUTHORIZED"}
+
+
+async def test_a_key_opens_its_own_account_in_its_own_organization_while_both_are_active() -> None:
+    async with FakeZulip(users={"iago@zulip.com": "x", "hamlet@zulip.com": "x"}) as server:
+        iago = server.account("iago@zulip.com")
+        second = server.add_realm("localhost")
+
+        async def me(site: str, email: str) -> str:
+            async with httpx.AsyncClient(base_url=site, auth=(email, iago.api_key)) as http:
+                said = (await http.get("/api/v1/users/me")).json()
+                return str(said.get("delivery_email") or said["msg"])
+
+        assert await me(server.site, "IAGO@zulip.com") == "iago@zulip.com"
+        assert await me(server.site, "hamlet@zulip.com") == "Invalid API key"
+        assert await me(second.site, iago.email) == "Account is not associated with this subdomain"
+        iago.active = False
+        assert await me(server.site, iago.email) == "Account is deactivated"
+        server.realm.active = False
+        assert await me(server.site, iago.email) == "This organization has been deactivated"
+
+
+# ---- Events
+
+
+class Bot:
+    """What a client of the events API does."""
+
+    def __init__(self, server: FakeZulip, email: str) -> None:
+        auth = (email, server.account(email).api_key)
+        self.http = httpx.AsyncClient(base_url=f"{server.site}/api/v1", auth=auth)
+
+    async def __aenter__(self) -> Self:
+        self.queue_id = (await self.post("/register", {}))["queue_id"]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.http.aclose()
+
+    async def post(self, path: str, data: dict[str, str]) -> dict[str, Any]:
+        said: dict[str, Any] = (await self.http.post(path, data=data)).json()
+        return said
+
+    async def poll(self, last_event_id: int | str, **more: str) -> dict[str, Any]:
+        params = {"queue_id": self.queue_id, "last_event_id": str(last_event_id), **more}
+        said: dict[str, Any] = (await self.http.get("/events", params=params)).json()
+        return said
+
+
+USERS_OF_EVENTS = {"iago@zulip.com": "x", "hamlet@zulip.com": "x", "othello@zulip.com": "x"}
+
+
+async def test_a_message_reaches_those_it_is_for() -> None:
+    async with (
+        FakeZulip(users=USERS_OF_EVENTS) as server,
+        Bot(server, "iago@zulip.com") as iago,
+        Bot(server, "hamlet@zulip.com") as hamlet,
+        Bot(server, "othello@zulip.com") as othello,
+    ):
+        waiting = asyncio.create_task(hamlet.poll(-1))
+        direct = {"type": "direct", "to": '["hamlet@zulip.com"]', "content": "hi"}
+        sent = await iago.post("/messages", direct)
+        assert sent == {"result": "success", "msg": "", "id": 1}
+        [event] = (await waiting)["events"]
+        assert (event["type"], event["id"]) == ("message", 0)
+        assert event["message"]["content"] == "hi"
+        assert event["message"]["sender_email"] == "iago@zulip.com"
+        assert (await othello.poll(-1, dont_block="true"))["events"] == []
+        channel = {"type": "channel", "to": "Verona", "topic": "t", "content": "all"}
+        await othello.post("/messages", channel)
+        [event] = (await hamlet.poll(0))["events"]
+        assert (event["id"], event["message"]["subject"]) == (1, "t")
+        assert [each["id"] for each in (await iago.poll(-1))["events"]] == [0, 1]
+        by_number = {"type": "private", "to": "[11]", "content": "hi"}
+        assert (await iago.post("/messages", by_number))["result"] == "success"
+        unknown = {"type": "private", "to": "nobody@zulip.com", "content": "hi"}
+        assert (await iago.post("/messages", unknown))["code"] == "BAD_REQUEST"
+
+
+async def test_a_silent_poll_ends_with_a_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zulip_auth.testing._state.HEARTBEAT", 0.01)
+    async with FakeZulip(users=USERS_OF_EVENTS) as server, Bot(server, "iago@zulip.com") as iago:
+        assert (await iago.poll(-1))["events"] == [{"type": "heartbeat", "id": 0}]
+
+
+async def test_a_queue_is_its_owners_until_it_is_deleted() -> None:
+    async with (
+        FakeZulip(users=USERS_OF_EVENTS) as server,
+        Bot(server, "iago@zulip.com") as iago,
+        Bot(server, "hamlet@zulip.com") as hamlet,
+    ):
+        hamlet.queue_id = iago.queue_id
+        assert (await hamlet.poll(-1))["code"] == "BAD_EVENT_QUEUE_ID"
+        assert (await iago.poll("x"))["code"] == "BAD_REQUEST"
+        gone = await iago.http.delete("/events", params={"queue_id": iago.queue_id})
+        assert gone.json() == {"result": "success", "msg": ""}
+        assert (await iago.poll(-1))["msg"] == f"Bad event queue ID: {iago.queue_id}"
+
+
+async def test_it_stops_at_once_under_a_client_that_polls() -> None:
+    server = FakeZulip(users=USERS_OF_EVENTS)
+    server.__enter__()
+    async with Bot(server, "iago@zulip.com") as iago:
+        waiting = asyncio.create_task(iago.poll(-1))
+        while server.requests[-1].path != "/api/v1/events":  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        start = time.monotonic()
+        await server.__aexit__(None, None, None)
+        assert time.monotonic() - start < 0.9
+        assert (await waiting).get("events", []) == []
 
 
 async def test_five_attempts_in_half_an_hour_then_even_the_right_password_is_refused() -> None:
@@ -294,7 +502,7 @@ async def test_the_application_works_without_a_socket() -> None:
     ]
 
 
-@pytest.mark.parametrize("missing", ["starlette", "uvicorn"])
+@pytest.mark.parametrize("missing", ["jwt", "starlette", "uvicorn"])
 def test_without_the_extra_it_says_what_to_install(missing: str) -> None:
     script = f"import sys; sys.modules['{missing}'] = None; import zulip_auth.testing"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

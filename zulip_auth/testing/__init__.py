@@ -7,13 +7,13 @@ async with FakeZulip(users={"iago@zulip.com": "secret"}) as server:
 try:
     from ._server import FakeZulip
 except ModuleNotFoundError as error:
-    if (error.name or "").partition(".")[0] not in ("starlette", "uvicorn"):
+    if (error.name or "").partition(".")[0] not in ("jwt", "starlette", "uvicorn"):
         raise
     raise ModuleNotFoundError(
         "zulip_auth.testing needs more packages: pip install 'zulip-auth[testing]'",
         name=error.name,
     ) from None
 
-from ._state import Account, Realm, ReceivedRequest
+from ._state import Account, ExternalMethod, Realm, ReceivedRequest
 
-__all__ = ["Account", "FakeZulip", "Realm", "ReceivedRequest"]
+__all__ = ["Account", "ExternalMethod", "FakeZulip", "Realm", "ReceivedRequest"]

@@ -166,6 +166,7 @@ class _Running:
 
     def ask_to_stop(self) -> None:
         self._server.should_exit = True
+        self._state.close_queues()
         self._state.port = None
 
     def wait(self) -> None:

@@ -1,15 +1,22 @@
-"""What a Zulip server remembers: organizations, accounts, attempts, requests."""
+"""What a Zulip server remembers: organizations, accounts, attempts, requests, events."""
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import string
 import time
 from collections.abc import Iterator, Mapping
 from itertools import count
-from typing import Literal
+from typing import Any, Literal
 
 from attrs import Factory, define, field, frozen
+
+VERSION = "10.0-dev+git"
+FEATURE_LEVEL = 325
+ADMINISTRATOR, MEMBER = 200, 400
+HEARTBEAT = 50.0
+"""After how many silent seconds a poll for events is answered all the same."""
 
 _ATTEMPTS = 5
 _PERIOD = 1800.0
@@ -32,7 +39,8 @@ class Account:
         password: What logs in.
         user_id: The account's number.
         api_key: What a login answers with.
-        admin: Whether the account is an administrator.
+        full_name: The owner's name.
+        role: 100 owner, 200 administrator, 300 moderator, 400 member, 600 guest.
         active: Whether the account may log in at all.
         password_reset_required: Whether the right password is answered with
             the demand to reset it.
@@ -42,9 +50,37 @@ class Account:
     password: str = field(repr=False)
     user_id: int
     api_key: str = field(repr=False, factory=_new_api_key)
-    admin: bool = False
+    full_name: str = "Test User"
+    role: int = MEMBER
     active: bool = True
     password_reset_required: bool = False
+
+    @property
+    def admin(self) -> bool:
+        """Return whether the account is an administrator or an owner."""
+        return self.role <= ADMINISTRATOR
+
+    def regenerate_api_key(self) -> None:
+        """Replace the API key; the old one is dead at once."""
+        self.api_key = _new_api_key()
+
+
+@frozen
+class ExternalMethod:
+    """A way to log in through a browser.
+
+    Attributes:
+        name: Its name for programs, such as `google`.
+        display_name: Its name for people.
+    """
+
+    name: str
+    display_name: str
+
+    @property
+    def login_path(self) -> str:
+        """Return where a login begins."""
+        return f"/accounts/login/social/{self.name}"
 
 
 @define(eq=False)
@@ -57,6 +93,10 @@ class Realm:
         password_login: Whether it lets anyone in with a password.
         dev_login: Whether it lets anyone in without one, on a server that does.
         email_usernames: Whether a username must be an e-mail address.
+        name: The organization's name.
+        jwt_key: What the JSON web tokens that log in are signed with (HS256);
+            None where no token does.
+        external_methods: The ways to log in through a browser.
     """
 
     host: str
@@ -65,6 +105,9 @@ class Realm:
     password_login: bool = True
     dev_login: bool = True
     email_usernames: bool = True
+    name: str = "Zulip Dev"
+    jwt_key: str | None = field(default=None, repr=False)
+    external_methods: list[ExternalMethod] = Factory(list)
     _accounts: dict[str, Account] = Factory(dict)
 
     @property
@@ -149,6 +192,40 @@ class Limit:
 
 
 @define(eq=False)
+class Queue:
+    """The events that one client has not fetched yet.
+
+    Attributes:
+        owner: Whose queue it is.
+        events: The events, oldest first.
+    """
+
+    owner: Account
+    events: list[dict[str, Any]] = Factory(list)
+    _ids: Iterator[int] = Factory(count)
+    _changed: asyncio.Event = Factory(asyncio.Event)
+    _loop: asyncio.AbstractEventLoop = Factory(asyncio.get_running_loop)
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        """Append an event, and wake the poll that waits for one."""
+        self.events.append({**event, "id": next(self._ids)})
+        self._changed.set()
+
+    async def wait(self) -> None:
+        """Wait for an event, but not for ever: then there is a heartbeat."""
+        self._changed.clear()
+        try:
+            async with asyncio.timeout(HEARTBEAT):
+                await self._changed.wait()
+        except TimeoutError:
+            self.add({"type": "heartbeat"})
+
+    def wake(self) -> None:
+        """Answer the poll that waits, from any thread."""
+        self._loop.call_soon_threadsafe(self._changed.set)
+
+
+@define(eq=False)
 class State:
     """All that one server remembers."""
 
@@ -159,6 +236,8 @@ class State:
     ahead: float = 0.0
     _attempts: dict[str, list[float]] = Factory(dict)
     user_ids: Iterator[int] = Factory(lambda: count(10))
+    message_ids: Iterator[int] = Factory(lambda: count(1))
+    queues: dict[str, Queue] = Factory(dict)
 
     def add_realm(self, host: str) -> Realm:
         """Create an organization at a host name and return it."""
@@ -169,6 +248,25 @@ class State:
         """Return the organization that a Host header names, port or not."""
         name = host.lower()
         return self.realms.get(name) or self.realms.get(name.rpartition(":")[0])
+
+    def is_root(self, host: str) -> bool:
+        """Tell whether the organizations are at subdomains of what a Host header names."""
+        root = "." + host.lower().partition(":")[0]
+        return any(name.endswith(root) for name in self.realms)
+
+    def find_key(self, api_key: str) -> tuple[Realm, Account] | None:
+        """Return the account with an API key, and its organization, or None."""
+        for realm in self.realms.values():
+            for account in realm.accounts:
+                if account.api_key == api_key:
+                    return realm, account
+        return None
+
+    def close_queues(self) -> None:
+        """Forget the event queues, and answer those who wait for events."""
+        queues, self.queues = self.queues, {}
+        for queue in queues.values():
+            queue.wake()
 
     def is_elsewhere(self, email: str) -> bool:
         """Tell whether any organization has an account with an address."""
