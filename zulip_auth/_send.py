@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 import httpx
 from attrs import frozen
@@ -62,12 +62,12 @@ async def send(
         What came of it. Nothing but a cancellation is raised: what httpx
         raises holds the request, and that holds the password.
     """
-    guard = _Guard(transport)
+    guard = _Guard(transport, site, timeout, user_agent)
+    client = Client(base_url=site).set_async_httpx_client(cast("httpx.AsyncClient", guard))
     parsed, failure, cancelled = None, None, None
     # Each error is turned into a new one, outside of the block that caught it:
     # what was caught leads to the request, and so to the password.
     try:
-        client = _client(guard, site, timeout, user_agent)
         async with asyncio.timeout_at(deadline):
             parsed = (await endpoint(client=client)).parsed
     except Exception as error:  # noqa: BLE001 - transports and parsers may raise anything
@@ -82,46 +82,55 @@ async def send(
     return Outcome(failure, sent=guard.sent)
 
 
-def _client(guard: _Guard, site: str, timeout: float, user_agent: str | None) -> Client:
-    http = httpx.AsyncClient(
-        transport=guard,
-        base_url=f"{site}/api/v1",
-        headers={
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-            "User-Agent": " ".join(filter(None, [user_agent, f"zulip-auth/{__version__}"])),
-        },
-        timeout=httpx.Timeout(timeout / 2, connect=timeout / 3),
-    )
-    return Client(base_url=site).set_async_httpx_client(http)
-
-
 class _NotForTheParser(Exception):
     """Keeps an answer other than a plain 200 away from the generated parser."""
 
 
-class _Guard(httpx.AsyncBaseTransport):
-    """Carries one request, and notes what httpx itself does not tell.
+class _Guard:
+    """Carries one request, in the place of the `httpx.AsyncClient` of the generated client.
+
+    An `httpx.AsyncClient` takes longer to make than the rest of a try, and what
+    it would do besides is not wanted: cookies, redirects, a log of addresses.
 
     Attributes:
         sent: Whether the body, with the password, was handed on.
         answer: What came back, once it is complete.
     """
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(
+        self, transport: Transport, site: str, timeout: float, user_agent: str | None
+    ) -> None:
         self._transport = transport
+        self._base_url = f"{site}/api/v1"
+        self._timeout = httpx.Timeout(timeout / 2, connect=timeout / 3)
+        self._headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "Connection": "keep-alive",
+            "User-Agent": " ".join(filter(None, [user_agent, f"zulip-auth/{__version__}"])),
+        }
         self.sent = False
         self.answer: Answer | None = None
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        watched = httpx.Request(
-            request.method,
-            request.url,
-            headers=request.headers,
-            stream=_WatchedBody(request.content, self),
-            extensions=request.extensions,
+    def request(
+        self, method: str, url: str, *, headers: dict[str, str], **content: Any
+    ) -> Coroutine[Any, Any, httpx.Response]:
+        """Carry a request that the generated client describes."""
+        # Not itself a coroutine: no frame that waits has the form in its variables.
+        whole = httpx.Request(
+            method, self._base_url + url, headers={**self._headers, **headers}, **content
         )
-        response = await self._transport.handle_async_request(watched)
+        watched = httpx.Request(
+            method,
+            whole.url,
+            headers=whole.headers,
+            stream=_WatchedBody(whole.content, self),
+            extensions={"timeout": self._timeout.as_dict()},
+        )
+        return self._carry(watched)
+
+    async def _carry(self, request: httpx.Request) -> httpx.Response:
+        response = await self._transport.handle_async_request(request)
         try:
             body = await _read(response)
         finally:
@@ -129,7 +138,6 @@ class _Guard(httpx.AsyncBaseTransport):
         self.answer = Answer(response.status_code, dict(response.headers), body)
         if response.status_code != 200 or body is None:
             raise _NotForTheParser
-        # Neither cookies nor anything else of the headers reaches the client.
         return httpx.Response(200, content=body)
 
 
