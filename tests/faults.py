@@ -106,6 +106,13 @@ async def bad_chunk_size(connection: Connection) -> None:
     await connection.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n{}\r\n")
 
 
+async def bad_chunk_size_after_the_head(connection: Connection) -> None:
+    await connection.read()
+    await connection.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+    await asyncio.sleep(0.02)  # so that the head is there before
+    await connection.write(b"xyz\r\n{}\r\n")
+
+
 async def bad_chunk_size_of_a_503(connection: Connection) -> None:
     await connection.read()
     await connection.write(b"HTTP/1.1 503 Busy\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n{}\r\n")

@@ -4,6 +4,7 @@ import socket
 import ssl
 from typing import Any
 
+import aiohttp
 import httpx
 import pytest
 
@@ -101,6 +102,45 @@ FAILURES: dict[str, tuple[Exception, bool, type[Any], str]] = {
         APITimeoutError,
         TOO_LATE.format("gave no complete answer"),
     ),
+    "time over, in two words": (
+        because(httpx.ReadTimeout("x"), httpx.ConnectTimeout("x")),
+        True,
+        APITimeoutError,
+        TOO_LATE.format("gave no complete answer"),
+    ),
+    "deadline, after something else": (
+        because(TimeoutError(), RuntimeError()),
+        False,
+        APITimeoutError,
+        TOO_LATE.format("could not be reached"),
+    ),
+    # What httpx-aiohttp makes of errors of aiohttp; test_faults.py has them from the wire.
+    "aiohttp, refused": (
+        because(httpx.ConnectTimeout("x"), REFUSED),
+        False,
+        APIConnectionError,
+        UNREACHED.format("connection refused"),
+    ),
+    "aiohttp, lost": (
+        because(httpx.ConnectTimeout("x"), aiohttp.ServerDisconnectedError()),
+        True,
+        APIConnectionError,
+        LOST.format("ServerDisconnectedError"),
+    ),
+    "aiohttp, no connection in time": (
+        because(httpx.ConnectTimeout("x"), aiohttp.ConnectionTimeoutError()),
+        False,
+        APITimeoutError,
+        TOO_LATE.format("could not be reached"),
+    ),
+    "aiohttp, certificate": (
+        because(
+            httpx.ConnectTimeout("x"), because(ssl.SSLCertVerificationError(), certificate_error())
+        ),
+        False,
+        TLSError,
+        TLS.format("certificate has expired"),
+    ),
     "certificate": (
         because(httpx.ConnectError("x"), certificate_error()),
         False,
@@ -112,6 +152,12 @@ FAILURES: dict[str, tuple[Exception, bool, type[Any], str]] = {
         False,
         TLSError,
         TLS.format("WRONG_VERSION_NUMBER"),
+    ),
+    "handshake without words": (
+        because(httpx.ConnectError("x"), ssl.SSLError()),
+        False,
+        TLSError,
+        TLS.format("the handshake failed"),
     ),
     "TLS trouble after it was sent": (
         because(httpx.ReadError("x"), tls_error()),
@@ -158,6 +204,13 @@ def test_what_is_not_http_is_an_answer_that_is_none() -> None:
 def test_lost_and_malformed_are_told_apart(words: str, malformed: bool) -> None:
     assert is_malformed(httpx.RemoteProtocolError(words)) is malformed
     assert is_malformed(httpx.ReadError(words)) is False
+
+
+def test_what_aiohttp_cannot_read_is_malformed_and_nothing_else_of_it_is() -> None:
+    asked: Any = None
+    assert is_malformed(aiohttp.ClientResponseError(asked, ()))
+    assert not is_malformed(aiohttp.ClientHttpProxyError(asked, ()))
+    assert not is_malformed(aiohttp.ClientPayloadError())
 
 
 def test_causes_are_found_each_once_and_not_without_end() -> None:

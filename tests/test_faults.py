@@ -6,13 +6,16 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import faults
+import httpx
 import pytest
 from attrs import field, frozen
-from faults import HTML, REFUSED, MakePlace, plain, secure
+from faults import HTML, REFUSED, MakePlace, Place, plain, secure
+from httpx_aiohttp import AiohttpTransport
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from leaks import Leaks
@@ -198,6 +201,7 @@ ROWS: dict[str, Row] = {
     "headers of 1 MB": no_answer(plain(faults.headers_of_1_mb), None),
     "10,000 headers": no_answer(plain(faults.ten_thousand_headers), None),
     "bad chunk size": no_answer(plain(faults.bad_chunk_size)),
+    "bad chunk size, after the head": no_answer(plain(faults.bad_chunk_size_after_the_head)),
     "bad chunk size of a 503": Row(
         plain(faults.bad_chunk_size_of_a_503),
         ServerError,
@@ -332,6 +336,29 @@ ROWS: dict[str, Row] = {
     "nothing wrong, TLS": Row(secure(answer(200, SUCCESS)), Credentials),
 }
 
+# What is otherwise over httpx-aiohttp. All other rows are the same there.
+OVER_AIOHTTP: dict[str, Row | None] = {
+    # aiohttp knows by the first bytes that this is no HTTP; h11 waits for more of it.
+    "SSH": no_answer(plain(faults.speak_ssh), None),
+    # aiohttp reads what has come in as a whole, so that the head is lost with the
+    # body: there is no status, and no reason to try again.
+    "bad chunk size": no_answer(plain(faults.bad_chunk_size), None),
+    "bad chunk size of a 503": no_answer(plain(faults.bad_chunk_size_of_a_503), None),
+    # … and where the head has come before, it waits for a body that it can read.
+    "bad chunk size, after the head": Row(
+        plain(faults.bad_chunk_size_after_the_head),
+        APITimeoutError,
+        attributes={"sent": True},
+        timeout=0.6,
+    ),
+    # Whoever makes the transport chooses its proxy and its certificates, and has
+    # been told before there is a client.
+    "proxy that is no URL": None,
+    "proxy of another kind": None,
+    "socks without its package": None,
+    "SSL_CERT_FILE that does not exist": None,
+}
+
 # httpcore writes the head of each answer, and what it could not read of it, to
 # its own log at DEBUG. Where a server repeats the password in there, that log
 # has it, and nothing that this package does can prevent it: see SECURITY.md.
@@ -349,7 +376,32 @@ def fresh_certificates() -> Iterator[None]:
     _transport._shared_context.cache_clear()
 
 
-@pytest.mark.parametrize("name", ROWS)
+@asynccontextmanager
+async def over_httpx(place: Place) -> AsyncIterator[dict[str, Any]]:
+    yield place.options
+
+
+@asynccontextmanager
+async def over_aiohttp(place: Place) -> AsyncIterator[dict[str, Any]]:
+    transport = AiohttpTransport(
+        verify=place.options.get("ssl_context", True),
+        proxy=httpx.Proxy(place.environment["HTTPS_PROXY"]) if place.environment else None,
+    )
+    async with transport:
+        yield {"transport": transport}
+
+
+CASES = {
+    **{name: (row, over_httpx) for name, row in ROWS.items()},
+    **{
+        f"{name}, over httpx-aiohttp": (row, over_aiohttp)
+        for name, row in {**ROWS, **OVER_AIOHTTP}.items()
+        if row is not None
+    },
+}
+
+
+@pytest.mark.parametrize("name", CASES)
 async def test_a_fault(
     name: str,
     at_once: RetryPolicy,
@@ -357,12 +409,12 @@ async def test_a_fault(
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    row = ROWS[name]
+    row, over = CASES[name]
     caplog.set_level(logging.DEBUG)
-    async with row.place() as place:
+    async with row.place() as place, over(place) as carrying:
         for variable, value in place.environment.items():
             monkeypatch.setenv(variable, value)
-        options = {"retry": at_once, "timeout": row.timeout, **place.options}
+        options = {"retry": at_once, "timeout": row.timeout, **carrying}
         start = time.monotonic()
         try:
             if row.dev:
@@ -402,16 +454,17 @@ STATUSES = st.builds(
 )
 
 
-@given(st.binary(max_size=200) | SPLICED | STATUSES)
+@pytest.mark.parametrize("over", [over_httpx, over_aiohttp])
+@given(answered=st.binary(max_size=200) | SPLICED | STATUSES)
 @settings(max_examples=300)
-def test_any_bytes_end_in_credentials_or_a_documented_error(answered: bytes) -> None:
+def test_any_bytes_end_in_credentials_or_a_documented_error(over: Any, answered: bytes) -> None:
     async def say(connection: Connection) -> None:
         await connection.read()
         await connection.write(answered)
 
     async def check() -> None:
-        async with WireServer(say) as server:
-            options: dict[str, Any] = {"retry": RetryPolicy(wait_max=0), "timeout": 2}
+        async with WireServer(say) as server, over(Place(server.site, server)) as carrying:
+            options = {"retry": RetryPolicy(wait_max=0), "timeout": 2, **carrying}
             try:
                 await login(server.site, USERNAME, PASSWORD, **options)
             except (APIConnectionError, InvalidResponseError, APIStatusError) as error:
@@ -424,6 +477,7 @@ def test_any_bytes_end_in_credentials_or_a_documented_error(answered: bytes) -> 
 
 def test_each_row_ends_in_one_documented_class(record_property: Any) -> None:
     record_property("rows in the table of faults", len(ROWS))
+    assert set(OVER_AIOHTTP) < set(ROWS)
     assert len(ROWS) > 110
     vague = (Exception, zulip_auth.ZulipAuthError)
     assert all(row.ends_in not in vague for row in ROWS.values())

@@ -19,7 +19,10 @@ def is_malformed(error: Exception) -> bool:
 
     httpx has one class for both; the words for the latter are httpcore's
     ("Server disconnected …") and h11's ("peer closed connection …").
+    httpx-aiohttp has none for the former, and lets aiohttp's through.
     """
+    if type(error).__module__.startswith("aiohttp."):
+        return type(error).__name__ == "ClientResponseError"
     if not isinstance(error, httpx.RemoteProtocolError):
         return False
     return not str(error).startswith(("Server disconnected", "peer "))
@@ -43,20 +46,22 @@ def explain_failure(
             "Check the address and the port.",
             status_code=None,
         )
-    if isinstance(error, httpx.TimeoutException | TimeoutError):
+    if _is_timeout(causes):
         what = "gave no complete answer" if sent else "could not be reached"
         return APITimeoutError(
             f"{site} {what} in time. Try again later, or allow it more.", sent=sent
         )
-    for cause in causes:
-        if isinstance(cause, ssl.SSLError) and not sent:
-            detail = getattr(cause, "verify_message", None) or getattr(cause, "reason", None)
-            return TLSError(
-                f"No secure connection to {site}: {detail}. "
-                "Check the address, the certificate, and the certificates trusted here.",
-                sent=False,
-            )
-    why = next(filter(None, map(_reason, causes)), type(error).__name__)
+    insecure = [each for each in causes if isinstance(each, ssl.SSLError)]
+    if insecure and not sent:
+        detail = next(filter(None, map(_detail, insecure)), "the handshake failed")
+        return TLSError(
+            f"No secure connection to {site}: {detail}. "
+            "Check the address, the certificate, and the certificates trusted here.",
+            sent=False,
+        )
+    # What is no timeout is not called one.
+    named = next(each for each in causes if not isinstance(each, httpx.TimeoutException))
+    why = next(filter(None, map(_reason, causes)), type(named).__name__)
     if sent:
         return APIConnectionError(
             f"The connection to {site} was lost before its answer was complete ({why}). "
@@ -83,6 +88,25 @@ def _causes(error: BaseException) -> list[BaseException]:
             waiting += each.exceptions
         waiting.append(each.__cause__ or each.__context__)
     return found
+
+
+def _is_timeout(causes: list[BaseException]) -> bool:
+    """Tell whether time was over, by what was raised and what led to it.
+
+    httpx-aiohttp calls whatever becomes of a connection a ConnectTimeout, so
+    that alone says little where something else has led to it.
+    """
+    raised, *led_to_it = causes
+    timeouts = (httpx.TimeoutException, TimeoutError)
+    if not isinstance(raised, timeouts):
+        return False
+    if not led_to_it or isinstance(raised, TimeoutError):
+        return True
+    return any(isinstance(each, timeouts) for each in led_to_it)
+
+
+def _detail(error: ssl.SSLError) -> str | None:
+    return getattr(error, "verify_message", None) or getattr(error, "reason", None)
 
 
 def _reason(error: BaseException) -> str | None:

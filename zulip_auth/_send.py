@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import lru_cache
 from typing import Any, cast
 
 import httpx
@@ -82,6 +83,10 @@ async def send(
     return Outcome(failure, sent=guard.sent)
 
 
+# Parsing an address takes as long as all else that is done to build a request.
+_parsed = lru_cache(httpx.URL)
+
+
 class _NotForTheParser(Exception):
     """Keeps an answer other than a plain 200 away from the generated parser."""
 
@@ -118,7 +123,7 @@ class _Guard:
         """Carry a request that the generated client describes."""
         # Not itself a coroutine: no frame that waits has the form in its variables.
         whole = httpx.Request(
-            method, self._base_url + url, headers={**self._headers, **headers}, **content
+            method, _parsed(self._base_url + url), headers={**self._headers, **headers}, **content
         )
         watched = httpx.Request(
             method,
