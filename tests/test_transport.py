@@ -7,12 +7,24 @@ import ssl
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import trustme
-from wire import Connection, WireServer, succeed
+from httpx_aiohttp import AiohttpTransport
+from wire import (
+    KEPT_ALIVE,
+    SUCCESS,
+    Connection,
+    WireServer,
+    answer,
+    drop,
+    keep_serving,
+    succeed,
+)
 
 from zulip_auth import (
     APIConnectionError,
+    AuthClient,
     InvalidInputError,
     RetryPolicy,
     TLSError,
@@ -176,3 +188,51 @@ async def test_a_proxy_that_cannot_be_used_is_bad_input(
     )
     assert "hunter2" not in str(error)
     assert error.__context__ is None
+
+
+# ---- httpx-aiohttp
+
+
+async def test_httpx_aiohttp_keeps_connections() -> None:
+    async with WireServer(keep_serving) as server, AiohttpTransport() as transport:
+        client = AuthClient(server.site, transport=transport)
+        for _ in range(3):
+            await client.login(USERNAME, PASSWORD)
+        assert (server.connections, len(server.requests)) == (1, 3)
+        await asyncio.gather(*(client.login(USERNAME, PASSWORD) for _ in range(10)))
+        assert server.connections == 10
+
+
+async def test_a_kept_connection_that_is_lost_shows_the_password_no_more_than_twice(
+    at_once: RetryPolicy,
+) -> None:
+    async def serve_once(connection: Connection) -> None:
+        await connection.read()
+        await connection.write(KEPT_ALIVE)
+        await connection.read()
+
+    async with WireServer(serve_once, drop) as server, AiohttpTransport() as transport:
+        client = AuthClient(server.site, transport=transport, retry=at_once)
+        await client.login(USERNAME, PASSWORD)
+        with pytest.raises(APIConnectionError) as caught:
+            await client.login(USERNAME, PASSWORD)
+        assert caught.value.sent is True
+        assert (server.connections, len(server.requests)) == (2, 3)
+
+
+@pytest.mark.parametrize("told_not_to", [True, False])
+async def test_httpx_aiohttp_keeps_cookies_unless_its_session_is_told_not_to(
+    told_not_to: bool,
+) -> None:
+    def session() -> aiohttp.ClientSession:
+        jar = aiohttp.DummyCookieJar() if told_not_to else aiohttp.CookieJar()
+        return aiohttp.ClientSession(cookie_jar=jar)
+
+    with_a_cookie = answer(200, SUCCESS, {"Set-Cookie": "account=iago"})
+    async with WireServer(with_a_cookie) as server, AiohttpTransport(client=session) as transport:
+        # aiohttp keeps none of a host that has no name.
+        client = AuthClient(f"localhost:{server.port}", transport=transport)
+        for _ in range(2):
+            await client.login(USERNAME, PASSWORD)
+        cookies = [request.headers.get("cookie") for request in server.requests]
+    assert cookies == [None, None if told_not_to else "account=iago"]
