@@ -16,12 +16,19 @@ import zulip_auth
 ROOT = Path(__file__).parent.parent
 
 
+# What comes with httpx, and so not before somebody asks for it.
+LATE = {"AuthClient", "dev_login", "login"}
+
+
 def test_everything_public_is_listed_and_nothing_else() -> None:
     names = filter(str.isidentifier, vars(zulip_auth))  # pytest adds some that are none
-    public = {name for name in names if not name.startswith("_")}
+    public = {name for name in names if not name.startswith("_")} - {"TYPE_CHECKING"}
     modules = {"testing"}  # set by whoever imports it
-    assert public - modules == set(zulip_auth.__all__) - {"__version__"}
-    assert zulip_auth.__all__ == sorted(zulip_auth.__all__)
+    assert (public | LATE) - modules == set(zulip_auth.__all__) - {"__version__"}
+    assert zulip_auth.__all__ == sorted(zulip_auth.__all__) == dir(zulip_auth)
+    assert all(hasattr(zulip_auth, name) for name in zulip_auth.__all__)
+    with pytest.raises(AttributeError, match="module 'zulip_auth' has no attribute 'log_in'"):
+        zulip_auth.log_in  # type: ignore[attr-defined]  # noqa: B018
 
 
 def imported_by(statement: str) -> set[str]:
@@ -33,11 +40,20 @@ def imported_by(statement: str) -> set[str]:
 
 
 def test_importing_the_package_imports_no_server_and_no_command_line() -> None:
-    loaded = imported_by("import zulip_auth")
+    loaded = imported_by("from zulip_auth import AuthClient")
     assert "zulip_auth._client" in loaded
     for name in ("starlette", "uvicorn", "pytest", "zulip_auth._cli", "getpass"):
         assert name not in loaded
     assert not {name for name in loaded if name.startswith("zulip_auth.testing")}
+
+
+def test_httpx_is_not_imported_before_somebody_may_log_in() -> None:
+    for statement in ("import zulip_auth", "import zulip_auth._pytest_plugin"):
+        loaded = imported_by(statement)
+        assert "zulip_auth._errors" in loaded
+        assert not {name for name in loaded if name.split(".")[0] in ("httpx", "zulip_auth_client")}
+    for name in LATE:
+        assert "httpx" in imported_by(f"import zulip_auth; zulip_auth.{name}")
 
 
 def test_it_imports_without_warnings() -> None:

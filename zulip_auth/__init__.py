@@ -3,7 +3,8 @@
 credentials = await zulip_auth.login("https://chat.example.com", "iago@zulip.com", password)
 """
 
-from ._client import AuthClient, dev_login, login
+from typing import TYPE_CHECKING
+
 from ._credentials import Credentials
 from ._errors import (
     APIConnectionError,
@@ -28,6 +29,22 @@ from ._errors import (
 )
 from ._retry import RetryPolicy
 from ._version import __version__
+
+if TYPE_CHECKING:
+    from ._client import AuthClient, dev_login, login
+else:
+    # With these comes httpx, which takes longer to import than all the rest. What
+    # only catches errors, and every run of pytest (for the fixture), do without.
+    def __getattr__(name: str) -> object:
+        if name in ("AuthClient", "dev_login", "login"):
+            from . import _client
+
+            return getattr(_client, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
+
+    def __dir__() -> list[str]:
+        return __all__
+
 
 __all__ = [
     "APIConnectionError",
