@@ -1,391 +1,49 @@
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from recordings import Exchange, recorded
+from recordings import recorded
 
 import zulip_auth
-from zulip_auth import Credentials, ZulipAuthError
-from zulip_auth._answers import Answer, Question, read_answer
-from zulip_auth._secrets import Secret
-from zulip_auth_client.models import ApiKeyResponse
+from zulip_auth import Credentials
+from zulip_auth._answers import (
+    Reader,
+    owner_reader,
+    read_answer,
+    read_credentials,
+    read_new_key,
+    read_settings,
+)
+from zulip_auth._exchange import Answer, Question
+from zulip_auth._server import ExternalMethod, Owner
+from zulip_auth_client.models import (
+    ApiKeyResponse,
+    CodedError,
+    NewApiKeyResponse,
+    OwnUserResponse,
+    ServerSettingsResponse,
+)
 
 SITE = "https://chat.example.com"
-PASSWORD = "hunter2!"
-LOGIN = Question(SITE, Secret(PASSWORD))
-DEV_LOGIN = Question(SITE)
 
 
-def refusal(
-    status: int,
-    body: bytes | str | dict[str, Any] | None = None,
-    headers: Mapping[str, str] | None = None,
-    question: Question = LOGIN,
-) -> Any:
-    """Return the error that an answer means."""
-    if isinstance(body, dict):
-        body = json.dumps(body)
-    if isinstance(body, str):
-        body = body.encode()
-    error = read_answer(Answer(status, headers or {}, body), question)
-    assert isinstance(error, ZulipAuthError)
-    assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
-    return error
+def read(reader: Reader[Any], parsed: object) -> Any:
+    """Return what a 200 means."""
+    return read_answer(Answer(200, {}, b"", parsed), Question(SITE, "nothing"), reader)
 
 
-def said(msg: str = "No", **more: Any) -> dict[str, Any]:
-    return {"result": "error", "msg": msg, **more}
-
-
-# What each recorded refusal is: class, code, attempts left, seconds to wait.
-RECORDED: dict[str, tuple[type[Any], str | None, int | None, float | None]] = {
-    "fetch: wrong password": (
-        zulip_auth.AuthenticationFailedError,
-        "AUTHENTICATION_FAILED",
-        4,
-        None,
-    ),
-    "fetch: username not an email": (zulip_auth.BadRequestError, "BAD_REQUEST", None, None),
-    "fetch: password missing": (
-        zulip_auth.BadRequestError,
-        "REQUEST_VARIABLE_MISSING",
-        None,
-        None,
-    ),
-    "fetch: GET": (zulip_auth.APIStatusError, None, None, None),
-    "fetch: unknown subdomain": (
-        zulip_auth.InvalidSubdomainError,
-        "NONEXISTENT_SUBDOMAIN",
-        None,
-        None,
-    ),
-    "fetch: rate limit, bad attempt 5": (
-        zulip_auth.AuthenticationFailedError,
-        "AUTHENTICATION_FAILED",
-        0,
-        None,
-    ),
-    "fetch: rate limit, bad attempt 6": (
-        zulip_auth.RateLimitedError,
-        "RATE_LIMIT_HIT",
-        None,
-        1799.7959835529327,
-    ),
-    "fetch: user deactivated": (zulip_auth.UserDeactivatedError, "USER_DEACTIVATED", 4, None),
-    "fetch: realm deactivated": (zulip_auth.RealmDeactivatedError, "REALM_DEACTIVATED", 4, None),
-    "fetch: password auth disabled": (
-        zulip_auth.PasswordAuthDisabledError,
-        "PASSWORD_AUTH_DISABLED",
-        3,
-        None,
-    ),
-}
-
-
-@pytest.mark.parametrize(
-    "exchange", [each for each in recorded("fetch:") if each.name in RECORDED], ids=str
-)
-def test_a_recorded_refusal_is_read_exactly(exchange: Exchange) -> None:
-    kind, code, attempts_remaining, retry_after = RECORDED[exchange.name]
-    error = refusal(exchange.status, exchange.body, exchange.headers)
-    assert type(error) is kind
-    assert error.status_code == exchange.status
-    assert error.code == code
-    assert error.message == exchange.said["msg"]
-    assert getattr(error, "attempts_remaining", None) == attempts_remaining
-    assert getattr(error, "retry_after", None) == retry_after
-
-
-LEGACY = {
-    "incorrect_creds": zulip_auth.AuthenticationFailedError,
-    "user disable": zulip_auth.UserDeactivatedError,
-    "realm deactivated": zulip_auth.RealmDeactivatedError,
-    "password auth disabled": zulip_auth.PasswordAuthDisabledError,
-    "something else": zulip_auth.AuthenticationFailedError,
-}
-
-
-@pytest.mark.parametrize("reason", LEGACY)
-def test_servers_before_5_give_a_reason_with_403(reason: str) -> None:
-    error = refusal(403, said("Not you.", reason=reason))
-    assert type(error) is LEGACY[reason]
-    assert (error.status_code, error.code, error.message) == (403, None, "Not you.")
-
-
-def test_servers_before_5_may_give_403_without_a_reason() -> None:
-    assert type(refusal(403, said())) is zulip_auth.AuthenticationFailedError
-
-
-@pytest.mark.parametrize("code", ["CSRF_FAILED", "odd code", 7])
-def test_a_403_with_an_unknown_code_is_no_failed_authentication(code: object) -> None:
-    assert type(refusal(403, said(code=code))) is zulip_auth.APIStatusError
-
-
-def test_servers_of_4_x_give_400_for_an_unknown_organization() -> None:
-    error = refusal(400, said("Invalid subdomain"))
-    assert type(error) is zulip_auth.InvalidSubdomainError
-    assert error.code is None
-
-
-def test_servers_before_4_give_429_without_a_code() -> None:
-    body = said("API usage exceeded rate limit", **{"retry-after": 28.7})
-    error = refusal(429, body)
-    assert type(error) is zulip_auth.RateLimitedError
-    assert (error.code, error.retry_after) == (None, 28.7)
-
-
-CODES: dict[str, type[Any]] = {
-    "AUTHENTICATION_FAILED": zulip_auth.AuthenticationFailedError,
-    "USER_DEACTIVATED": zulip_auth.UserDeactivatedError,
-    "REALM_DEACTIVATED": zulip_auth.RealmDeactivatedError,
-    "PASSWORD_AUTH_DISABLED": zulip_auth.PasswordAuthDisabledError,
-    "PASSWORD_RESET_REQUIRED": zulip_auth.PasswordResetRequiredError,
-    "NONEXISTENT_SUBDOMAIN": zulip_auth.InvalidSubdomainError,
-}
-
-
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 418])
-@pytest.mark.parametrize("code", CODES)
-def test_a_known_code_decides_whatever_the_status(code: str, status: int) -> None:
-    error = refusal(status, said(code=code))
-    assert type(error) is CODES[code]
-    assert (error.status_code, error.code) == (status, code)
-    assert f"({code})" in str(error)
-
-
-UNKNOWN: dict[int, type[Any]] = {
-    400: zulip_auth.BadRequestError,
-    401: zulip_auth.AuthenticationFailedError,
-    402: zulip_auth.APIStatusError,
-    404: zulip_auth.APIStatusError,
-    405: zulip_auth.APIStatusError,
-    408: zulip_auth.APIStatusError,
-    418: zulip_auth.APIStatusError,
-    429: zulip_auth.RateLimitedError,
-    499: zulip_auth.APIStatusError,
-    500: zulip_auth.ServerError,
-    520: zulip_auth.ServerError,
-    599: zulip_auth.ServerError,
-    600: zulip_auth.APIStatusError,
-    999: zulip_auth.APIStatusError,
-}
-
-
-@pytest.mark.parametrize("status", UNKNOWN)
-def test_an_unknown_code_keeps_the_class_of_its_status(status: int) -> None:
-    error = refusal(status, said(code="SOMETHING_NEW"))
-    assert type(error) is UNKNOWN[status]
-    assert (error.status_code, error.code, error.message) == (status, "SOMETHING_NEW", "No")
-
-
-NO_ANSWERS_OF_ZULIP: dict[str, bytes | str | dict[str, Any] | None] = {
-    "nothing": b"",
-    "not read": None,
-    "HTML": "<html>Page not found</html>",
-    "null": "null",
-    "list": "[]",
-    "text": '"error"',
-    "another object": {"error": "no"},
-    "success": {"result": "success", "msg": ""},
-    "no msg": {"result": "error"},
-    "msg of another kind": {"result": "error", "msg": 7},
-    "invalid UTF-8": b'{"result":"error","msg":"\xff"}',
-    "100,000 nested lists": "[" * 100_000,
-    "5,000 digits": "9" * 5000,
-}
-
-
-@pytest.mark.parametrize("body", NO_ANSWERS_OF_ZULIP.values(), ids=NO_ANSWERS_OF_ZULIP)
-def test_what_is_not_zulips_json_goes_by_status_or_is_no_answer(body: Any) -> None:
-    assert type(refusal(429, body)) is zulip_auth.RateLimitedError
-    assert type(refusal(500, body)) is zulip_auth.ServerError
-    assert type(refusal(599, body)) is zulip_auth.ServerError
-    for status in (200, 201, 204, 206, 400, 401, 403, 404, 405, 408, 418, 499, 600, 999):
-        error = refusal(status, body)
-        assert type(error) is zulip_auth.InvalidResponseError
-        assert error.status_code == status
-        assert str(status) in str(error)
-
-
-@pytest.mark.parametrize("status", [200, 201, 299])
-def test_an_error_that_claims_to_be_a_success_is_no_answer(status: int) -> None:
-    error = refusal(status, said(code="AUTHENTICATION_FAILED"))
-    assert type(error) is zulip_auth.InvalidResponseError
-
-
-DEV_DISABLED = {
-    "production": (404, "<html>Page not found</html>"),
-    "production, page too long": (404, None),
-    "off": (400, said("DevAuthBackend not enabled.", code="BAD_REQUEST")),
-    "off, in words": (400, said("Endpoint not available in production.", code="BAD_REQUEST")),
-}
-
-
-@pytest.mark.parametrize(("status", "body"), DEV_DISABLED.values(), ids=DEV_DISABLED)
-def test_there_may_be_no_development_login(status: int, body: Any) -> None:
-    error = refusal(status, body, question=DEV_LOGIN)
-    assert type(error) is zulip_auth.DevAuthDisabledError
-    assert error.status_code == status
-    assert error.message == (body["msg"] if isinstance(body, dict) else "")
-    # With a password, the same answers mean nothing of the kind.
-    assert not isinstance(refusal(status, body), zulip_auth.DevAuthDisabledError)
-
-
-def test_a_development_login_may_fail_for_two_reasons_and_both_are_named() -> None:
-    error = refusal(401, said(code="AUTHENTICATION_FAILED"), question=DEV_LOGIN)
-    assert type(error) is zulip_auth.AuthenticationFailedError
-    assert "no such account" in str(error)
-    assert "does not allow development logins" in str(error)
-    assert "password" not in str(error)
-
-
-@pytest.mark.parametrize(
-    ("header", "left", "words"),
-    [
-        ("4", 4, "4 attempts are left."),
-        ("1", 1, "1 attempt is left."),
-        ("0", 0, "No attempt is left"),
-        (None, None, None),
-        ("", None, None),
-        ("-1", None, None),
-        ("4.0", None, None),
-        ("many", None, None),
-        ("٤", None, None),
-        ("9" * 5000, None, None),
-    ],
-)
-def test_the_attempts_left_are_told(
-    header: str | None, left: int | None, words: str | None
+@pytest.mark.parametrize("reader", [read_credentials, read_new_key, owner_reader(1), read_settings])
+@pytest.mark.parametrize("parsed", [None, CodedError.from_dict({"result": "error", "msg": ""})])
+def test_what_the_generated_client_could_not_read_is_no_answer(
+    reader: Reader[Any], parsed: object
 ) -> None:
-    headers = {} if header is None else {"x-ratelimit-remaining": header}
-    error = refusal(401, said(code="AUTHENTICATION_FAILED"), headers)
-    assert error.attempts_remaining == left
-    assert (words in str(error)) if words else ("left" not in str(error))
-
-
-RETRY_AFTER: dict[str, tuple[str | None, object, float | None]] = {
-    "a fraction": ("1799.7959835529327", None, 1799.7959835529327),
-    "a whole number": ("30", None, 30.0),
-    "nothing to wait for": ("0.0", 7, 0.0),
-    "tiny": ("9.5e-05", None, 9.5e-05),
-    "header before body": ("1.5", 2.5, 1.5),
-    "body alone": (None, 2.5, 2.5),
-    "body alone, whole": (None, 3, 3.0),
-    "body alone, as text": (None, "2.5", 2.5),
-    "neither": (None, None, None),
-    "empty": ("", None, None),
-    "null, in the header": ("null", None, None),
-    "words": ("soon", None, None),
-    "words, then body": ("soon", 2.5, 2.5),
-    "negative": ("-1", None, None),
-    "negative, then body": ("-1", 2.5, 2.5),
-    "negative body": (None, -1, None),
-    "nan": ("nan", None, None),
-    "nan body": (None, float("nan"), None),
-    "infinite": ("inf", None, None),
-    "beyond floats": ("9" * 400, None, None),
-    "beyond floats, body": (None, 10**400, None),
-    "true": (None, True, None),
-    "list": (None, [1], None),
-    "day that is none": ("Mon, 32 Nov 2026 22:00:00 GMT", None, None),
-    "month that is none": ("Mon, 23 Nix 2026 22:00:00 GMT", None, None),
-    "date of long ago": ("Mon, 23 Nov 2020 22:00:00 GMT", None, 0.0),
-}
-
-
-@pytest.mark.parametrize(("header", "body", "seconds"), RETRY_AFTER.values(), ids=RETRY_AFTER)
-def test_retry_after_is_read(header: str | None, body: object, seconds: float | None) -> None:
-    headers = {} if header is None else {"retry-after": header}
-    error = refusal(429, said("Busy", **{"retry-after": body}), headers)
-    assert type(error) is zulip_auth.RateLimitedError
-    assert error.retry_after == seconds
-
-
-def test_retry_after_may_be_a_date() -> None:
-    date = format_datetime(datetime.now(UTC) + timedelta(minutes=10), usegmt=True)
-    error = refusal(429, b"", {"retry-after": date})
-    assert 595 < error.retry_after <= 600
-
-
-@given(st.text(alphabet=st.characters(max_codepoint=255)) | st.floats().map(str))
-def test_any_retry_after_is_seconds_or_nothing(header: str) -> None:
-    seconds = refusal(429, b"", {"retry-after": header}).retry_after
-    assert seconds is None or (isinstance(seconds, float) and 0 <= seconds < float("inf"))
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (None, "a while"),
-        ("0.4", "0.4 s"),
-        ("119.9", "119.9 s"),
-        ("120", "2 minutes"),
-        ("121", "3 minutes"),
-        ("3660", "61 minutes"),
-    ],
-)
-def test_the_wait_is_said_for_people(seconds: str | None, words: str) -> None:
-    headers = {} if seconds is None else {"retry-after": seconds}
-    assert f"Wait {words}:" in str(refusal(429, b"", headers))
-
-
-@pytest.mark.parametrize(
-    ("location", "host"),
-    [
-        ("https://zulip.example.org/api/v1/fetch_api_key", "zulip.example.org"),
-        ("https://zulip.example.org:8443/", "zulip.example.org:8443"),
-        ("//zulip.example.org/", "zulip.example.org"),
-        ("https://user:pass@zulip.example.org/", "zulip.example.org"),
-        ("http://[::1]:9991/", "[::1]:9991"),
-        ("/login", "another address"),
-        ("", "another address"),
-        ("https://[::1/", "another address"),
-        ("https://evil\x1b[2J.example.org/", "another address"),
-        (f"https://{PASSWORD}.example.org/", "another address"),
-        ("https://x.hunter2.example.org/", "x.hunter2.example.org"),
-    ],
-)
-@pytest.mark.parametrize("status", [300, 301, 302, 307, 308, 399])
-def test_a_redirect_names_the_host_and_is_no_answer(status: int, location: str, host: str) -> None:
-    error = refusal(status, said(code="AUTHENTICATION_FAILED"), {"location": location})
+    error = read(reader, parsed)
     assert type(error) is zulip_auth.InvalidResponseError
-    assert error.status_code == status
-    assert f"redirect to {host}." in str(error)
+    assert (error.status_code, error.__context__) == (200, None)
 
 
-def test_a_redirect_does_not_name_a_host_made_of_the_password() -> None:
-    question = Question(SITE, Secret("hunter2"))
-    headers = {"location": "https://hunter2.example.org/"}
-    assert "hunter2" not in str(refusal(302, b"", headers, question))
-
-
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500])
-def test_a_server_that_repeats_the_password_is_not_repeated(status: int) -> None:
-    question = Question(SITE, Secret("HUNTER2"))
-    error = refusal(status, said("You sent HUNTER2, hunter2.", code="HUNTER2"), {}, question)
-    assert error.message == "You sent [cut out], [cut out]."
-    assert error.code is None
-    assert "hunter2" not in f"{error!r} {error.__dict__}".lower()
-
-
-@pytest.mark.parametrize("code", CODES)
-def test_a_password_that_occurs_in_a_known_code_hides_nothing(code: str) -> None:
-    question = Question(SITE, Secret(code.split("_")[0].lower()))
-    error = refusal(401, said(code=code), {}, question)
-    assert type(error) is CODES[code]
-    assert error.code == code
-
-
-@pytest.mark.parametrize("code", [None, 7, "", "lower", "A" * 65, "A B", "A\nB", ["A"]])
-def test_what_is_no_code_is_not_shown_as_one(code: object) -> None:
-    assert refusal(400, said(code=code)).code is None
+# ---- A login
 
 
 def parsed(**fields: object) -> Any:
@@ -398,7 +56,7 @@ def parsed(**fields: object) -> Any:
     }
     body.update(fields)
     body = {name: value for name, value in body.items() if value is not ...}
-    return read_answer(Answer(200, {}, b"", ApiKeyResponse.from_dict(body)), LOGIN)
+    return read(read_credentials, ApiKeyResponse.from_dict(body))
 
 
 def test_a_success_is_credentials() -> None:
@@ -443,114 +101,167 @@ def test_a_success_with_anything_odd_about_it_is_no_answer(fields: dict[str, obj
     assert error.status_code == 200
 
 
-SENTENCES: dict[str, tuple[int, Any, Mapping[str, str], Question]] = {
-    "https://chat.example.com answered 200, but not with an API key as Zulip does. "
-    "Check the address: another program may be answering there.": (200, "{}", {}, LOGIN),
-    "https://chat.example.com answered 401, but not as Zulip does. "
-    "Check the address: a proxy or another program may be answering there.": (401, "", {}, LOGIN),
-    "https://chat.example.com answered 302, a redirect to x.org. It was not followed. "
-    "If that is the right address, log in there.": (
-        302,
-        "",
-        {"location": "https://x.org/"},
-        LOGIN,
-    ),
-    "https://chat.example.com could not make sense of the request (BAD_REQUEST). "
-    "Check that the username is what this organization logs in with, usually an e-mail.": (
-        400,
-        said(code="BAD_REQUEST"),
-        {},
-        LOGIN,
-    ),
-    "https://chat.example.com refused with status 418. The server's own words may say more.": (
-        418,
-        said(),
-        {},
-        LOGIN,
-    ),
-    "https://chat.example.com refused the login: the username or the password is wrong "
-    "(AUTHENTICATION_FAILED). Check both before you try again. 2 attempts are left.": (
-        401,
-        said(code="AUTHENTICATION_FAILED"),
-        {"x-ratelimit-remaining": "2"},
-        LOGIN,
-    ),
-    "https://chat.example.com refused the login: the username or the password is wrong. "
-    "Check both before you try again.": (403, said(reason="incorrect_creds"), {}, LOGIN),
-    "https://chat.example.com refused the login: the server did not say why (ODD). "
-    "Check the account. No attempt is left: for a while even the right password will be "
-    "refused.": (401, said(code="ODD"), {"x-ratelimit-remaining": "0"}, LOGIN),
-    "https://chat.example.com refused the login: there is no such account, or the "
-    "organization does not allow development logins (AUTHENTICATION_FAILED). "
-    "Check the username.": (401, said(code="AUTHENTICATION_FAILED"), {}, DEV_LOGIN),
-    "https://chat.example.com refused the login: the account is deactivated "
-    "(USER_DEACTIVATED). Ask an administrator of the organization to reactivate it.": (
-        401,
-        said(code="USER_DEACTIVATED"),
-        {},
-        DEV_LOGIN,
-    ),
-    "There is no organization at https://chat.example.com, or the account belongs to another "
-    "one (NONEXISTENT_SUBDOMAIN). Check the organization's address.": (
-        404,
-        said(code="NONEXISTENT_SUBDOMAIN"),
-        {},
-        LOGIN,
-    ),
-    "https://chat.example.com does not offer development logins. Log in with a password.": (
-        404,
-        "",
-        {},
-        DEV_LOGIN,
-    ),
-    "https://chat.example.com has had too many attempts (RATE_LIMIT_HIT). "
-    "Wait 30 minutes: until then even the right password is refused.": (
-        429,
-        said(code="RATE_LIMIT_HIT"),
-        {"retry-after": "1799.8"},
-        LOGIN,
-    ),
-    "https://chat.example.com failed with status 500 (SERVER_NOT_READY). Try again later.": (
-        500,
-        said(code="SERVER_NOT_READY"),
-        {},
-        LOGIN,
-    ),
+# ---- A new key
+
+
+@pytest.mark.parametrize("key", [None, 7, "", "a b", "a\n"])
+def test_a_new_key_with_anything_odd_about_it_is_no_answer(key: object) -> None:
+    def answered(key: object) -> Any:
+        body = {"result": "success", "msg": "", "api_key": key}
+        return read(read_new_key, NewApiKeyResponse.from_dict(body))
+
+    assert answered("9Ct5riTe") == "9Ct5riTe"
+    assert type(answered(key)) is zulip_auth.InvalidResponseError
+
+
+# ---- A key's owner
+
+[ME] = recorded("me: success")
+
+
+def owner(user_id: int | None = None, /, **fields: object) -> Any:
+    body = {**ME.said, **fields}
+    body = {name: value for name, value in body.items() if value is not ...}
+    return read(owner_reader(user_id), OwnUserResponse.from_dict(body))
+
+
+def test_the_owner_of_a_key_is_told_by_the_address_that_logs_in() -> None:
+    assert owner() == owner(16) == Owner(16, "iago@zulip.com", "Iago", 200)
+    assert owner(delivery_email=...).email == "user16@zulipdev.com"
+    assert owner(delivery_email=None).email == "user16@zulipdev.com"
+
+
+def test_another_accounts_key_is_no_good_whatever_the_server_says() -> None:
+    error = owner(15)
+    assert type(error) is zulip_auth.InvalidApiKeyError
+    assert (error.status_code, error.code, error.message) == (200, None, "")
+
+
+@pytest.mark.parametrize(
+    ("flags", "role"),
+    [
+        ({"is_owner": True, "is_admin": True}, 100),
+        ({"is_owner": ..., "is_admin": True}, 200),
+        ({"is_admin": False, "is_guest": True}, 600),
+        ({"is_admin": False, "is_guest": ...}, 400),
+    ],
+)
+def test_servers_before_4_tell_the_role_otherwise(flags: dict[str, object], role: int) -> None:
+    assert owner(role=..., **flags).role == role
+
+
+ODD_OWNERS: dict[str, dict[str, object]] = {
+    "id null": {"user_id": None},
+    "id zero": {"user_id": 0},
+    "id true": {"user_id": True},
+    "email a number": {"delivery_email": 7},
+    "email with a newline": {"delivery_email": "iago\n@zulip.com"},
+    "no email": {"delivery_email": None, "email": None},
+    "name null": {"full_name": None},
+    "role as text": {"role": "owner"},
 }
 
 
-@pytest.mark.parametrize("sentence", SENTENCES)
-def test_each_error_says_what_happened_and_what_to_do(sentence: str) -> None:
-    assert str(refusal(*SENTENCES[sentence])) == sentence
+@pytest.mark.parametrize("fields", ODD_OWNERS.values(), ids=ODD_OWNERS)
+def test_an_owner_with_anything_odd_about_it_is_no_answer(fields: dict[str, object]) -> None:
+    assert type(owner(**fields)) is zulip_auth.InvalidResponseError
 
 
-def test_neither_question_nor_answer_shows_a_secret() -> None:
-    answer = Answer(200, {"set-cookie": "sessionid=s3cret"}, b"s3cret", parsed=b"s3cret")
-    assert "s3cret" not in repr(answer)
-    assert PASSWORD not in repr(LOGIN)
+# ---- A server's settings
+
+[REALM] = recorded("settings: realm")
 
 
-@given(
-    st.integers(100, 999),
-    st.binary()
-    | st.recursive(
-        st.none() | st.booleans() | st.floats() | st.text(),
-        lambda inner: (
-            st.lists(inner)
-            | st.dictionaries(
-                st.sampled_from(["result", "msg", "code", "reason", "retry-after", "x"]), inner
-            )
-        ),
-    ).map(lambda value: json.dumps(value).encode()),
-    st.dictionaries(
-        st.sampled_from(["location", "retry-after", "x-ratelimit-remaining"]), st.text()
-    ),
-    st.sampled_from([LOGIN, DEV_LOGIN]),
+def settings(**fields: object) -> Any:
+    body = {**REALM.said, **fields}
+    body = {name: value for name, value in body.items() if value is not ...}
+    return read(read_settings, ServerSettingsResponse.from_dict(body))
+
+
+def test_the_settings_of_a_recorded_server() -> None:
+    found = settings()
+    assert found.zulip_version == "10.0-dev+git"
+    assert found.feature_level == 325
+    assert (found.realm_name, found.realm_url) == ("Zulip Dev", "http://localhost:9991")
+    assert (found.password_enabled, found.ldap_enabled, found.dev_enabled) == (True, False, True)
+    assert found.require_email_format_usernames is True
+    names = [each["name"] for each in REALM.said["external_authentication_methods"]]
+    assert [method.name for method in found.external_methods] == names
+    assert found.external_methods[1] == ExternalMethod(
+        "remoteuser", "SSO", f"{SITE}/accounts/login/start/sso/"
+    )
+
+
+def test_older_servers_say_less() -> None:
+    found = settings(
+        realm_url=...,
+        realm_uri="https://chat.example.com/",
+        zulip_feature_level=...,
+        external_authentication_methods=...,
+        authentication_methods=...,
+        require_email_format_usernames=...,
+        realm_name=...,
+    )
+    assert found.realm_url == "https://chat.example.com"
+    assert (found.feature_level, found.external_methods) == (0, ())
+    assert (found.password_enabled, found.ldap_enabled, found.dev_enabled) == (True, False, False)
+    assert settings(authentication_methods=..., email_auth_enabled=...).password_enabled is False
+
+
+def test_an_address_that_is_none_is_told_as_the_server_has_it() -> None:
+    assert settings(realm_url="http://chat.example.com").realm_url == "http://chat.example.com"
+
+
+def test_the_root_of_a_server_with_many_organizations_has_no_realm() -> None:
+    error = settings(realm_url=..., realm_uri=...)
+    assert type(error) is zulip_auth.SubdomainRequiredError
+    assert error.status_code == 200
+    assert str(error) == (
+        "https://chat.example.com is a Zulip server, but none of its organizations. "
+        "Give the address of one of them."
+    )
+
+
+def method(**fields: object) -> dict[str, object]:
+    whole = {"name": "google", "display_name": "Google", "login_url": "/accounts/login"}
+    return {"external_authentication_methods": [{**whole, **fields}]}
+
+
+@pytest.mark.parametrize(
+    ("url", "absolute"),
+    [
+        ("/accounts/login", f"{SITE}/accounts/login"),
+        ("accounts/login?next=x", f"{SITE}/accounts/login?next=x"),
+        ("https://id.example.com/login", "https://id.example.com/login"),
+        ("//id.example.com/login", "https://id.example.com/login"),
+        ("http://localhost:9991/login", "http://localhost:9991/login"),
+    ],
 )
-def test_any_answer_has_a_documented_meaning(
-    status: int, body: bytes, headers: dict[str, str], question: Question
-) -> None:
-    error = refusal(status, body, headers, question)
-    assert type(error).__name__ in zulip_auth.__all__
-    assert str(error).startswith((SITE, f"There is no organization at {SITE}"))
-    assert "\n" not in str(error)
+def test_a_login_url_is_made_absolute(url: str, absolute: str) -> None:
+    [found] = settings(**method(login_url=url)).external_methods
+    assert found.login_url == absolute
+
+
+ODD_SETTINGS: dict[str, dict[str, object]] = {
+    "version null": {"zulip_version": None},
+    "level as text": {"zulip_feature_level": "325"},
+    "level true": {"zulip_feature_level": True},
+    "address a number": {"realm_url": 7},
+    "name null": {"realm_name": None},
+    "flag as text": {"email_auth_enabled": "yes"},
+    "usernames null": {"require_email_format_usernames": None},
+    "way as text": {"authentication_methods": {"ldap": "yes"}},
+    "login url null": method(login_url=None),
+    "login url to another machine unencrypted": method(login_url="http://id.example.com/"),
+    "login url of another kind": method(login_url="javascript:alert(1)"),
+    "login url with a newline": method(login_url="/a\nb"),
+    "login url with half a bracket": method(login_url="//[/"),
+    "login url with half a surrogate pair": method(login_url="/a\ud800"),
+    "method without a name": method(name=None),
+    "method without a name for people": method(display_name=7),
+}
+
+
+@pytest.mark.parametrize("fields", ODD_SETTINGS.values(), ids=ODD_SETTINGS)
+def test_settings_with_anything_odd_about_them_are_no_answer(fields: dict[str, object]) -> None:
+    assert type(settings(**fields)) is zulip_auth.InvalidResponseError

@@ -6,12 +6,16 @@ import asyncio
 import inspect
 import logging
 import time
+from base64 import b64decode
 from typing import Any
 from urllib.parse import parse_qs
 
 import faults
 import httpx
+import httpx_aiohttp
+import jwt
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from leaks import Leaks
@@ -644,3 +648,192 @@ async def test_no_log_and_no_error_shows_a_secret(
         assert "horse" not in text
         assert API_KEY not in text
     assert USERNAME not in repr([record.getMessage() for record in ours])
+
+
+# ---- A server's settings, a key's owner, a new key, a token
+
+KEYED = Credentials("http://127.0.0.1", USERNAME, API_KEY, 16)
+TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJlbWFpbCI6ImhhbWxldEB6dWxpcC5jb20ifQ.6SvmFGE1qtiY3a"
+
+
+async def ask_somehow(exchange: Exchange, site: str) -> Any:
+    """Make the call to which a recorded exchange belongs."""
+    client = AuthClient(site)
+    if exchange.name.startswith("settings:"):
+        return await client.server_settings()
+    if exchange.name.startswith("jwt:"):
+        return await client.jwt_login(TOKEN)
+    if exchange.name.startswith("regenerate:"):
+        return await client.regenerate_api_key(evolve(KEYED, site=site))
+    return await client.verify(evolve(KEYED, site=site))
+
+
+BAD_KEY = zulip_auth.InvalidApiKeyError
+ANSWERED: dict[str, type[Any] | None] = {
+    "settings: realm": None,
+    "settings: root domain": zulip_auth.SubdomainRequiredError,
+    "settings: unknown subdomain": zulip_auth.InvalidSubdomainError,
+    "settings: password auth disabled": None,
+    "me: success": None,
+    "me: bad key": BAD_KEY,
+    "me: malformed key": BAD_KEY,
+    "me: no auth": BAD_KEY,
+    "me: key revoked by regenerate": BAD_KEY,
+    "regenerate: success": None,
+    "jwt: not configured": BadRequestError,
+    "jwt: success": None,
+    "jwt: wrong key": BadRequestError,
+    "jwt: no email claim": BadRequestError,
+    "jwt: garbage": BadRequestError,
+    "jwt: no token": BadRequestError,
+}
+OTHERS = recorded("settings:", "me:", "regenerate:", "jwt:")
+
+
+def test_no_other_recorded_answer_is_left_out() -> None:
+    assert ANSWERED.keys() == {exchange.name for exchange in OTHERS}
+
+
+@pytest.mark.parametrize("exchange", OTHERS, ids=str)
+async def test_every_other_recorded_answer_ends_as_documented(exchange: Exchange) -> None:
+    expected = ANSWERED[exchange.name]
+    async with WireServer(byte_for_byte(exchange)) as server:
+        if expected is not None:
+            with pytest.raises(expected) as caught:
+                await ask_somehow(exchange, server.site)
+            error: Any = caught.value
+            assert type(error) is expected
+            assert (error.status_code, error.code) == (exchange.status, exchange.said["code"])
+            assert error.message == exchange.said["msg"]
+            Leaks(API_KEY, TOKEN).check_error(error)
+        else:
+            assert await ask_somehow(exchange, server.site)
+        [request] = server.requests
+    assert request.line == f"{exchange.method} {exchange.path} HTTP/1.1"
+
+
+async def test_what_a_real_server_said_is_told() -> None:
+    found = {}
+    for exchange in OTHERS:
+        if ANSWERED[exchange.name] is None:
+            async with WireServer(byte_for_byte(exchange)) as server:
+                found[exchange.name] = await ask_somehow(exchange, server.site)
+    settings = found["settings: realm"]
+    assert (settings.realm_name, settings.feature_level) == ("Zulip Dev", 325)
+    assert settings.password_enabled
+    assert not found["settings: password auth disabled"].password_enabled
+    assert found["me: success"] == zulip_auth.Owner(16, USERNAME, "Iago", 200)
+    assert found["regenerate: success"].api_key == "9Ct5riTeGHjLaGXmJcLIUQ8l83p4tHgi"
+    assert found["regenerate: success"].user_id == 16
+    assert found["jwt: success"].basic_auth == (
+        "hamlet@zulip.com",
+        "NHB1SE2sG2H1gh5J8nnJnp1244QtlTnX",
+    )
+
+
+async def test_the_key_goes_into_the_header_and_nowhere_else() -> None:
+    async with WireServer(answer(200, ME)) as server:
+        await AuthClient(server.site).verify(evolve(KEYED, site=server.site))
+        [request] = server.requests
+    assert request.line == "GET /api/v1/users/me HTTP/1.1"
+    sent = request.headers["authorization"].removeprefix("Basic ")
+    assert b64decode(sent).decode() == f"{USERNAME}:{API_KEY}"
+    assert request.body == b""
+    assert "content-type" not in request.headers
+    assert "cookie" not in request.headers
+
+
+async def test_a_token_goes_into_the_form() -> None:
+    async with WireServer(succeed) as server:
+        await AuthClient(server.site).jwt_login(TOKEN)
+        [request] = server.requests
+    assert request.line == "POST /api/v1/jwt/fetch_api_key HTTP/1.1"
+    assert request.body == f"token={TOKEN}".encode()
+
+
+ME = {"result": "success", "msg": "", "user_id": 16, "email": USERNAME, "full_name": "Iago"}
+
+
+@pytest.mark.parametrize("call", ["verify", "regenerate_api_key"])
+async def test_a_key_is_not_sent_to_another_site(call: str) -> None:
+    async with WireServer(succeed) as server:
+        with pytest.raises(InvalidInputError, match=r"are for another site than"):
+            await getattr(AuthClient(server.site), call)(KEYED)
+        assert server.connections == 0
+
+
+@pytest.mark.parametrize("token", ["", "a\nb", 7, "a" * 16_385])
+async def test_a_token_that_makes_no_sense_is_not_sent(token: Any) -> None:
+    async with WireServer(succeed) as server:
+        with pytest.raises(InvalidInputError, match=r"^token "):
+            await AuthClient(server.site).jwt_login(token)
+        assert server.connections == 0
+
+
+@pytest.mark.parametrize("fault", [drop, answer(503), faults.reset_before_headers])
+async def test_what_only_asks_is_asked_again_as_often_as_it_may(
+    fault: Scenario, at_once: RetryPolicy
+) -> None:
+    async with WireServer(*[fault] * 4, answer(200, ME)) as server:
+        client = AuthClient(server.site, retry=at_once)
+        assert (await client.verify(evolve(KEYED, site=server.site))).user_id == 16
+        assert len(server.requests) == 5
+
+
+MAYBE_DONE = {
+    "lost": (drop, APIConnectionError),
+    "reset": (faults.reset_before_headers, APIConnectionError),
+    "cut short": (faults.truncate_the_body, APIConnectionError),
+    "no HTTP": (faults.garbage_with_the_password, InvalidResponseError),
+    "no JSON": (answer(200, "<html>"), InvalidResponseError),
+    "failed": (answer(502, "Bad gateway"), zulip_auth.ServerError),
+}
+
+
+@pytest.mark.parametrize(("fault", "kind"), MAYBE_DONE.values(), ids=MAYBE_DONE)
+@pytest.mark.parametrize("over", ["httpx", "aiohttp"])
+async def test_a_new_key_whose_answer_is_lost_is_not_asked_for_again(
+    fault: Scenario, kind: type[Any], over: str, at_once: RetryPolicy
+) -> None:
+    transport = httpx_aiohttp.AiohttpTransport() if over == "aiohttp" else None
+    async with WireServer(fault) as server:
+        client = AuthClient(server.site, retry=at_once, transport=transport)
+        with pytest.raises(kind) as caught:
+            await client.regenerate_api_key(evolve(KEYED, site=server.site))
+        assert len(server.requests) == 1
+        if transport is not None:
+            await transport.aclose()
+    assert str(caught.value).endswith("log in again, which gives the new one.")
+    assert getattr(caught.value, "sent", True)
+    Leaks(API_KEY).check_error(caught.value)
+
+
+async def test_a_new_key_that_cannot_have_been_asked_for_is(at_once: RetryPolicy) -> None:
+    async with WireServer(answer(429, BUSY, {"Retry-After": "0"}), answer(401, {})) as server:
+        client = AuthClient(server.site, retry=at_once)
+        with pytest.raises(InvalidResponseError) as caught:
+            await client.regenerate_api_key(evolve(KEYED, site=server.site))
+        assert len(server.requests) == 2
+        site = server.site
+    assert "verify()" not in str(caught.value)
+    client = AuthClient(site, retry=at_once)
+    with pytest.raises(APIConnectionError) as refused:
+        await client.regenerate_api_key(evolve(KEYED, site=site))
+    assert not refused.value.sent
+    assert "verify()" not in str(refused.value)
+
+
+async def test_a_key_from_its_birth_to_its_end() -> None:
+    async with FakeZulip(users={USERNAME: PASSWORD}) as server, AuthClient(server.site) as client:
+        assert (await client.server_settings()).realm_url == server.site
+        old = await client.login(USERNAME, PASSWORD)
+        assert (await client.verify(old)).email == USERNAME
+        new = await client.regenerate_api_key(old)
+        assert (await client.verify(new)).user_id == old.user_id == new.user_id
+        with pytest.raises(zulip_auth.InvalidApiKeyError):
+            await client.verify(old)
+        with pytest.raises(zulip_auth.InvalidApiKeyError):
+            await client.verify(evolve(new, user_id=99))
+        server.realm.jwt_key = "a key of thirty-two bytes or more"
+        token = jwt.encode({"email": USERNAME}, server.realm.jwt_key, "HS256")
+        assert (await client.jwt_login(token)).api_key == new.api_key

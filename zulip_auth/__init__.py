@@ -14,6 +14,7 @@ from ._errors import (
     BadRequestError,
     DevAuthDisabledError,
     InsecureSiteError,
+    InvalidApiKeyError,
     InvalidInputError,
     InvalidResponseError,
     InvalidSiteError,
@@ -23,23 +24,28 @@ from ._errors import (
     RateLimitedError,
     RealmDeactivatedError,
     ServerError,
+    SubdomainRequiredError,
     TLSError,
     UserDeactivatedError,
     ZulipAuthError,
+    ZuliprcError,
 )
 from ._retry import RetryPolicy
+from ._server import ExternalMethod, Owner, ServerSettings
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from ._client import AuthClient, dev_login, login
+    from ._client import AuthClient
+    from ._login import dev_login, login
+    from ._source import ApiKeySource
 else:
     # With these comes httpx, which takes longer to import than all the rest. What
     # only catches errors, and every run of pytest (for the fixture), do without.
     def __getattr__(name: str) -> object:
-        if name in ("AuthClient", "dev_login", "login"):
-            from . import _client
+        if name in ("ApiKeySource", "AuthClient", "dev_login", "login"):
+            from . import _login, _source
 
-            return getattr(_client, name)
+            return getattr(_source if name == "ApiKeySource" else _login, name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
 
     def __dir__() -> list[str]:
@@ -50,25 +56,32 @@ __all__ = [
     "APIConnectionError",
     "APIStatusError",
     "APITimeoutError",
+    "ApiKeySource",
     "AuthClient",
     "AuthenticationFailedError",
     "BadRequestError",
     "Credentials",
     "DevAuthDisabledError",
+    "ExternalMethod",
     "InsecureSiteError",
+    "InvalidApiKeyError",
     "InvalidInputError",
     "InvalidResponseError",
     "InvalidSiteError",
     "InvalidSubdomainError",
+    "Owner",
     "PasswordAuthDisabledError",
     "PasswordResetRequiredError",
     "RateLimitedError",
     "RealmDeactivatedError",
     "RetryPolicy",
     "ServerError",
+    "ServerSettings",
+    "SubdomainRequiredError",
     "TLSError",
     "UserDeactivatedError",
     "ZulipAuthError",
+    "ZuliprcError",
     "__version__",
     "dev_login",
     "login",

@@ -1,355 +1,175 @@
-"""What an answer means: the server's words in, credentials or an error out.
+"""What a 200 means: what it holds, or an error where anything about it is odd.
 
-Nothing here raises, waits or touches the network, so that every recorded
-answer can be put to it as it is.
+The generated client does not look at types, so any field may be anything.
+Nothing here waits or touches the network, so that every recorded answer can be
+put to it as it is.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import re
-import time
-from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
-from typing import Any
-from urllib.parse import urlsplit
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+from urllib.parse import urljoin, urlsplit
 
-from attrs import evolve, field, frozen
-
-from zulip_auth_client.models import ApiKeyResponse
+from zulip_auth_client.models import (
+    ApiKeyResponse,
+    AuthenticationMethods,
+    ExternalAuthenticationMethod,
+    NewApiKeyResponse,
+    OwnUserResponse,
+    ServerSettingsResponse,
+)
 from zulip_auth_client.types import Unset
 
-from ._credentials import Credentials
-from ._errors import (
-    APIStatusError,
-    AuthenticationFailedError,
-    BadRequestError,
-    DevAuthDisabledError,
-    InvalidResponseError,
-    InvalidSubdomainError,
-    PasswordAuthDisabledError,
-    PasswordResetRequiredError,
-    RateLimitedError,
-    RealmDeactivatedError,
-    ServerError,
-    UserDeactivatedError,
-    ZulipAuthError,
-)
-from ._secrets import Secret
+from ._credentials import Credentials, is_api_key, is_email
+from ._errors import InvalidResponseError, InvalidSiteError, SubdomainRequiredError, ZulipAuthError
+from ._exchange import Answer, Question
+from ._refusals import invalid_api_key, read_refusal
+from ._server import ExternalMethod, Owner, ServerSettings
+from ._site import normalise_site
 
-_API_KEY = re.compile(r"[\x21-\x7e]{1,1024}")
-_EMAIL = re.compile(r"[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,1024}")
-_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
-_HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,253}")
-_COUNT = re.compile(r"[0-9]{1,9}")
-_HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT", re.ASCII)
+Kind = TypeVar("Kind")
+Content = TypeVar("Content")
+Reader = Callable[[object, Question], Content | ZulipAuthError]
+"""Reads what the generated client made of a 200; raises `OddError` where it is odd."""
 
 
-@frozen
-class Answer:
-    """What a server answered.
-
-    Attributes:
-        status_code: The HTTP status.
-        headers: The headers, by their names in lower case.
-        body: The body; None where it could not be read: encoded, too long, malformed.
-        parsed: What the generated client made of a 200; None where it could not.
-    """
-
-    status_code: int
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes | None = field(repr=False)
-    parsed: object = field(default=None, repr=False)
-
-    def with_parsed(self, parsed: object) -> Answer:
-        """Return the same answer with what the generated client made of it."""
-        return evolve(self, parsed=parsed)
+class OddError(Exception):
+    """Ends the reading of an answer that is not as Zulip gives it."""
 
 
-@frozen
-class Question:
-    """What the server was asked, as far as the answer's meaning depends on it.
-
-    Attributes:
-        site: The organization's address.
-        password: What must be in no error; None for a development login.
-    """
-
-    site: str
-    password: Secret | None = None
-
-    def cut_out(self, text: str) -> str:
-        """Return a server's words without the password."""
-        return text if self.password is None else self.password.cut_out(text)
-
-
-def read_answer(answer: Answer, question: Question) -> Credentials | ZulipAuthError:
-    """Return what an answer to a login means."""
+def read_answer(
+    answer: Answer, question: Question, read: Reader[Content]
+) -> Content | ZulipAuthError:
+    """Return what an answer means. Nothing is raised."""
     if answer.status_code != 200:
-        return _refusal(answer, question)
-    return _credentials(answer, question) or InvalidResponseError(
-        f"{question.site} answered 200, but not with an API key as Zulip does. "
+        return read_refusal(answer, question)
+    try:
+        return read(answer.parsed, question)
+    except OddError:
+        pass
+    return InvalidResponseError(
+        f"{question.site} answered 200, but not as Zulip does. "
         "Check the address: another program may be answering there.",
         status_code=200,
     )
 
 
-def _credentials(answer: Answer, question: Question) -> Credentials | None:
-    """Return the credentials in a 200, or None where anything about them is odd.
+def read_credentials(parsed: object, question: Question) -> Credentials:
+    """Return the credentials that a login gives."""
+    parsed = _checked(parsed, ApiKeyResponse)
+    if not (is_api_key(parsed.api_key) and is_email(parsed.email)):
+        raise OddError
+    number = None if isinstance(parsed.user_id, Unset) else _user_id(parsed.user_id)
+    return Credentials(question.site, parsed.email, parsed.api_key, number)
 
-    The generated client does not look at types: any field may be anything.
+
+def read_new_key(parsed: object, _question: Question) -> str:
+    """Return the key that takes another one's place."""
+    parsed = _checked(parsed, NewApiKeyResponse)
+    if not is_api_key(parsed.api_key):
+        raise OddError
+    return parsed.api_key
+
+
+def owner_reader(user_id: int | None) -> Reader[Owner]:
+    """Return what reads whose key it is.
+
+    Args:
+        user_id: Whose it should be; None where that is not known.
     """
-    parsed = answer.parsed
-    if not isinstance(parsed, ApiKeyResponse):
-        return None
-    if not (isinstance(parsed.api_key, str) and _API_KEY.fullmatch(parsed.api_key)):
-        return None
-    if not (isinstance(parsed.email, str) and _EMAIL.fullmatch(parsed.email)):
-        return None
-    if isinstance(parsed.user_id, Unset):
-        return Credentials(question.site, parsed.email, parsed.api_key)
-    if type(parsed.user_id) is not int or parsed.user_id < 1:
-        return None
-    return Credentials(question.site, parsed.email, parsed.api_key, parsed.user_id)
+    return partial(_read_owner, user_id)
 
 
-def _refusal(answer: Answer, question: Question) -> ZulipAuthError:
-    status = answer.status_code
-    said = _zulip_error(answer)
-    words = _Words.of(said or {}, question)
-    if 300 <= status <= 399:
-        return _redirect(answer, question)
-    if status == 429:
-        return _rate_limited(answer, said or {}, words, question)
-    if 500 <= status <= 599:
-        return ServerError(
-            f"{question.site} failed with status {status}{words.in_brackets}. Try again later.",
-            **words.arguments(status),
+def _read_owner(user_id: int | None, parsed: object, question: Question) -> Owner | ZulipAuthError:
+    parsed = _checked(parsed, OwnUserResponse)
+    number = _user_id(parsed.user_id)
+    if user_id not in (None, number):
+        return invalid_api_key(question, status_code=200)
+    # The address that logs in is the delivery address, where there is one.
+    email = parsed.delivery_email or parsed.email
+    if not is_email(email):
+        raise OddError
+    return Owner(number, str(email), _checked(parsed.full_name, str), _role(parsed))
+
+
+def _role(parsed: OwnUserResponse) -> int:
+    if not isinstance(parsed.role, Unset):
+        return _checked(parsed.role, int)
+    # Servers before Zulip 4.0 do not give it as a number.
+    flags = ((parsed.is_owner, 100), (parsed.is_admin, 200), (parsed.is_guest, 600))
+    return next((role for flag, role in flags if flag is True), 400)
+
+
+def read_settings(parsed: object, question: Question) -> ServerSettings | ZulipAuthError:
+    """Return what a server says of itself."""
+    parsed = _checked(parsed, ServerSettingsResponse)
+    url = _checked(parsed.realm_url or parsed.realm_uri, str, default="")
+    if not url:
+        return SubdomainRequiredError(
+            f"{question.site} is a Zulip server, but none of its organizations. "
+            "Give the address of one of them.",
+            status_code=200,
         )
-    if said is None and status == 404 and question.password is None:
-        return _dev_auth_disabled(status, words, question)
-    if said is None or status < 400:
-        return InvalidResponseError(
-            f"{question.site} answered {status}, but not as Zulip does. "
-            "Check the address: a proxy or another program may be answering there.",
-            status_code=status,
-        )
-    return _by_code(answer, said, words, question)
+    ways = _checked(
+        parsed.authentication_methods, AuthenticationMethods, default=AuthenticationMethods()
+    )
+    email_enabled = _checked(parsed.email_auth_enabled, bool, default=False)
+    return ServerSettings(
+        zulip_version=_checked(parsed.zulip_version, str),
+        feature_level=_checked(parsed.zulip_feature_level, int, default=0),
+        realm_name=_checked(parsed.realm_name, str, default=""),
+        realm_url=_normalised(url) or url,
+        password_enabled=_checked(ways.password, bool, default=email_enabled),
+        ldap_enabled=_checked(ways.ldap, bool, default=False),
+        dev_enabled=_checked(ways.dev, bool, default=False),
+        require_email_format_usernames=_checked(
+            parsed.require_email_format_usernames, bool, default=True
+        ),
+        external_methods=tuple(
+            _external_method(each, question.site)
+            for each in parsed.external_authentication_methods or ()
+        ),
+    )
 
 
-@frozen
-class _Words:
-    """What of a server's words may stand in an error."""
-
-    code: str | None
-    message: str
-
-    @classmethod
-    def of(cls, said: Mapping[str, Any], question: Question) -> _Words:
-        code = said.get("code")
-        if (
-            not isinstance(code, str)
-            or not _CODE.fullmatch(code)
-            or (code not in _CODES and question.cut_out(code) != code)
-        ):
-            code = None
-        return cls(code, question.cut_out(said.get("msg", "")))
-
-    @property
-    def in_brackets(self) -> str:
-        return f" ({self.code})" if self.code else ""
-
-    def arguments(self, status_code: int) -> dict[str, Any]:
-        return {"status_code": status_code, "code": self.code, "message": self.message}
+def _external_method(parsed: ExternalAuthenticationMethod, site: str) -> ExternalMethod:
+    url = _absolute(_checked(parsed.login_url, str), site)
+    return ExternalMethod(_checked(parsed.name, str), _checked(parsed.display_name, str), url)
 
 
-def _zulip_error(answer: Answer) -> dict[str, Any] | None:
-    """Return an error answer of Zulip's API, or None where it is no such thing.
-
-    The content type is not looked at: Zulip gives 405 as JSON that claims to
-    be HTML.
-    """
-    if answer.body is None:
-        return None
+def _absolute(url: str, site: str) -> str:
     try:
-        said = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return None
-    if (
-        isinstance(said, dict)
-        and said.get("result") == "error"
-        and isinstance(said.get("msg"), str)
-    ):
-        return said
-    return None
-
-
-# What each code means, and what can be done.
-_REFUSALS: dict[str, tuple[type[AuthenticationFailedError], str, str]] = {
-    "AUTHENTICATION_FAILED": (
-        AuthenticationFailedError,
-        "the username or the password is wrong",
-        "Check both before you try again.",
-    ),
-    "USER_DEACTIVATED": (
-        UserDeactivatedError,
-        "the account is deactivated",
-        "Ask an administrator of the organization to reactivate it.",
-    ),
-    "REALM_DEACTIVATED": (
-        RealmDeactivatedError,
-        "the organization is deactivated",
-        "Ask its owners or the server's administrator.",
-    ),
-    "PASSWORD_AUTH_DISABLED": (
-        PasswordAuthDisabledError,
-        "the organization does not accept passwords",
-        "Copy the API key from the account's settings in the Zulip app.",
-    ),
-    "PASSWORD_RESET_REQUIRED": (
-        PasswordResetRequiredError,
-        "the password has to be reset first",
-        "Reset it on the organization's login page.",
-    ),
-}
-_CODES = {
-    *_REFUSALS,
-    "NONEXISTENT_SUBDOMAIN",
-    "BAD_REQUEST",
-    "REQUEST_VARIABLE_MISSING",
-    "REQUEST_VARIABLE_INVALID",
-    "RATE_LIMIT_HIT",
-    "SERVER_NOT_READY",
-}
-# What servers before 5.0 say, without a code.
-_LEGACY_REASONS = {
-    "user disable": "USER_DEACTIVATED",
-    "realm deactivated": "REALM_DEACTIVATED",
-    "password auth disabled": "PASSWORD_AUTH_DISABLED",
-}
-_DEV_AUTH_DISABLED = {"DevAuthBackend not enabled.", "Endpoint not available in production."}
-
-
-def _by_code(
-    answer: Answer, said: Mapping[str, Any], words: _Words, question: Question
-) -> APIStatusError:
-    status, site, dev = answer.status_code, question.site, question.password is None
-    if words.code == "NONEXISTENT_SUBDOMAIN" or said["msg"] == "Invalid subdomain":
-        return InvalidSubdomainError(
-            f"There is no organization at {site}, or the account belongs to another one"
-            f"{words.in_brackets}. Check the organization's address.",
-            **words.arguments(status),
-        )
-    if dev and said["msg"] in _DEV_AUTH_DISABLED:
-        return _dev_auth_disabled(status, words, question)
-    if words.code in _REFUSALS or status == 401 or (status == 403 and said.get("code") is None):
-        return _authentication_failed(answer, said, words, question)
-    if status == 400:
-        return BadRequestError(
-            f"{site} could not make sense of the request{words.in_brackets}. "
-            "Check that the username is what this organization logs in with, usually an e-mail.",
-            **words.arguments(status),
-        )
-    return APIStatusError(
-        f"{site} refused with status {status}{words.in_brackets}. "
-        "The server's own words may say more.",
-        **words.arguments(status),
-    )
-
-
-def _authentication_failed(
-    answer: Answer, said: Mapping[str, Any], words: _Words, question: Question
-) -> AuthenticationFailedError:
-    meaning = words.code or _LEGACY_REASONS.get(str(said.get("reason")), "AUTHENTICATION_FAILED")
-    error, what, then = _REFUSALS.get(
-        meaning, (AuthenticationFailedError, "the server did not say why", "Check the account.")
-    )
-    if question.password is None and meaning == "AUTHENTICATION_FAILED":
-        what = "there is no such account, or the organization does not allow development logins"
-        then = "Check the username."
-    left = _attempts_remaining(answer)
-    tail = "" if left is None else f" {_attempts_left(left)}"
-    return error(
-        f"{question.site} refused the login: {what}{words.in_brackets}. {then}{tail}",
-        **words.arguments(answer.status_code),
-        attempts_remaining=left,
-    )
-
-
-def _attempts_remaining(answer: Answer) -> int | None:
-    count = answer.headers.get("x-ratelimit-remaining", "")
-    return int(count) if _COUNT.fullmatch(count) else None
-
-
-def _attempts_left(count: int) -> str:
-    if count == 0:
-        return "No attempt is left: for a while even the right password will be refused."
-    return f"{count} attempt{' is' if count == 1 else 's are'} left."
-
-
-def _dev_auth_disabled(status: int, words: _Words, question: Question) -> DevAuthDisabledError:
-    return DevAuthDisabledError(
-        f"{question.site} does not offer development logins{words.in_brackets}. "
-        "Log in with a password.",
-        **words.arguments(status),
-    )
-
-
-def _rate_limited(
-    answer: Answer, said: Mapping[str, Any], words: _Words, question: Question
-) -> RateLimitedError:
-    seconds = _retry_after(answer, said)
-    wait = "a while" if seconds is None else _in_words(seconds)
-    return RateLimitedError(
-        f"{question.site} has had too many attempts{words.in_brackets}. "
-        f"Wait {wait}: until then even the right password is refused.",
-        **words.arguments(answer.status_code),
-        retry_after=seconds,
-    )
-
-
-def _in_words(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 120 else f"{math.ceil(seconds / 60)} minutes"
-
-
-def _retry_after(answer: Answer, said: Mapping[str, Any]) -> float | None:
-    """Return the seconds that a 429 asks for: by its header, else by its body."""
-    header = answer.headers.get("retry-after", "")
-    candidates = (_number(header), _http_date(header), _number(said.get("retry-after")))
-    return next((seconds for seconds in candidates if seconds is not None), None)
-
-
-def _number(value: object) -> float | None:
-    """Return a number of seconds; Zulip sends fractions, and rarely `null`."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return None
-    try:
-        seconds = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return seconds if math.isfinite(seconds) and seconds >= 0 else None
-
-
-def _http_date(value: str) -> float | None:
-    """Return the seconds until a date; proxies in front of Zulip may send one."""
-    if not _HTTP_DATE.fullmatch(value):
-        return None
-    try:
-        when = parsedate_to_datetime(value)
+        absolute = urljoin(f"{site}/", url)
+        parts = urlsplit(absolute)
     except ValueError:
-        return None
-    return max(0.0, when.timestamp() - time.time())
+        parts = None
+    # Something secret will be sent there: over https, or to this machine.
+    host = parts and _normalised(f"{parts.scheme}://{parts.netloc}")
+    if host is None or not url.isprintable():
+        raise OddError
+    return absolute
 
 
-def _redirect(answer: Answer, question: Question) -> InvalidResponseError:
+def _normalised(url: str) -> str | None:
     try:
-        host = urlsplit(answer.headers.get("location", "")).netloc.rpartition("@")[2]
-    except ValueError:
-        host = ""
-    host = question.cut_out(host) if _HOST.fullmatch(host) else "another address"
-    return InvalidResponseError(
-        f"{question.site} answered {answer.status_code}, a redirect to {host}. "
-        "It was not followed. If that is the right address, log in there.",
-        status_code=answer.status_code,
-    )
+        return normalise_site(url)
+    except InvalidSiteError:
+        return None
+
+
+def _user_id(value: object) -> int:
+    number = _checked(value, int)
+    if number < 1:
+        raise OddError
+    return number
+
+
+def _checked(value: object, kind: type[Kind], *, default: Kind | None = None) -> Kind:
+    """Return a value of a kind; the default, if there is one, where it is absent."""
+    if isinstance(value, Unset) and default is not None:
+        return default
+    if type(value) is not kind:
+        raise OddError
+    return value

@@ -1,4 +1,4 @@
-"""A login, from top to bottom."""
+"""A login, and each other call, from top to bottom."""
 
 from __future__ import annotations
 
@@ -7,16 +7,40 @@ import logging
 import ssl
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
-from zulip_auth_client.api.authentication import dev_fetch_api_key, fetch_api_key
-from zulip_auth_client.models import DevFetchApiKeyBody, FetchApiKeyBody
+from attrs import evolve
 
-from ._answers import Answer, Question, read_answer
+from zulip_auth_client.api.authentication import (
+    dev_fetch_api_key,
+    fetch_api_key,
+    get_own_user,
+    get_server_settings,
+    jwt_fetch_api_key,
+    regenerate_own_api_key,
+)
+from zulip_auth_client.models import DevFetchApiKeyBody, FetchApiKeyBody, JwtFetchApiKeyBody
+
+from ._answers import (
+    Reader,
+    owner_reader,
+    read_answer,
+    read_credentials,
+    read_new_key,
+    read_settings,
+)
 from ._connections import Connections
 from ._credentials import Credentials
-from ._errors import APIConnectionError
+from ._errors import (
+    APIConnectionError,
+    InvalidInputError,
+    InvalidResponseError,
+    ServerError,
+    ZulipAuthError,
+)
+from ._exchange import Answer, Question
 from ._inputs import (
+    MAX_TOKEN_LENGTH,
     checked_instance,
     checked_option,
     checked_seconds,
@@ -26,11 +50,18 @@ from ._inputs import (
 from ._retry import RetryPolicy, Tries
 from ._secrets import Secret
 from ._send import Endpoint, send
+from ._server import Owner, ServerSettings
 from ._site import normalise_site
 from ._transport import Transport
 
 _log = logging.getLogger("zulip_auth")
-_DEFAULT_RETRY = RetryPolicy()
+DEFAULT_RETRY = RetryPolicy()
+_LOST_KEY = (
+    "The old key may be dead all the same, and the new one lost. Check the old one with "
+    "verify(); where it is refused, log in again, which gives the new one."
+)
+
+Content = TypeVar("Content")
 
 
 class AuthClient:
@@ -61,7 +92,7 @@ class AuthClient:
         site: str,
         *,
         timeout: float = 30.0,
-        retry: RetryPolicy = _DEFAULT_RETRY,
+        retry: RetryPolicy = DEFAULT_RETRY,
         ssl_context: ssl.SSLContext | None = None,
         transport: Transport | None = None,
         user_agent: str | None = None,
@@ -124,7 +155,8 @@ class AuthClient:
             password=checked_text("password", secret.value),
         )
         endpoint = partial(fetch_api_key.asyncio_detailed, body=body)
-        return await self._log_in(endpoint, Question(self._site, secret))
+        question = Question(self._site, "password", (secret,))
+        return await self._ask(endpoint, question, read_credentials)
 
     async def dev_login(self, username: str) -> Credentials:
         """Log in to a development server without a password.
@@ -147,12 +179,150 @@ class AuthClient:
         """
         body = DevFetchApiKeyBody(username=checked_text("username", username))
         endpoint = partial(dev_fetch_api_key.asyncio_detailed, body=body)
-        return await self._log_in(endpoint, Question(self._site))
+        return await self._ask(endpoint, Question(self._site, "dev"), read_credentials)
 
-    async def _log_in(self, endpoint: Endpoint, question: Question) -> Credentials:
+    async def jwt_login(self, token: str) -> Credentials:
+        """Log in with a JSON web token that a program which the server trusts has signed.
+
+        Args:
+            token: The token, with the account's e-mail address in it.
+
+        Returns:
+            The credentials, without the account's number.
+
+        Raises:
+            InvalidInputError: The token makes no sense; nothing was sent.
+            APIConnectionError: The server was not reached, or was lost.
+            InvalidResponseError: Something answered, but not as Zulip does;
+                so do servers before Zulip 7.0, which take no tokens.
+            BadRequestError: The organization takes no tokens, or not this one.
+            APIStatusError: The server refused; the class says why.
+
+        Source: feature level 160 in https://zulip.com/api/changelog
+        """
+        secret = Secret(token)
+        del token  # so that no traceback which shows variables shows it
+        body = JwtFetchApiKeyBody(
+            token=checked_text("token", secret.value, longest=MAX_TOKEN_LENGTH)
+        )
+        endpoint = partial(jwt_fetch_api_key.asyncio_detailed, body=body)
+        question = Question(self._site, "jwt", (secret,))
+        return await self._ask(endpoint, question, read_credentials)
+
+    async def server_settings(self) -> ServerSettings:
+        """Ask the server which ways in there are, and what it is.
+
+        Returns:
+            What it says, which is no proof that a login works: it says so for
+            a deactivated organization, too.
+
+        Raises:
+            APIConnectionError: The server was not reached, or was lost.
+            InvalidResponseError: Something answered, but it is no Zulip server.
+            InvalidSubdomainError: There is no such organization here.
+            SubdomainRequiredError: This is the root of a server with many
+                organizations.
+            APIStatusError: The server refused; the class says why.
+
+        Source: https://zulip.com/api/get-server-settings
+        """
+        return await self._ask(
+            get_server_settings.asyncio_detailed,
+            Question(self._site, "nothing"),
+            read_settings,
+            retry=self._harmless(),
+        )
+
+    async def verify(self, credentials: Credentials) -> Owner:
+        """Ask the server whether an API key is good, and whose it is.
+
+        Args:
+            credentials: Those to check, which must be for this client's site.
+
+        Returns:
+            The key's owner.
+
+        Raises:
+            InvalidInputError: The credentials are for another site; nothing
+                was sent.
+            InvalidApiKeyError: The key is wrong or was revoked, it is another
+                account's, or the account is deactivated.
+            APIConnectionError: The server was not reached, or was lost.
+            InvalidResponseError: Something answered, but not as Zulip does.
+            APIStatusError: The server refused; the class says why.
+
+        Source: https://zulip.com/api/get-own-user
+        """
+        return await self._ask(
+            get_own_user.asyncio_detailed,
+            self._question_with(credentials),
+            owner_reader(credentials.user_id),
+            credentials=credentials,
+            retry=self._harmless(),
+        )
+
+    async def regenerate_api_key(self, credentials: Credentials) -> Credentials:
+        """Replace the account's API key by a new one.
+
+        The old key is dead at once, for everybody who holds it. A request that
+        may have reached the server is not sent again: the second one would
+        come with a dead key, and what it is refused with would hide that the
+        first one went well.
+
+        Args:
+            credentials: Those with the old key, for this client's site.
+
+        Returns:
+            The same with the new key.
+
+        Raises:
+            InvalidInputError: The credentials are for another site; nothing
+                was sent.
+            InvalidApiKeyError: The old key is no good.
+            APIConnectionError: The server was not reached, or was lost; where
+                `.sent` is True, the old key may be dead, and the message says
+                what to do.
+            InvalidResponseError: Something answered, but not as Zulip does.
+            APIStatusError: The server refused; the class says why.
+
+        Source: `POST /users/me/api_key/regenerate`, as recorded from Zulip 10.
+        """
+        api_key = await self._ask(
+            regenerate_own_api_key.asyncio_detailed,
+            self._question_with(credentials),
+            read_new_key,
+            credentials=credentials,
+            retry=evolve(self._retry, max_sends=1),
+            if_lost=_LOST_KEY,
+        )
+        return evolve(credentials, api_key=api_key)
+
+    def _question_with(self, credentials: Credentials) -> Question:
+        if credentials.site != self._site:
+            raise InvalidInputError(f"The credentials are for another site than {self._site}.")
+        email, api_key = credentials.basic_auth
+        # The server might repeat the header, in which both are encoded as one.
+        secrets = (Secret(f"{email}:{api_key}"), Secret(api_key))
+        return Question(self._site, "key", secrets)
+
+    def _harmless(self) -> RetryPolicy:
+        """Return the policy for what may be asked any number of times."""
+        return evolve(self._retry, max_sends=self._retry.attempts)
+
+    async def _ask(
+        self,
+        endpoint: Endpoint,
+        question: Question,
+        read: Reader[Content],
+        *,
+        credentials: Credentials | None = None,
+        retry: RetryPolicy | None = None,
+        if_lost: str | None = None,
+    ) -> Content:
+        retry = retry or self._retry
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._timeout
-        tries = Tries(self._retry)
+        tries = Tries(retry)
         async with self._connections.lend(deadline) as transport:
             while True:
                 outcome = await send(
@@ -162,109 +332,31 @@ class AuthClient:
                     timeout=self._timeout,
                     deadline=deadline,
                     user_agent=self._user_agent,
+                    credentials=credentials,
                 )
                 came = outcome.result
-                result = read_answer(came, question) if isinstance(came, Answer) else came
-                if isinstance(result, Credentials):
+                result = read_answer(came, question, read) if isinstance(came, Answer) else came
+                if not isinstance(result, ZulipAuthError):
                     return result
                 wait = tries.wait_after(result, sent=outcome.sent, remaining=deadline - clock())
                 if wait is None:
                     break
                 _log.info(
                     "%s Trying again in %.1f s, attempt %d of %d.",
-                    *(result, wait, tries.made + 1, self._retry.attempts),
+                    *(result, wait, tries.made + 1, retry.attempts),
                 )
                 await asyncio.sleep(wait)
         if isinstance(result, APIConnectionError):
             result.sent = tries.seen
+        if if_lost and _may_be_done(result):
+            result.args = (f"{result} {if_lost}",)
         raise result
 
 
-async def login(
-    site: str,
-    username: str,
-    password: str,
-    *,
-    timeout: float = 30.0,
-    retry: RetryPolicy = _DEFAULT_RETRY,
-    ssl_context: ssl.SSLContext | None = None,
-    transport: Transport | None = None,
-    user_agent: str | None = None,
-) -> Credentials:
-    """Log in to an organization with a password, once.
-
-    For many logins to one organization, use one `AuthClient`. The options, and
-    what is raised, are those of `AuthClient` and `AuthClient.login`.
-
-    Args:
-        site: The organization's address.
-        username: The account's e-mail address, or its LDAP name.
-        password: The account's password.
-        timeout: Seconds for the whole login: tries, waits, slow answers.
-        retry: How often it is tried again, and after which waits.
-        ssl_context: Which certificates to trust, in place of httpx's.
-        transport: An httpx transport, which the caller owns and closes.
-        user_agent: What to put before `zulip-auth/<version>`.
-
-    Returns:
-        The credentials.
-
-    Raises:
-        ZulipAuthError: What went wrong; each kind has a class of its own.
-
-    Source: https://zulip.com/api/fetch-api-key
-    """
-    secret = Secret(password)
-    del password  # so that no traceback which shows variables shows it
-    client = AuthClient(
-        site,
-        timeout=timeout,
-        retry=retry,
-        ssl_context=ssl_context,
-        transport=transport,
-        user_agent=user_agent,
-    )
-    return await client.login(username, secret.value)
-
-
-async def dev_login(
-    site: str,
-    username: str,
-    *,
-    timeout: float = 30.0,
-    retry: RetryPolicy = _DEFAULT_RETRY,
-    ssl_context: ssl.SSLContext | None = None,
-    transport: Transport | None = None,
-    user_agent: str | None = None,
-) -> Credentials:
-    """Log in to a development server without a password, once.
-
-    The options, and what is raised, are those of `AuthClient` and
-    `AuthClient.dev_login`.
-
-    Args:
-        site: The organization's address, such as `http://localhost:9991`.
-        username: The account's e-mail address.
-        timeout: Seconds for the whole login: tries, waits, slow answers.
-        retry: How often it is tried again, and after which waits.
-        ssl_context: Which certificates to trust, in place of httpx's.
-        transport: An httpx transport, which the caller owns and closes.
-        user_agent: What to put before `zulip-auth/<version>`.
-
-    Returns:
-        The credentials.
-
-    Raises:
-        ZulipAuthError: What went wrong; each kind has a class of its own.
-
-    Source: https://zulip.com/api/dev-fetch-api-key
-    """
-    client = AuthClient(
-        site,
-        timeout=timeout,
-        retry=retry,
-        ssl_context=ssl_context,
-        transport=transport,
-        user_agent=user_agent,
-    )
-    return await client.dev_login(username)
+def _may_be_done(error: ZulipAuthError) -> bool:
+    """Tell whether the server may have done what it was asked to, and nobody heard of it."""
+    if isinstance(error, APIConnectionError):
+        return error.sent
+    if isinstance(error, InvalidResponseError):
+        return error.status_code in (None, 200)
+    return isinstance(error, ServerError)

@@ -4,6 +4,7 @@ ZulipAuthError
 ├── InvalidInputError (also ValueError)
 │   └── InvalidSiteError
 │       └── InsecureSiteError
+├── ZuliprcError
 ├── APIConnectionError                        .sent
 │   ├── APITimeoutError
 │   └── TLSError
@@ -15,7 +16,9 @@ ZulipAuthError
     │   ├── RealmDeactivatedError
     │   ├── PasswordAuthDisabledError
     │   └── PasswordResetRequiredError
+    ├── InvalidApiKeyError
     ├── InvalidSubdomainError
+    ├── SubdomainRequiredError
     ├── DevAuthDisabledError
     ├── RateLimitedError                      .retry_after
     └── ServerError
@@ -58,6 +61,13 @@ class InvalidSiteError(InvalidInputError):
 
 class InsecureSiteError(InvalidSiteError):
     """The site would send the password over the network unencrypted."""
+
+
+class ZuliprcError(ZulipAuthError):
+    """Stored credentials cannot be read or written.
+
+    What is said of a file repeats nothing of what is in it.
+    """
 
 
 class APIConnectionError(ZulipAuthError):
@@ -159,8 +169,16 @@ class PasswordResetRequiredError(AuthenticationFailedError):
     """The password was right, but the server wants it reset first."""
 
 
+class InvalidApiKeyError(APIStatusError):
+    """The server does not take this API key, for this account (401)."""
+
+
 class InvalidSubdomainError(APIStatusError):
     """There is no such organization here, or the account is in another one."""
+
+
+class SubdomainRequiredError(APIStatusError):
+    """There are many organizations below this address, and none at it."""
 
 
 class DevAuthDisabledError(APIStatusError):

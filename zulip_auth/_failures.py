@@ -28,6 +28,12 @@ def is_malformed(error: Exception) -> bool:
     return not str(error).startswith(("Server disconnected", "peer "))
 
 
+def is_before_sending(error: Exception) -> bool:
+    """Tell whether there was no connection on which anything could have been sent."""
+    before = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+    return isinstance(error, before)
+
+
 def explain_failure(
     error: Exception, *, site: str, sent: bool
 ) -> APIConnectionError | InvalidResponseError:

@@ -12,32 +12,35 @@ Kind = TypeVar("Kind")
 MAX_LENGTH = 1024
 """The longest username, password or user agent that is sent, in characters."""
 
+MAX_TOKEN_LENGTH = 16 * 1024
+"""The longest JSON web token that is sent, in characters."""
+
 _MOST_SECONDS = 1e9
 _UNSENDABLE = re.compile(r"[\x00\r\n\ud800-\udfff]")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 
 
-def checked_text(name: str, value: str) -> str:
-    """Return a username or a password that can be sent as it is.
+def checked_text(name: str, value: str, *, longest: int = MAX_LENGTH) -> str:
+    """Return a username, a password or a token that can be sent as it is.
 
     Raises:
         InvalidInputError: It is no str, empty, too long, or has a line break,
             a NUL or half a surrogate pair in it. The error does not repeat it.
     """
-    problem = _problem_with_text(value)
+    problem = _problem_with_text(value, longest)
     if problem is None:
         return value
     del value  # which a traceback that shows variables would show
     raise InvalidInputError(f"{name} {problem}.")
 
 
-def _problem_with_text(value: str) -> str | None:
+def _problem_with_text(value: str, longest: int) -> str | None:
     if not isinstance(value, str):
         return f"must be a str, not {type(value).__name__}"
     if not value:
         return "is empty"
-    if len(value) > MAX_LENGTH:
-        return f"is longer than {MAX_LENGTH} characters"
+    if len(value) > longest:
+        return f"is longer than {longest} characters"
     if _UNSENDABLE.search(value):
         # A line break is nearly always what is left of reading a file.
         return "has a line break, a NUL or half a surrogate pair in it; check how it was read"

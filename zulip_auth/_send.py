@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from functools import lru_cache
 from typing import Any, cast
 
@@ -13,9 +13,10 @@ from attrs import frozen
 from zulip_auth_client import Client
 from zulip_auth_client.types import Response
 
-from ._answers import Answer
+from ._credentials import Credentials, basic_header
 from ._errors import APIConnectionError, InvalidResponseError
-from ._failures import explain_failure, is_malformed
+from ._exchange import Answer
+from ._failures import explain_failure, is_before_sending, is_malformed
 from ._transport import Transport
 from ._version import __version__
 
@@ -47,6 +48,7 @@ async def send(
     timeout: float,
     deadline: float,
     user_agent: str | None,
+    credentials: Credentials | None = None,
 ) -> Outcome:
     """Call an endpoint of the generated client once.
 
@@ -58,12 +60,13 @@ async def send(
             them and a silent server half, which leaves time for another try.
         deadline: When it is over, by the clock of the running loop.
         user_agent: What the caller calls itself.
+        credentials: What authenticates the request; None for a login.
 
     Returns:
         What came of it. Nothing but a cancellation is raised: what httpx
         raises holds the request, and that holds the password.
     """
-    guard = _Guard(transport, site, timeout, user_agent)
+    guard = _Guard(transport, site, timeout, user_agent, credentials)
     client = Client(base_url=site).set_async_httpx_client(cast("httpx.AsyncClient", guard))
     parsed, failure, cancelled = None, None, None
     # Each error is turned into a new one, outside of the block that caught it:
@@ -72,7 +75,8 @@ async def send(
         async with asyncio.timeout_at(deadline):
             parsed = (await endpoint(client=client)).parsed
     except Exception as error:  # noqa: BLE001 - transports and parsers may raise anything
-        failure = explain_failure(error, site=site, sent=guard.sent)
+        sent = guard.sent or (credentials is not None and not is_before_sending(error))
+        failure = explain_failure(error, site=site, sent=sent)
     except asyncio.CancelledError as error:
         cancelled = error.args
     if cancelled is not None:
@@ -80,7 +84,7 @@ async def send(
     if guard.answer is not None:
         return Outcome(guard.answer.with_parsed(parsed), sent=True)
     assert failure is not None
-    return Outcome(failure, sent=guard.sent)
+    return Outcome(failure, sent=sent)
 
 
 # Parsing an address takes as long as all else that is done to build a request.
@@ -103,7 +107,12 @@ class _Guard:
     """
 
     def __init__(
-        self, transport: Transport, site: str, timeout: float, user_agent: str | None
+        self,
+        transport: Transport,
+        site: str,
+        timeout: float,
+        user_agent: str | None,
+        credentials: Credentials | None,
     ) -> None:
         self._transport = transport
         self._base_url = f"{site}/api/v1"
@@ -114,17 +123,18 @@ class _Guard:
             "Connection": "keep-alive",
             "User-Agent": " ".join(filter(None, [user_agent, f"zulip-auth/{__version__}"])),
         }
+        if credentials is not None:
+            self._headers["Authorization"] = basic_header(credentials)
         self.sent = False
         self.answer: Answer | None = None
 
     def request(
-        self, method: str, url: str, *, headers: dict[str, str], **content: Any
+        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, **content: Any
     ) -> Coroutine[Any, Any, httpx.Response]:
         """Carry a request that the generated client describes."""
         # Not itself a coroutine: no frame that waits has the form in its variables.
-        whole = httpx.Request(
-            method, _parsed(self._base_url + url), headers={**self._headers, **headers}, **content
-        )
+        sent = {**self._headers, **(headers or {})}
+        whole = httpx.Request(method, _parsed(self._base_url + url), headers=sent, **content)
         watched = httpx.Request(
             method,
             whole.url,
