@@ -1,0 +1,84 @@
+"""Zulip's authentication for `httpx.AsyncClient`.
+
+httpx.AsyncClient(auth=ApiKeyAuth(source), base_url=f"{source.site}/api/v1")
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import NoReturn
+
+import httpx
+
+from ._credentials import basic_header
+from ._inputs import checked_instance
+from ._source import ApiKeySource
+
+_REVOKED = ("UNAUTHORIZED", "INVALID_API_KEY")
+
+
+class ApiKeyAuth(httpx.Auth):
+    """Authenticates the requests to one site, and renews a key that was revoked.
+
+    A request to any other origin is sent as it is. After a 401 that says that
+    the key is no good, the source gets another one and the request is sent once
+    more, unless its body is a stream that has gone by: then the answer is the
+    401, and the next request has the new key.
+
+    What the source raises comes out of the request as it is: a `ZulipAuthError`.
+
+    Args:
+        source: Where the key comes from; its site is the only one that gets it.
+
+    Raises:
+        InvalidInputError: It is no `ApiKeySource`.
+
+    Source: https://zulip.com/api/http-headers, and the recorded 401 answers.
+    """
+
+    def __init__(self, source: ApiKeySource) -> None:
+        self._source = checked_instance("source", source, ApiKeySource)
+        self._origin = _origin(httpx.URL(source.site))
+
+    def sync_auth_flow(self, _request: httpx.Request) -> NoReturn:
+        """Refuse: a login waits, which a synchronous client cannot.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError(
+            "ApiKeyAuth is for httpx.AsyncClient; httpx.Client cannot wait for a login."
+        )
+
+    async def async_auth_flow(
+        self, request: httpx.Request
+    ) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """Send a request with the key, and once more with another one where that is refused."""
+        if _origin(request.url) != self._origin:
+            yield request
+            return
+        credentials = await self._source.get()
+        request.headers["Authorization"] = basic_header(credentials)
+        response = yield request
+        if not await self._is_revoked(response):
+            return
+        credentials = await self._source.refresh(credentials)
+        # What httpx has as bytes can be sent again; a stream or a file may have gone by.
+        if isinstance(request.stream, httpx.ByteStream):
+            request.headers["Authorization"] = basic_header(credentials)
+            yield request
+
+    async def _is_revoked(self, response: httpx.Response) -> bool:
+        # A redirect may have led to another server, which has no say in this.
+        if response.status_code != 401 or _origin(response.url) != self._origin:
+            return False
+        await response.aread()
+        try:
+            said = response.json()
+        except (ValueError, RecursionError):
+            return False
+        return isinstance(said, dict) and said.get("code") in _REVOKED
+
+
+def _origin(url: httpx.URL) -> tuple[str, bytes, int | None]:
+    return url.scheme, url.raw_host, url.port
