@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: demo test check generate lint format types build bench mutants pins clean help
+.PHONY: demo test check generate upstream-diff lint format types build bench mutants pins clean help
 
 demo: $(VENV)/.run ## log in for real, against the stand-in server on loopback
 	$(BIN)/python scripts/demo.py
@@ -23,6 +23,10 @@ check: $(VENV)/.generate ## fail if the description is invalid or the committed 
 
 generate: $(VENV)/.generate ## write the client in generated/ from openapi/
 	$(BIN)/python scripts/generate.py
+
+# A variable of make is in the environment too, where no sign in it means anything to the shell.
+upstream-diff: $(VENV)/.generate ## compare the description with Zulip's own, UPSTREAM=path/to/zulip.yaml
+	$(BIN)/python scripts/upstream_diff.py $(if $(OURS),--ours "$$OURS") -- "$$UPSTREAM"
 
 lint: $(VENV)/.lint ## look for mistakes and bad form
 	$(BIN)/ruff check .
@@ -56,7 +60,7 @@ clean: ## remove all that the other targets made
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
