@@ -68,7 +68,7 @@ async def send(
     """
     guard = _Guard(transport, site, timeout, user_agent, credentials)
     client = Client(base_url=site).set_async_httpx_client(cast("httpx.AsyncClient", guard))
-    parsed, failure, cancelled = None, None, None
+    parsed, failure, cancelled, sent = None, None, None, False
     # Each error is turned into a new one, outside of the block that caught it:
     # what was caught leads to the request, and so to the password.
     try:

@@ -40,7 +40,7 @@ class ApiKeyAuth(httpx.Auth):
         self._source = checked_instance("source", source, ApiKeySource)
         self._origin = _origin(httpx.URL(source.site))
 
-    def sync_auth_flow(self, _request: httpx.Request) -> NoReturn:
+    def sync_auth_flow(self, request: httpx.Request) -> NoReturn:  # noqa: ARG002
         """Refuse: a login waits, which a synchronous client cannot.
 
         Raises:

@@ -28,8 +28,7 @@ class OwnUserResponse:
         user_id (int): The account's number.
         email (str): An address for the API. It may differ from the one that logs in, which is `delivery_email`.
         full_name (str): The owner's name.
-        delivery_email (None | str | Unset): The account's e-mail address. Always there since Zulip 7.0 (feature level
-            163).
+        delivery_email (str | Unset): The account's e-mail address. Always there since Zulip 7.0 (feature level 163).
         role (int | Unset): 100 owner, 200 administrator, 300 moderator, 400 member, 600 guest. Absent before Zulip 4.0
             (feature level 59).
         is_owner (bool | Unset): Whether the account is an owner of the organization.
@@ -42,7 +41,7 @@ class OwnUserResponse:
     user_id: int
     email: str
     full_name: str
-    delivery_email: None | str | Unset = UNSET
+    delivery_email: str | Unset = UNSET
     role: int | Unset = UNSET
     is_owner: bool | Unset = UNSET
     is_admin: bool | Unset = UNSET
@@ -62,11 +61,7 @@ class OwnUserResponse:
 
         full_name = self.full_name
 
-        delivery_email: None | str | Unset
-        if isinstance(self.delivery_email, Unset):
-            delivery_email = UNSET
-        else:
-            delivery_email = self.delivery_email
+        delivery_email = self.delivery_email
 
         role = self.role
 
@@ -115,14 +110,7 @@ class OwnUserResponse:
 
         full_name = d.pop("full_name")
 
-        def _parse_delivery_email(data: object) -> None | str | Unset:
-            if data is None:
-                return data
-            if isinstance(data, Unset):
-                return data
-            return cast(None | str | Unset, data)
-
-        delivery_email = _parse_delivery_email(d.pop("delivery_email", UNSET))
+        delivery_email = d.pop("delivery_email", UNSET)
 
         role = d.pop("role", UNSET)
 
