@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import ssl
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Any
 
 import httpx
 import pytest
-from wire import SUCCESS, WireServer, answer, drop
+from httpx_aiohttp import AiohttpTransport
+from wire import SUCCESS, WireServer, answer, drop, succeed
 
 from zulip_auth import (
     APIConnectionError,
@@ -20,8 +23,11 @@ from zulip_auth import (
     TLSError,
     login,
 )
-from zulip_auth._send import MAX_BODY
+from zulip_auth._answers import Answer
+from zulip_auth._send import MAX_BODY, send
 from zulip_auth.testing import FakeZulip
+from zulip_auth_client import Client
+from zulip_auth_client.types import Response
 
 USERNAME, PASSWORD = "iago@zulip.com", "secret"
 ONCE = RetryPolicy(attempts=1)
@@ -69,6 +75,27 @@ async def test_a_body_said_to_be_plain_is_read() -> None:
 async def test_a_malformed_redirect_does_not_upset_anything() -> None:
     async with WireServer(answer(302, b"", {"Location": "http://[::1"})) as server:
         await failing(InvalidResponseError, server.site)
+
+
+# ---- Requests
+
+
+@pytest.mark.parametrize("transport", [httpx.AsyncHTTPTransport, AiohttpTransport])
+async def test_a_request_without_a_form_is_carried_too(transport: Any) -> None:
+    async def get_me(*, client: Client) -> Response[str]:
+        http = client.get_async_httpx_client()
+        answered = await http.request(method="get", url="/users/me")
+        return Response(HTTPStatus.OK, answered.content, {}, parsed=answered.json()["email"])
+
+    async with WireServer(succeed) as server, transport() as carrying:
+        deadline = asyncio.get_running_loop().time() + 5
+        options: dict[str, Any] = {"timeout": 5, "deadline": deadline, "user_agent": None}
+        outcome = await send(get_me, site=server.site, transport=carrying, **options)
+        [request] = server.requests
+    assert isinstance(outcome.result, Answer)
+    assert (outcome.result.parsed, outcome.sent) == (SUCCESS["email"], True)
+    assert (request.line, request.body) == ("GET /api/v1/users/me HTTP/1.1", b"")
+    assert "transfer-encoding" not in request.headers
 
 
 # ---- Transports of the callers

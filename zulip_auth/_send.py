@@ -87,7 +87,7 @@ async def send(
     return Outcome(failure, sent=sent)
 
 
-# Parsing an address takes as long as all else that is done to build a request.
+# Parsing the address takes nearly half the time of building a request.
 _parsed = lru_cache(httpx.URL)
 
 
@@ -135,6 +135,8 @@ class _Guard:
         # Not itself a coroutine: no frame that waits has the form in its variables.
         sent = {**self._headers, **(headers or {})}
         whole = httpx.Request(method, _parsed(self._base_url + url), headers=sent, **content)
+        # Else httpx-aiohttp sends the nothing of a GET in chunks.
+        whole.headers.setdefault("Content-Length", "0")
         watched = httpx.Request(
             method,
             whole.url,
