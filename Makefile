@@ -46,7 +46,7 @@ build: $(VENV)/.test ## build the wheel and the sdist, and log in from the insta
 	$(BIN)/python scripts/check_wheel.py
 
 bench: $(VENV)/.bench ## compare the speed with that of others, side by side
-	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/bench.py $(ARGS)
 
 mutants: $(VENV)/.mutants ## change the code in a thousand ways, and list what no test notices
 	$(BIN)/mutmut run

@@ -2,15 +2,34 @@
 
 Times of one run say little, and of two runs nothing: every contender takes its
 turn in every round, and what counts is the ratio of the medians.
+
+What is measured, and where it would take too long, left out:
+
+- time and CPU seconds for a login, at 1, 10, 50, 200 and 1,000 at once over plain
+  http and at 1 and 50 over TLS; at 1,000 without those that need seconds for it.
+  What is not asynchronous takes part one at a time, and over plain http; what loads
+  certificates for each call, one at a time, since more at once change nothing;
+- the same among 100, 1,000 and 10,000 logins, 50 at once, for `AuthClient` over
+  both transports: whether a long run gets slower;
+- peak memory and sockets opened, with 1, 100 and 1,000 at once, each in a process
+  of its own;
+- the time that importing takes, each in a process of its own, with compiled files
+  as an installation has them and without httpx's command line, which a test
+  environment may have.
+
+It needs Linux, whose kernel tells the peak of a process's memory. With `--publish`,
+the page about fleets gets the numbers, and the plot.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
+import os
 import platform
-import resource
+import re
 import statistics
 import subprocess
 import sys
@@ -23,14 +42,19 @@ from typing import Any
 from urllib.request import urlopen
 
 from contenders import CONTENDERS, SYNCHRONOUS, Once, Target
+from plot import draw
 
 HERE = Path(__file__).parent
 ROUNDS = 7
 AT_ONCE = (1, 10, 50, 200, 1000)
 # Enough to measure, few enough for the slowest: how many logins in one turn.
 LOGINS = {1: 60, 10: 100, 50: 200, 200: 200, 1000: 1000}
-# Only these take part where they would take minutes.
-SCALES = {"zulip_auth.login, one-shot", "AuthClient", "AuthClient over httpx-aiohttp"}
+# With a thousand at once the others would take minutes.
+OURS = ("zulip_auth.login, one-shot", "AuthClient", "AuthClient over httpx-aiohttp")
+SCALES = {*OURS, "httpx, pooled", "httpx over httpx-aiohttp", "aiohttp, pooled"}
+IMPORTS = ("zulip_auth", "zulip_auth._client", "httpx", "zulip", "aiohttp")
+PLOTTED = ("httpx, pooled", "AuthClient", "AuthClient over httpx-aiohttp", "aiohttp, pooled")
+DOCS = HERE.parent / "docs"
 PACKAGES = ("httpx", "httpcore", "httpx-aiohttp", "aiohttp", "zulip", "requests", "attrs")
 
 Results = dict[str, dict[str, Any]]
@@ -68,6 +92,7 @@ async def log_in(once: Once, logins: int, at_once: int) -> None:
 
 async def turn(once: Once, logins: int, at_once: int) -> tuple[float, float]:
     """Return the wall-clock and the CPU seconds for one login."""
+    gc.collect()  # what the one before has left behind
     wall, cpu = time.perf_counter(), time.process_time()
     await log_in(once, logins, at_once)
     return (time.perf_counter() - wall) / logins, (time.process_time() - cpu) / logins
@@ -128,12 +153,21 @@ def in_fresh_process(target: Target, name: str, at_once: int, logins: int) -> di
 
 async def measure(name: str, target: Target, at_once: int, logins: int) -> None:
     async with CONTENDERS[name](target) as once:
-        await once()
+        await once()  # loads what is loaded once
         connections(target)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        gc.collect()
+        Path("/proc/self/clear_refs").write_text("5")  # forgets the peak until here
+        before = kib("VmRSS")
         await log_in(once, logins, at_once)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"kib": peak, "kib_more": peak - before, "connections": connections(target)}))
+        more = kib("VmHWM") - before
+    found = {"kib": kib("VmHWM"), "kib_more": more, "connections": connections(target)}
+    print(json.dumps(found))
+
+
+def kib(what: str) -> int:
+    """Return what the kernel says of this process's memory."""
+    [found] = re.findall(rf"{what}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(found)
 
 
 def connections(target: Target) -> int:
@@ -144,20 +178,25 @@ def connections(target: Target) -> int:
 
 def import_times(rounds: int) -> dict[str, float]:
     """Return the milliseconds that importing takes, each time in a fresh process."""
-    names = ("zulip_auth", "httpx", "zulip", "aiohttp")
-    times: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(rounds):
-        for name in names:
+    times: dict[str, list[float]] = {name: [] for name in IMPORTS}
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+    for number in range(1 + rounds):
+        for name in IMPORTS:
+            # As where httpx is installed without the extra for its command line.
+            script = f"import sys; sys.modules['click'] = None; import {name}"
             done = subprocess.run(
-                [sys.executable, "-X", "importtime", "-c", f"import {name}"],
+                [sys.executable, "-X", "importtime", "-c", script],
                 capture_output=True,
                 check=True,
+                env=environment,
                 text=True,
             )
-            [line] = [
-                line for line in done.stderr.splitlines() if line.rpartition("|")[2] == f" {name}"
-            ]
-            times[name].append(int(line.split("|")[1]) / 1000)
+            rows = (line.split("|") for line in done.stderr.splitlines() if "|" in line)
+            # A package comes before what is inside of it, and beside it.
+            wanted = {f" {name}", f" {name.partition('.')[0]}"}
+            lasted = sum(int(total) for _, total, module in rows if module in wanted)
+            if number:  # the first writes the compiled files
+                times[name].append(lasted / 1000)
     return {name: statistics.median(each) for name, each in times.items()}
 
 
@@ -179,7 +218,7 @@ def run(rounds: int) -> dict[str, Any]:
                     names = [name for name in names if name not in SYNCHRONOUS]
                 found[scheme][at_once] = asyncio.run(compare(target, at_once, names, rounds))
                 print(f"{scheme}, {at_once} at once: done", file=sys.stderr)
-        found["scale"] = asyncio.run(scale(http, rounds=3))
+        found["scale"] = asyncio.run(scale(http, rounds))
         found["processes"] = {
             name: {
                 str(at_once): in_fresh_process(http, name, at_once, max(at_once, 200))
@@ -194,7 +233,7 @@ def run(rounds: int) -> dict[str, Any]:
 
 
 def takes_part(name: str, at_once: int) -> bool:
-    if name in SYNCHRONOUS:
+    if name in SYNCHRONOUS or name == "httpx, one-shot":
         return at_once == 1
     return at_once < 1000 or name in SCALES
 
@@ -207,8 +246,8 @@ def ratios(found: dict[str, Any]) -> list[dict[str, Any]]:
         return float(crowd[ours]["ms"] / crowd[theirs]["ms"])
 
     aio, login = "AuthClient over httpx-aiohttp", "zulip_auth.login, one-shot"
-    memory = found["processes"][login]
-    more = (memory["1000"]["kib"] - memory["100"]["kib"]) / 900
+    memory = [found["processes"][name] for name in OURS]
+    more = max((each["1000"]["kib_more"] - each["100"]["kib_more"]) / 900 for each in memory)
     rows = [
         (
             "login() over https / httpx.AsyncClient() made for the call",
@@ -241,9 +280,9 @@ def ratios(found: dict[str, Any]) -> list[dict[str, Any]]:
             of("http", 50, "AuthClient", "httpx, pooled"),
         ),
         (
-            "a login among 10,000 / among 100, 50 at once",
+            "a login among 10,000 / among 100, 50 at once, the worse of both transports",
             1.1,
-            found["scale"]["AuthClient"]["10000"] / found["scale"]["AuthClient"]["100"],
+            max(each["10000"] / each["100"] for each in found["scale"].values()),
         ),
         (
             "AuthClient over httpx-aiohttp, one at a time / official zulip, warm",
@@ -255,7 +294,7 @@ def ratios(found: dict[str, Any]) -> list[dict[str, Any]]:
             1.25,
             found["import"]["zulip_auth"] / found["import"]["httpx"],
         ),
-        ("KiB for each login in flight beyond 100", 64, more),
+        ("KiB for each login in flight beyond 100, the worst of ours", 64, more),
     ]
     return [{"what": what, "at_most": at_most, "measured": value} for what, at_most, value in rows]
 
@@ -275,6 +314,23 @@ def table(found: dict[str, Any]) -> str:
                 ratio = f" {own['ms'] / base['ms']:5.2f}" if own and base else " " * 6
                 row += f"{own['ms']:10.2f}{ratio}" if own else " " * 16
             lines.append(row.rstrip())
+    lines.append("\nhttp, with 1, 100, 1000 at once: peak MiB; MiB beyond idle; sockets opened")
+    for name, crowds in found["processes"].items():
+        each = crowds.values()
+        peak, more, opened = (
+            " ".join(f"{shown:>6}" for shown in column)
+            for column in (
+                [f"{one['kib'] / 1024:.1f}" for one in each],
+                [f"{one['kib_more'] / 1024:.1f}" for one in each],
+                [one["connections"] for one in each],
+            )
+        )
+        lines.append(f"{name:34}{peak:24}{more:24}{opened}")
+    lines.append("\nhttp, 50 at once: ms for a login among 100, 1000, 10000")
+    for name, sizes in found["scale"].items():
+        lines.append(f"{name:34}" + "".join(f"{ms:8.3f}" for ms in sizes.values()))
+    lines.append("\nms to import, in a fresh process")
+    lines += [f"{name:34}{ms:8.1f}" for name, ms in found["import"].items()]
     lines.append("\nat most  measured")
     for each in found["ratios"]:
         kept = "   " if each["measured"] <= each["at_most"] else " ! "
@@ -282,9 +338,53 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def plotted(found: dict[str, Any]) -> dict[str, dict[int, float]]:
+    """Return what the plot shows: milliseconds, by the way and by how many at once."""
+    return {
+        name: {at_once: crowd[name]["ms"] for at_once, crowd in found["http"].items()}
+        for name in PLOTTED
+    }
+
+
+def with_figures(page: str, found: dict[str, Any]) -> str:
+    """Return the page about fleets with other numbers in it."""
+    head, begin, rest = page.partition("from here … -->\n")
+    _, end, tail = rest.partition("<!-- … to here")
+    ways = plotted(found)
+    versions = ", ".join(f"{name} {number}" for name, number in found["packages"].items())
+    lines = [
+        "",
+        "![Milliseconds for a login, by how many there are at once](images/fleets.svg)",
+        "",
+        f"Milliseconds for a login, on one core, medians of {found['rounds']} rounds, over plain "
+        "http to a server on the same machine that answers at once "
+        f"(Python {found['python']}, {versions}):",
+        "",
+        "| at once | " + " | ".join(f"{at_once:,}" for at_once in AT_ONCE) + " | a second, at 50 |",
+        "|---|" + "---:|" * (len(AT_ONCE) + 1),
+    ]
+    for name, values in ways.items():
+        shown = " | ".join(f"{values[at_once]:.2f}" for at_once in AT_ONCE)
+        lines.append(f"| {name} | {shown} | {round(1000 / values[50], -2):,.0f} |")
+    lines += [
+        "",
+        "With 1,000 at once, each process by itself:",
+        "",
+        "| | peak memory, MiB | KiB for each login beyond 100 | sockets opened |",
+        "|---|---:|---:|---:|",
+    ]
+    for name in OURS[1:]:
+        crowds = found["processes"][name]
+        each = (crowds["1000"]["kib_more"] - crowds["100"]["kib_more"]) / 900
+        peak, opened = crowds["1000"]["kib"] / 1024, crowds["1000"]["connections"]
+        lines.append(f"| {name} | {peak:.0f} | {each:.0f} | {opened} |")
+    return head + begin + "\n".join([*lines, "", ""]) + end + tail
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--publish", action="store_true", help="write the numbers into docs/")
     parser.add_argument("--measure", nargs=5, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
@@ -294,6 +394,12 @@ def main() -> None:
     start = time.monotonic()
     found = run(options.rounds)
     (HERE / "results.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    plot = draw(plotted(found))
+    (HERE / "results.svg").write_text(plot, encoding="utf-8")
+    if options.publish:
+        (DOCS / "images" / "fleets.svg").write_text(plot, encoding="utf-8")
+        page = (DOCS / "fleets.md").read_text(encoding="utf-8")
+        (DOCS / "fleets.md").write_text(with_figures(page, found), encoding="utf-8")
     print(table(found))
     print(f"\nmeasured in {time.monotonic() - start:.0f} s")
 
