@@ -1,4 +1,4 @@
-"""The README says what is so: its code runs, its tables are complete."""
+"""The README, and the page about fleets, say what is so: code runs, tables are complete."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from zulip_auth.testing import FakeZulip
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+FLEETS = (ROOT / "docs" / "fleets.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README + FLEETS, re.DOTALL)
+FIRST = "import asyncio\nimport zulip_auth\n"
 
 
 def block(containing: str, site: str) -> dict[str, Any]:
@@ -23,7 +25,7 @@ def block(containing: str, site: str) -> dict[str, Any]:
     [code] = [each for each in BLOCKS if containing in each]
     names: dict[str, Any] = {"asyncio": asyncio, "httpx": httpx, "zulip_auth": zulip_auth}
     code = re.sub(r"(https://)?chat\.example\.com", site, code)
-    exec(compile(code, "README.md", "exec"), names)
+    exec(compile(code, "a document", "exec"), names)
     return names
 
 
@@ -34,13 +36,13 @@ def site(fake_zulip: FakeZulip) -> str:
 
 
 def test_every_block_is_run_below() -> None:
-    assert len(BLOCKS) == 5
+    assert len(BLOCKS) == 6
 
 
 def test_the_first_sample_is_short_and_works(site: str, capsys: pytest.CaptureFixture[str]) -> None:
-    [code] = [each for each in BLOCKS if "import asyncio" in each]
+    [code] = [each for each in BLOCKS if FIRST in each]
     assert len([line for line in code.splitlines() if line]) <= 6
-    block("import asyncio", site)
+    block(FIRST, site)
     assert capsys.readouterr().out == (
         f"Credentials(site='{site}', email='iago@zulip.com', user_id=10)\n"
     )
@@ -57,6 +59,20 @@ async def test_the_sample_with_many_logins_works(site: str) -> None:
     iago, nobody = await block("log_in_all", site)["log_in_all"](passwords)
     assert iago.email == "iago@zulip.com"
     assert isinstance(nobody, zulip_auth.AuthenticationFailedError)
+
+
+async def test_the_sample_with_a_fleet_works(fake_zulip: FakeZulip) -> None:
+    passwords = {f"user{number}@example.com": f"secret {number}" for number in range(20)}
+    for email, password in passwords.items():
+        fake_zulip.add_user(email, password)
+    fleet = {**passwords, "nobody@example.com": "secret"}
+    sample = block("log_in_fleet", fake_zulip.site)
+    found = await sample["log_in_fleet"](fleet, a_minute=60_000)
+    assert {email: getattr(each, "email", None) for email, each in found.items()} == {
+        **{email: email for email in passwords},
+        "nobody@example.com": None,
+    }
+    assert isinstance(found["nobody@example.com"], zulip_auth.AuthenticationFailedError)
 
 
 async def test_the_error_sample_works(site: str) -> None:
@@ -91,5 +107,5 @@ def test_the_commands_are_run_by_ci() -> None:
         assert command in ci
     contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in re.findall(r"`make ([\w-]+)", README + contributing):
+    for target in re.findall(r"`make ([\w-]+)", README + FLEETS + contributing):
         assert f"\n{target}:" in makefile
