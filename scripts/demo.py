@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from zulip_auth.testing import FakeZulip
 
@@ -12,9 +14,8 @@ COMMAND = Path(sys.executable).parent / "zulip-auth"
 USERNAME, PASSWORD = "iago@zulip.com", "correct horse & battery=+%é"
 
 
-def log_in(site: str, *options: str, password: str = "", expect: int) -> str:
-    """Run `zulip-auth login` as a person would, show it, and check its exit code."""
-    arguments = ["login", site, USERNAME, *options]
+def run(*arguments: str, password: str = "", expect: int) -> str:
+    """Run `zulip-auth` as a person would, show it, and check its exit code."""
     print("$ zulip-auth", *arguments, flush=True)
     done = subprocess.run(
         [COMMAND, *arguments], input=password, capture_output=True, encoding="utf-8", check=False
@@ -31,32 +32,41 @@ def must_say(said: str, words: str) -> None:
 
 
 def main() -> None:
-    with FakeZulip(users={USERNAME: PASSWORD}) as server:
+    with FakeZulip(users={USERNAME: PASSWORD}) as server, TemporaryDirectory() as scratch:
+        # Not the zuliprc of whoever runs this.
+        os.environ["ZULIP_CONFIG"] = str(Path(scratch, "zuliprc"))
+        login = ["login", server.site, USERNAME]
         print("A stand-in Zulip server is running at", server.site, "\n")
 
         print("The right password, with characters that forms have to escape:")
-        said = log_in(server.site, "--password-stdin", password=PASSWORD, expect=0)
+        said = run(*login, "--password-stdin", password=PASSWORD, expect=0)
         must_say(said, f"as {USERNAME}")
 
+        print("The key is kept, and works:")
+        must_say(run("whoami", expect=0), "The API key is good.")
+
         print("The same for a program:")
-        log_in(server.site, "--password-stdin", "--json", password=PASSWORD, expect=0)
+        run(*login, "--password-stdin", "--json", password=PASSWORD, expect=0)
 
         print("A development server lets anyone in:")
-        log_in(server.site, "--dev", expect=0)
+        run(*login, "--dev", expect=0)
+
+        print("Logging out:")
+        run("logout", expect=0)
 
         print("A wrong password, and how many attempts are left:")
-        said = log_in(server.site, "--password-stdin", password="a guess", expect=1)
+        said = run(*login, "--password-stdin", password="a guess", expect=77)
         must_say(said, "4 attempts are left")
 
         print("Four more, and the account is locked, even for the right password:")
         for number in range(2, 6):
-            log_in(server.site, "--password-stdin", password=f"guess {number}", expect=1)
-        said = log_in(server.site, "--password-stdin", password=PASSWORD, expect=1)
+            run(*login, "--password-stdin", password=f"guess {number}", expect=77)
+        said = run(*login, "--password-stdin", password=PASSWORD, expect=75)
         must_say(said, "Wait 30 minutes")
 
         print("Half an hour later:")
         server.advance(1800)
-        log_in(server.site, "--password-stdin", password=PASSWORD, expect=0)
+        run(*login, "--password-stdin", password=PASSWORD, expect=0)
 
 
 if __name__ == "__main__":

@@ -70,34 +70,48 @@ LAYERS = [
     {"_client"},
     {"_login", "_source"},
     {"__init__"},
-    {"_cli", "httpx_auth"},
+    {"httpx_auth"},
     {"__main__", "_pytest_plugin"},
+]
+COMMAND_LINE = [
+    {"_terminal", "_keyring", "_passwords"},
+    {"_parser"},
+    {"_commands"},
+    {"__init__"},
 ]
 
 
-def imports_of(module: Path) -> set[str]:
+def imports_of(module: Path, level: int) -> set[str]:
+    """Return what a module imports from its own package (1), or what by its full name (0)."""
     found = set()
     for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module:
-            found.add(node.module)
-    return found
+        if isinstance(node, ast.ImportFrom) and node.level == level:
+            found |= {node.module} if node.module else {alias.name for alias in node.names}
+    return {name for name in found if name}
+
+
+def check_layers(package: Path, layers: list[set[str]], *more: str) -> None:
+    modules = {path.stem for path in package.glob("*.py")}
+    assert modules == set().union(*layers)
+    below = set(more)
+    for layer in layers:
+        for name in layer:
+            assert imports_of(package / f"{name}.py", 1) <= below, name
+        below |= layer
 
 
 def test_imports_run_one_way() -> None:
     package = ROOT / "zulip_auth"
-    modules = {path.stem for path in package.glob("*.py")}
-    assert modules == set().union(*LAYERS)
-    below: set[str] = {"testing"}  # which the plugin imports, and which imports none of these
-    for layer in LAYERS:
-        for name in layer:
-            assert imports_of(package / f"{name}.py") <= below, name
-        below |= layer
+    # What is imported of the package itself is in it, and late, or a package within.
+    late = {"_login", "_source"}
+    check_layers(package, LAYERS, "testing", "_cli", *late)
+    check_layers(package / "_cli", COMMAND_LINE)
+    named = set().union(*(imports_of(path, 0) for path in (package / "_cli").glob("*.py")))
+    outside = {name for name in named if name.startswith("zulip_auth")}
+    library = {f"zulip_auth.{name}" for name in set().union(*LAYERS)} - {"zulip_auth.__main__"}
+    assert outside <= library
     for path in (package / "testing").glob("*.py"):
-        assert "zulip_auth" not in {
-            node.module
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-            if isinstance(node, ast.ImportFrom) and node.module
-        }
+        assert not any(name.startswith("zulip_auth") for name in imports_of(path, 0))
 
 
 def test_the_generated_client_does_not_know_the_facade() -> None:

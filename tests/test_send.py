@@ -23,7 +23,7 @@ from zulip_auth import (
     TLSError,
     login,
 )
-from zulip_auth._answers import Answer
+from zulip_auth._exchange import Answer
 from zulip_auth._send import MAX_BODY, send
 from zulip_auth.testing import FakeZulip
 from zulip_auth_client import Client

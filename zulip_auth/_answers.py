@@ -144,10 +144,9 @@ def _absolute(url: str, site: str) -> str:
         absolute = urljoin(f"{site}/", url)
         parts = urlsplit(absolute)
     except ValueError:
-        parts = None
+        raise OddError from None
     # Something secret will be sent there: over https, or to this machine.
-    host = parts and _normalised(f"{parts.scheme}://{parts.netloc}")
-    if host is None or not url.isprintable():
+    if _normalised(f"{parts.scheme}://{parts.netloc}") is None or not url.isprintable():
         raise OddError
     return absolute
 

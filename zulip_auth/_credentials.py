@@ -13,7 +13,7 @@ from attrs import field, frozen
 
 from ._errors import InvalidSiteError, ZuliprcError
 from ._site import normalise_site
-from ._zuliprc import Values, read_zuliprc, write_zuliprc, zuliprc_path
+from ._zuliprc import Values, read_zuliprc, write_zuliprc, zuliprc_path, zuliprc_text
 
 FilePath = str | os.PathLike[str]
 
@@ -224,18 +224,26 @@ def _values(credentials: Credentials) -> Values:
 def _values_beside(credentials: Credentials, overwrite: bool, held: Values | None) -> Values | None:
     """Return what to write over what a file holds; None where that is another account's."""
     values = _values(credentials)
-    if held is not None and _is_account(credentials, held):
+    if held is not None and is_account(credentials.site, credentials.email, held):
         # A login knows no certificates: what the file says of them stays.
         return Values({n: v for n, v in values.items() if v or n not in _OF_THE_SITE})
     # Nothing of another site may stay, least of all that it is `insecure`.
     return Values(values, insecure=None) if overwrite else None
 
 
-def _is_account(credentials: Credentials, held: Values) -> bool:
+def credentials_text(credentials: Credentials) -> str:
+    """Return what a zuliprc with nothing else in it says."""
+    text = zuliprc_text(_values(credentials))
+    if text is None:
+        raise ZuliprcError("A zuliprc cannot hold these credentials.")
+    return text
+
+
+def is_account(site: str, email: str, held: Values) -> bool:
     """Tell whether what a file holds is an account's, as far as it says."""
-    email, site = held.get("email"), held.get("site")
-    return (email is None or email.casefold() == credentials.email.casefold()) and (
-        site is None or _normalised(site) == credentials.site
+    held_email, held_site = held.get("email"), held.get("site")
+    return (held_email is None or held_email.casefold() == email.casefold()) and (
+        held_site is None or _normalised(held_site) == site
     )
 
 

@@ -1,0 +1,71 @@
+"""Running the command line as a person or a program would."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from attrs import frozen
+
+COMMAND = Path(sys.executable).parent / "zulip-auth"
+USERNAME, PASSWORD = "iago@zulip.com", "correct horse & battery=+%é"
+
+
+@frozen
+class Home:
+    """A home directory of its own, with a zuliprc or without one."""
+
+    path: Path
+
+    @property
+    def zuliprc(self) -> Path:
+        return self.path / ".zuliprc"
+
+    def environment(self, **more: str) -> Mapping[str, str]:
+        inherited = {n: v for n, v in os.environ.items() if not n.startswith("ZULIP_")}
+        return {**inherited, "HOME": str(self.path), **more}
+
+    def run(
+        self, *arguments: str, stdin: str | bytes = b"", **environment: str
+    ) -> tuple[int, str, str]:
+        """Run the installed command, and return its exit code and what it wrote."""
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        done = subprocess.run(
+            [COMMAND, *arguments],
+            input=data,
+            capture_output=True,
+            start_new_session=True,
+            env=self.environment(**environment),
+        )
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    def run_on_a_terminal(
+        self, *arguments: str, typed: Mapping[str, str] | None = None, **environment: str
+    ) -> tuple[int, str]:
+        """Run it with a terminal, and return its exit code and what the terminal showed.
+
+        `typed` is what to type in answer to which words.
+        """
+        master, slave = pty.openpty()
+        start = "import os, sys; os.login_tty(0); os.execv(sys.argv[1], sys.argv[1:])"
+        command = [sys.executable, "-c", start, str(COMMAND), *arguments]
+        process = subprocess.Popen(command, stdin=slave, env=self.environment(**environment))
+        os.close(slave)
+        shown, waiting = b"", dict(typed or {})
+        while select.select([master], [], [], 20)[0]:
+            try:
+                data = os.read(master, 1024)
+            except OSError:  # how Linux says that the other side is gone
+                break
+            if not data:
+                break
+            shown += data
+            for words in [words for words in waiting if words.encode() in shown]:
+                os.write(master, waiting.pop(words).encode() + b"\n")
+        os.close(master)
+        return process.wait(10), shown.decode().replace("\r\n", "\n")

@@ -1,0 +1,291 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import keyring
+import pytest
+import trustme
+import zulip
+from commands import PASSWORD, USERNAME, Home
+from leaks import Leaks
+from test_cli_keyring import Memory, memory
+
+from zulip_auth import Credentials, InvalidApiKeyError, InvalidInputError, ZuliprcError
+from zulip_auth._cli._commands import _describe_login, run
+from zulip_auth._cli._parser import parse
+from zulip_auth.testing import FakeZulip
+
+__all__ = ["memory"]
+
+
+@pytest.fixture
+def server(fake_zulip: FakeZulip) -> FakeZulip:
+    fake_zulip.add_user(USERNAME, PASSWORD)
+    return fake_zulip
+
+
+@pytest.fixture(autouse=True)
+def at_home(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what runs in this process find the same home as what does not."""
+    for name in list(os.environ):
+        if name.startswith("ZULIP_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(home.path))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(PASSWORD.encode())))
+
+
+def do(*arguments: str) -> str:
+    """Run a command in this process, and return what it would print."""
+    return run(parse(arguments))
+
+
+def refused(kind: type[Exception], *arguments: str) -> str:
+    with pytest.raises(kind) as caught:
+        do(*arguments)
+    Leaks(PASSWORD).check("".join(map(str, caught.value.args)), "the error")
+    return str(caught.value)
+
+
+def key(server: FakeZulip) -> str:
+    return server.account(USERNAME).api_key
+
+
+# ---- login
+
+
+def test_a_login_keeps_the_key_and_does_not_show_it(server: FakeZulip, home: Home) -> None:
+    code, out, err = home.run("login", server.site, USERNAME, "--password-stdin", stdin=PASSWORD)
+    assert (code, err) == (0, "")
+    assert out == (
+        f"Logged in to {server.site} as {USERNAME} (user 10).\n"
+        f"The API key is kept in {home.zuliprc}.\n"
+    )
+    assert Credentials.load(home.zuliprc).basic_auth == (USERNAME, key(server))
+    assert home.zuliprc.stat().st_mode & 0o777 == 0o600
+
+
+def test_zulips_own_client_gets_its_profile_with_the_file(server: FakeZulip, home: Home) -> None:
+    do("login", server.site, USERNAME, "--password-stdin")
+    profile = zulip.Client(config_file=str(home.zuliprc)).get_profile()
+    assert (profile["result"], profile["delivery_email"]) == ("success", USERNAME)
+
+
+def test_a_login_may_keep_nothing_and_show_the_key_when_asked_to(
+    server: FakeZulip, home: Home
+) -> None:
+    hidden = do("login", server.site, USERNAME, "--no-save", "--dev")
+    assert hidden.endswith("\nAPI key: ******** (--show-key shows it)")
+    shown = do("login", server.site, USERNAME, "--no-save", "--dev", "--show-key")
+    assert shown.endswith(f"\nAPI key: {key(server)}")
+    assert not home.zuliprc.exists()
+
+
+def test_the_file_may_be_another_one(server: FakeZulip, home: Home) -> None:
+    other = home.path / "other"
+    assert str(other) in do("login", server.site, USERNAME, "--dev", "--config", str(other))
+    assert Credentials.load(other).email == USERNAME
+    assert not home.zuliprc.exists()
+
+
+def test_the_file_may_go_to_standard_output(server: FakeZulip, home: Home) -> None:
+    text = do("login", server.site, USERNAME, "--dev", "--config", "-")
+    assert text.rstrip("\n") == (
+        f"[api]\nemail = {USERNAME}\nkey = {key(server)}\nsite = {server.site}\nuser_id = 10"
+    )
+    assert not home.zuliprc.exists()
+
+
+def test_it_talks_to_machines(server: FakeZulip, home: Home) -> None:
+    told = json.loads(do("login", server.site, USERNAME, "--dev", "--json"))
+    assert told == {
+        "site": server.site,
+        "email": USERNAME,
+        "user_id": 10,
+        "config": str(home.zuliprc),
+    }
+    told = json.loads(
+        do("login", server.site, USERNAME, "--dev", "--json", "--no-save", "--show-key")
+    )
+    assert (told["config"], told["api_key"]) == (None, key(server))
+
+
+def test_another_account_is_left_alone_before_anything_is_sent(
+    server: FakeZulip, home: Home
+) -> None:
+    Credentials(server.site, "hamlet@zulip.com", "k3y").save(home.zuliprc)
+    text = refused(ZuliprcError, "login", server.site, USERNAME, "--password-stdin")
+    assert text == (
+        f"{home.zuliprc} holds another account. Use --overwrite to replace it, "
+        "--config for another file, or --no-save."
+    )
+    assert not server.requests
+    do("login", server.site, USERNAME, "--dev", "--overwrite")
+    assert Credentials.load(home.zuliprc).email == USERNAME
+    do("login", server.site, USERNAME.upper(), "--dev")  # the same one
+
+
+def test_only_the_server_knows_whose_name_it_is_if_it_is_no_address(
+    server: FakeZulip, home: Home
+) -> None:
+    server.realm.email_usernames = False
+    server.add_user("iago", PASSWORD)
+    do("login", server.site, "iago", "--password-stdin")
+    sys.stdin = io.TextIOWrapper(io.BytesIO(PASSWORD.encode()))
+    do("login", server.site, "iago", "--password-stdin")
+    assert Credentials.load(home.zuliprc).email == "iago"
+
+
+def test_bad_arguments_are_refused_before_the_password_is_asked_for(home: Home) -> None:
+    assert "site" in refused(InvalidInputError, "login", "not a site", USERNAME)
+    assert "username" in refused(InvalidInputError, "login", "localhost", "")
+    assert "path" in refused(ZuliprcError, "login", "localhost", "x", "--config", "~nobody-x/y")
+
+
+def test_a_server_that_does_not_give_the_user_id() -> None:
+    credentials = Credentials("https://chat.example.com", USERNAME, "key")
+    options = parse(["login", "localhost", USERNAME])
+    assert _describe_login(credentials, None, options).startswith(
+        "Logged in to https://chat.example.com as iago@zulip.com.\n"
+    )
+
+
+# ---- The keyring
+
+
+def test_the_key_may_be_kept_in_the_keyring(server: FakeZulip, home: Home, memory: Memory) -> None:
+    told = do("login", server.site, USERNAME, "--dev", "--keyring")
+    assert told.endswith(
+        f"The API key is kept in the system's keyring, the account in {home.zuliprc}."
+    )
+    assert key(server) not in home.zuliprc.read_text()
+    assert list(memory.held.values()) == [key(server)]
+    assert "The API key is good." in do("whoami")
+    assert "from the system's keyring" in do("logout")
+    assert not memory.held
+    assert do("logout") == f"There is no API key in {home.zuliprc}."
+    assert "no key" in refused(ZuliprcError, "whoami")
+
+
+def test_a_keyring_that_fails_leaves_the_file_as_it_was(
+    server: FakeZulip, home: Home, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(*_: object) -> None:
+        raise RuntimeError("locked")
+
+    monkeypatch.setattr(memory, "set_password", locked)
+    assert "RuntimeError" in refused(
+        ZuliprcError, "login", server.site, USERNAME, "--dev", "--keyring"
+    )
+    assert not home.zuliprc.exists()
+    assert keyring.get_keyring() is memory
+
+
+# ---- whoami
+
+
+def test_whoami_asks_the_server(server: FakeZulip, home: Home) -> None:
+    do("login", server.site, USERNAME, "--dev")
+    server.account(USERNAME).role = 200
+    server.account(USERNAME).full_name = "Iago"
+    assert do("whoami") == (
+        f"Iago <{USERNAME}> (user 10, administrator) at {server.site}.\nThe API key is good."
+    )
+    assert json.loads(do("whoami", "--json")) == {
+        "site": server.site,
+        "email": USERNAME,
+        "user_id": 10,
+        "full_name": "Iago",
+        "role": 200,
+    }
+    server.account(USERNAME).role = 999
+    assert "(user 10, role 999)" in do("whoami")
+    server.account(USERNAME).regenerate_api_key()
+    code, out, err = home.run("whoami")
+    assert (code, out) == (77, "")
+    assert "does not take the API key (UNAUTHORIZED)" in err
+
+
+def test_whoami_takes_the_environment_and_another_file(
+    server: FakeZulip, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = home.path / "other"
+    do("login", server.site, USERNAME, "--dev", "--config", str(other))
+    assert "no site" in refused(ZuliprcError, "whoami")
+    assert USERNAME in do("whoami", "--config", str(other))
+    monkeypatch.setenv("ZULIP_API_KEY", "x" * 32)
+    refused(InvalidApiKeyError, "whoami", "--config", str(other))
+    monkeypatch.setenv("ZULIP_SITE", server.site)
+    monkeypatch.setenv("ZULIP_EMAIL", USERNAME)
+    monkeypatch.setenv("ZULIP_API_KEY", key(server))
+    assert USERNAME in do("whoami")
+
+
+def test_whoami_trusts_the_certificates_that_the_file_names(home: Home, server: FakeZulip) -> None:
+    authority = trustme.CA()
+    bundle = home.path / "ca.pem"
+    authority.cert_pem.write_to_path(bundle)
+    Credentials("https://127.0.0.1:1", USERNAME, "k3y", cert_bundle=str(bundle)).save()
+    assert "could not be reached" in refused(Exception, "whoami")
+    bundle.unlink()
+    assert "cert_bundle" in refused(ZuliprcError, "whoami")
+
+
+# ---- logout
+
+
+def test_logout_removes_the_key_and_says_how_to_revoke_it(server: FakeZulip, home: Home) -> None:
+    do("login", server.site, USERNAME, "--dev")
+    told = do("logout")
+    assert told.splitlines()[0] == f"Removed the API key from {home.zuliprc}."
+    assert "The server still takes it. To revoke it, " in told
+    assert key(server) not in home.zuliprc.read_text()
+    assert USERNAME in home.zuliprc.read_text()
+    do("login", server.site, USERNAME, "--dev")
+    assert Credentials.load().api_key == key(server)
+
+
+def test_logout_without_a_file_is_an_error(home: Home) -> None:
+    assert "No such file" in refused(ZuliprcError, "logout")
+
+
+def test_logout_without_account_or_key(home: Home) -> None:
+    home.zuliprc.write_text("[api]\ncolour = red\n")
+    home.zuliprc.chmod(0o600)
+    assert do("logout") == f"There is no API key in {home.zuliprc}."
+
+
+# ---- completion
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_a_shell_can_complete_commands_and_options(shell: str) -> None:
+    script = do("completion", shell)
+    for word in ("whoami", "password-command"):
+        assert word in script
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash")
+def test_bash_completes(tmp_path: Path) -> None:
+    script = tmp_path / "completion.sh"
+    script.write_text(do("completion", "bash"))
+    asking = (
+        f"source {script}; COMP_WORDS=(zulip-auth who); COMP_CWORD=1; "
+        "$(complete -p zulip-auth | sed 's/.*-F \\([^ ]*\\).*/\\1/') zulip-auth who zulip-auth; "
+        "echo ${COMPREPLY[@]}"
+    )
+    done = subprocess.run(["bash", "-c", asking], capture_output=True, text=True)
+    assert done.stdout.strip() == "whoami"
+
+
+def test_without_the_extra_completion_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    text = refused(InvalidInputError, "completion", "bash")
+    assert text.endswith("pip install 'zulip-auth[completion]'")

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import keyring
+import pytest
+from keyring.backend import KeyringBackend
+from keyring.backends import fail
+from leaks import Leaks
+
+from zulip_auth import Credentials, InvalidInputError, ZuliprcError
+from zulip_auth._cli import _keyring
+
+SITE, EMAIL, KEY = "https://chat.example.com", "iago@zulip.com", "fAEg1OmbknQqBdDG3cVHyP2jjGLMfmtF"
+
+CREDENTIALS = Credentials(SITE, EMAIL, KEY)
+
+
+class Memory(KeyringBackend):
+    """A keyring that forgets."""
+
+    priority = 1
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.held: dict[tuple[str, str], str] = {}
+
+    def get_password(self, service: str, username: str) -> str | None:
+        return self.held.get((service, username))
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        self.held[service, username] = password
+
+    def delete_password(self, service: str, username: str) -> None:
+        del self.held[service, username]
+
+
+@pytest.fixture
+def memory() -> Iterator[Memory]:
+    before = keyring.get_keyring()
+    memory = Memory()
+    keyring.set_keyring(memory)
+    yield memory
+    keyring.set_keyring(before)
+
+
+def test_a_key_is_kept_for_each_account_until_it_is_removed(memory: Memory) -> None:
+    assert _keyring.find_key(SITE, EMAIL) is None
+    _keyring.store_key(CREDENTIALS)
+    _keyring.store_key(Credentials("https://x.org", EMAIL, "other"))
+    assert _keyring.find_key(SITE, EMAIL) == KEY
+    assert memory.held["zulip-auth", f"{EMAIL} {SITE}"] == KEY
+    _keyring.remove_key(SITE, EMAIL)
+    assert _keyring.find_key(SITE, EMAIL) is None
+    assert _keyring.find_key("https://x.org", EMAIL) == "other"
+
+
+@pytest.mark.parametrize("call", ["store", "find", "remove"])
+def test_there_may_be_no_keyring(call: str, memory: Memory) -> None:
+    keyring.set_keyring(fail.Keyring())  # type: ignore[no-untyped-call]
+    arguments: tuple[Any, ...] = (CREDENTIALS,) if call == "store" else (SITE, EMAIL)
+    with pytest.raises(ZuliprcError) as caught:
+        getattr(_keyring, f"{call}_key")(*arguments)
+    assert str(caught.value) == (
+        "The system's keyring cannot be used (NoKeyringError). Is it unlocked?"
+    )
+    Leaks(KEY).check("".join(map(str, caught.value.args)), "the error")
+
+
+def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "keyring", None)
+    with pytest.raises(InvalidInputError, match=r"pip install 'zulip-auth\[keyring\]'") as caught:
+        _keyring.store_key(CREDENTIALS)
+    Leaks(KEY).check_error(caught.value)
+
+
+def test_it_is_imported_only_when_it_is_used() -> None:
+    script = "import sys, zulip_auth._cli; print('keyring' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "False\n"

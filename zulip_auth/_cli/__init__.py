@@ -1,0 +1,62 @@
+"""The command line: `zulip-auth`."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+
+from zulip_auth._errors import (
+    APIConnectionError,
+    InvalidInputError,
+    InvalidResponseError,
+    RateLimitedError,
+    ServerError,
+    ZulipAuthError,
+    ZuliprcError,
+)
+
+from . import _terminal
+from ._commands import run
+from ._parser import EXIT_CODES, parse
+
+# The first that fits; whatever else a server refuses is NOPERM.
+_BY_ERROR: list[tuple[type[ZulipAuthError], str]] = [
+    (InvalidInputError, "USAGE"),
+    (ZuliprcError, "CONFIG"),
+    (RateLimitedError, "TEMPFAIL"),
+    (ServerError, "UNAVAILABLE"),
+    (APIConnectionError, "UNAVAILABLE"),
+    (InvalidResponseError, "PROTOCOL"),
+    (ZulipAuthError, "NOPERM"),
+]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        arguments: What follows the program's name; None for what it was
+            started with.
+
+    Returns:
+        0, or one of the codes of BSD's sysexits that `--help` lists; 130 after
+        Ctrl-C.
+    """
+    options = parse(arguments)
+    try:
+        with _terminal.retries_reported(), warnings.catch_warnings():
+            warnings.showwarning = _terminal.warn
+            text = run(options)
+    except KeyboardInterrupt:
+        print(file=sys.stderr)  # off the line with the prompt and the ^C
+        _terminal.complain("Interrupted.")
+        return EXIT_CODES["INTERRUPTED"]
+    except ZulipAuthError as error:
+        _terminal.complain(str(error))
+        return EXIT_CODES[next(name for kind, name in _BY_ERROR if isinstance(error, kind))]
+    problem = _terminal.write(text)
+    if problem is not None:
+        _terminal.complain(f"It is done, but cannot be said: {problem}.")
+        return EXIT_CODES["IOERR"]
+    return EXIT_CODES["OK"]

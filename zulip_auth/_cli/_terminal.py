@@ -1,0 +1,119 @@
+"""What is written to standard output and standard error, and how it looks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import IO, Any
+
+from zulip_auth._errors import APIConnectionError
+
+_RED, _GREEN = "31", "32"
+_TICK = 0.1  # seconds
+
+
+def write(text: str) -> str | None:
+    """Write to standard output, or return why that cannot be done."""
+    first, _, rest = text.partition("\n")
+    shown = "\n".join(filter(None, [_styled(first, _GREEN, sys.stdout), rest]))
+    try:
+        _print(shown)
+    except OSError as error:
+        with suppress(OSError):
+            sys.stdout.close()  # or Python would try, and complain, once more
+        return error.strerror
+    return None
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except UnicodeEncodeError:
+        print(text.encode("ascii", "backslashreplace").decode(), flush=True)
+
+
+def complain(text: str) -> None:
+    """Write an error to standard error."""
+    print(f"{_styled('zulip-auth:', _RED, sys.stderr)} {text}", file=sys.stderr)
+
+
+def warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Write a warning to standard error, in the place of Python's own way."""
+    complain(str(message))
+
+
+def _styled(text: str, colour: str, stream: IO[str] | None) -> str:
+    return (
+        f"\x1b[{colour}m{text}\x1b[0m"
+        if text and _is_terminal(stream) and _wants_colour()
+        else text
+    )
+
+
+def _wants_colour() -> bool:
+    return not os.environ.get("NO_COLOR")
+
+
+def _is_terminal(stream: IO[str] | None) -> bool:
+    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+@contextmanager
+def retries_reported() -> Iterator[None]:
+    """Let what the library logs about retries reach standard error, meanwhile."""
+    log = logging.getLogger("zulip_auth")
+    handler = _LiveLine() if _is_terminal(sys.stderr) else logging.StreamHandler()
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        handler.close()
+        log.removeHandler(handler)
+        log.setLevel(level)
+
+
+class _LiveLine(logging.Handler):
+    """Counts down, on one line of a terminal, to the next attempt."""
+
+    _shown = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not isinstance(record.args, tuple) or len(record.args) != 4:
+            self._clear()
+            complain(record.getMessage())
+            return
+        error, wait, attempt, attempts = record.args
+        loop = asyncio.get_running_loop()
+        tail = f"attempt {attempt} of {attempts}"
+        self._tick(loop, _in_a_word(error), loop.time() + float(str(wait)), tail)
+
+    def _tick(self, loop: asyncio.AbstractEventLoop, why: str, until: float, tail: str) -> None:
+        left = until - loop.time()
+        self._clear()
+        if left > 0:
+            sys.stderr.write(f"{why}, trying again in {left:.1f} s, {tail}")
+            sys.stderr.flush()
+            self._shown = True
+            loop.call_later(min(left, _TICK), self._tick, loop, why, until, tail)
+
+    def _clear(self) -> None:
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+            self._shown = False
+
+    def close(self) -> None:
+        self._clear()
+        super().close()
+
+
+def _in_a_word(error: object) -> str:
+    if isinstance(error, APIConnectionError):
+        return "lost" if error.sent else "not reached"
+    return "busy"
