@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zulip_auth import InsecureSiteError, InvalidSiteError
-from zulip_auth._site import normalise_site
+from zulip_auth._site import find_site, is_secure_url, normalise_site
 
 GOOD = {
     "chat.example.com": "https://chat.example.com",
@@ -209,3 +209,31 @@ def test_any_text_ends_in_a_safe_site_or_a_typed_error(text: str) -> None:
     url = httpx.URL(site)
     assert url.scheme == "https" or url.host in ("localhost", "::1") or url.host[:4] == "127."
     assert not (url.userinfo or url.query or url.fragment)
+
+
+def test_an_address_that_is_none_is_not_found() -> None:
+    assert find_site("Chat.Example.com/") == "https://chat.example.com"
+    assert find_site("http://chat.example.com") is None
+    assert find_site("") is None
+    assert find_site(None) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://chat.example.com", True),
+        ("https://chat.example.com:8443/login?next=/#top", True),
+        ("http://localhost:9991/login", True),
+        ("http://[::1]/login", True),
+        ("http://chat.example.com/login", False),
+        ("http://localhost@chat.example.com/login", False),
+        ("http://localhost\\@chat.example.com/login", False),
+        ("https://chat.example.com/a\nb", False),
+        ("//chat.example.com/login", False),
+        ("https://[/", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_a_url_is_secure_or_not(url: Any, expected: bool) -> None:
+    assert is_secure_url(url) is expected

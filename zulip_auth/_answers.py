@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 from zulip_auth_client.models import (
     ApiKeyResponse,
@@ -23,11 +23,11 @@ from zulip_auth_client.models import (
 from zulip_auth_client.types import Unset
 
 from ._credentials import Credentials, is_api_key, is_email
-from ._errors import InvalidResponseError, InvalidSiteError, SubdomainRequiredError, ZulipAuthError
+from ._errors import InvalidResponseError, SubdomainRequiredError, ZulipAuthError
 from ._exchange import Answer, Question
 from ._refusals import invalid_api_key, read_refusal
 from ._server import ExternalMethod, Owner, ServerSettings
-from ._site import normalise_site
+from ._site import find_site, is_secure_url
 
 Kind = TypeVar("Kind")
 Content = TypeVar("Content")
@@ -120,7 +120,7 @@ def read_settings(parsed: object, question: Question) -> ServerSettings | ZulipA
         zulip_version=_checked(parsed.zulip_version, str),
         feature_level=_checked(parsed.zulip_feature_level, int, default=0),
         realm_name=_checked(parsed.realm_name, str, default=""),
-        realm_url=_normalised(url) or url,
+        realm_url=find_site(url) or url,
         password_enabled=_checked(ways.password, bool, default=email_enabled),
         ldap_enabled=_checked(ways.ldap, bool, default=False),
         dev_enabled=_checked(ways.dev, bool, default=False),
@@ -142,20 +142,12 @@ def _external_method(parsed: ExternalAuthenticationMethod, site: str) -> Externa
 def _absolute(url: str, site: str) -> str:
     try:
         absolute = urljoin(f"{site}/", url)
-        parts = urlsplit(absolute)
     except ValueError:
-        raise OddError from None
-    # Something secret will be sent there: over https, or to this machine.
-    if _normalised(f"{parts.scheme}://{parts.netloc}") is None or not url.isprintable():
+        absolute = ""
+    # Something secret will be sent there.
+    if not is_secure_url(absolute) or not url.isprintable():
         raise OddError
     return absolute
-
-
-def _normalised(url: str) -> str | None:
-    try:
-        return normalise_site(url)
-    except InvalidSiteError:
-        return None
 
 
 def _user_id(value: object) -> int:

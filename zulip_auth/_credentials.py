@@ -11,15 +11,15 @@ from typing import NoReturn, Self
 
 from attrs import field, frozen
 
-from ._errors import InvalidSiteError, ZuliprcError
-from ._site import normalise_site
+from ._errors import ZuliprcError
+from ._site import find_site
 from ._zuliprc import Values, read_zuliprc, write_zuliprc, zuliprc_path, zuliprc_text
 
 FilePath = str | os.PathLike[str]
 
 _API_KEY = re.compile(r"[\x21-\x7e]{1,1024}")
 _EMAIL = re.compile(r"[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,1024}")
-_USER_ID = re.compile(r"[1-9][0-9]{0,17}")
+USER_ID = re.compile(r"[1-9][0-9]{0,17}")
 
 
 def is_api_key(value: object) -> bool:
@@ -125,13 +125,13 @@ class Credentials:
 
     @classmethod
     def _from_values(cls, values: Values, where: str) -> Self:
-        site = _normalised(values.get("site"))
+        site = find_site(values.get("site"))
         number = values.get("user_id")
         problems = {
             "site": site is None,
             "email": not is_email(values.get("email")),
             "key": not is_api_key(values.get("key")),
-            "user_id": number is not None and not _USER_ID.fullmatch(number),
+            "user_id": number is not None and not USER_ID.fullmatch(number),
         }
         unusable = [name for name, problem in problems.items() if problem]
         if unusable:
@@ -243,15 +243,8 @@ def is_account(site: str, email: str, held: Values) -> bool:
     """Tell whether what a file holds is an account's, as far as it says."""
     held_email, held_site = held.get("email"), held.get("site")
     return (held_email is None or held_email.casefold() == email.casefold()) and (
-        held_site is None or _normalised(held_site) == site
+        held_site is None or find_site(held_site) == site
     )
-
-
-def _normalised(site: str | None) -> str | None:
-    try:
-        return None if site is None else normalise_site(site)
-    except InvalidSiteError:
-        return None
 
 
 def basic_header(credentials: Credentials) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv4Address, IPv6Address
+from urllib.parse import urlsplit
 
 import idna
 
@@ -11,7 +12,7 @@ from ._errors import InsecureSiteError, InvalidSiteError
 
 _MAX_LENGTH = 1024
 _EXAMPLE = "Give the organization's address, such as https://chat.example.com."
-_UNPRINTABLE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+UNPRINTABLE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _SITE = re.compile(
     r"(?:(?P<scheme>[^/:]*)://)?"
     r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^/:@\[\]\\%?#]+)"
@@ -43,7 +44,7 @@ def normalise_site(site: str) -> str:
         raise InvalidSiteError(f"site must be a str, not {type(site).__name__}.")
     if len(site) > _MAX_LENGTH:
         raise InvalidSiteError(f"site is longer than {_MAX_LENGTH} characters.")
-    if _UNPRINTABLE.search(site):
+    if UNPRINTABLE.search(site):
         raise InvalidSiteError(f"site has white space or a control character in it. {_EXAMPLE}")
     if "@" in site:
         raise InvalidSiteError(f"site has a user name in it. {_EXAMPLE}")
@@ -69,6 +70,25 @@ def normalise_site(site: str) -> str:
     if not 1 <= port <= 65535:
         raise InvalidSiteError("site has a port out of range.")
     return f"{scheme}://{host}" + ("" if port == _DEFAULT_PORTS[scheme] else f":{port}")
+
+
+def find_site(site: str | None) -> str | None:
+    """Return what `normalise_site` does, or None where it would refuse."""
+    try:
+        return None if site is None else normalise_site(site)
+    except InvalidSiteError:
+        return None
+
+
+def is_secure_url(url: str) -> bool:
+    """Tell whether something is a URL that takes what is sent there over https, or not far."""
+    if not isinstance(url, str) or not url.isprintable():
+        return False
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return find_site(f"{parts.scheme}://{parts.netloc}") is not None
 
 
 def _normalise_host(host: str) -> str | None:
