@@ -18,6 +18,7 @@ class Exchange:
     method: str
     host: str
     path: str
+    query: Mapping[str, str]
     form: Mapping[str, str] | None
     raw: str | None
     status: int
@@ -44,6 +45,7 @@ def recorded(*prefixes: str) -> list[Exchange]:
                     request["method"],
                     request["host"],
                     request["path"],
+                    request.get("query") or {},
                     request["form"],
                     request.get("raw"),
                     response["status"],

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import re
 import subprocess
 import sys
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from html import unescape
 from typing import Any, Self
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
 import jwt
@@ -31,7 +33,7 @@ from zulip_auth import (
     dev_login,
     login,
 )
-from zulip_auth.testing import FakeZulip
+from zulip_auth.testing import ExternalMethod, FakeZulip
 
 PASSWORD = "correct horse & battery=+%é"
 ADMINS = ["desdemona", "iago"]
@@ -64,7 +66,8 @@ def ask(
         headers["Content-Type"] = "application/x-www-form-urlencoded"
     if auth is not None:
         headers["Authorization"] = "Basic " + b64encode(":".join(auth).encode()).decode()
-    connection.request(exchange.method, exchange.path, body, headers)
+    path = exchange.path + ("?" + urlencode(exchange.query) if exchange.query else "")
+    connection.request(exchange.method, path, body, headers)
     answer = connection.getresponse()
     found = (
         answer.status,
@@ -212,6 +215,88 @@ def test_a_token_does_not_let_in_whom_a_password_would_not(server: FakeZulip) ->
         token = jwt.encode({"email": claims[0]}, key, "HS256")
         status, _, body = ask(server, evolve(exchange, form={"token": token}))
         assert (status, json.loads(body)["code"]) == expected
+
+
+def test_single_sign_on_is_answered_as_by_the_real_server(server: FakeZulip) -> None:
+    realm = server._state.realms["localhost"]
+    realm.external_methods.append(ExternalMethod("remoteuser", "SSO"))
+    hamlet = realm.account("hamlet@zulip.com")
+    chosen, malformed = recorded("sso:")
+    [same_key] = recorded("jwt: success")
+    hamlet.api_key, hamlet.user_id = same_key.said["api_key"], 15
+    # The recorded server knew the user without asking.
+    path = realm.external_methods[0].login_path
+    query = {**chosen.query, "email": hamlet.email}
+    status, headers, body = ask(server, evolve(chosen, path=path, query=query))
+    assert (status, body) == (chosen.status, chosen.body) == (302, "")
+    assert headers["content-type"] == chosen.headers["content-type"]
+    port = f"%3A{server._state.port}"
+    assert headers["location"].replace(port, "%3A9991") == chosen.headers["location"]
+    status, headers, body = ask(server, evolve(malformed, path=path))
+    assert (status, body) == (malformed.status, malformed.body)
+    assert headers["content-type"] == malformed.headers["content-type"]
+
+
+@pytest.fixture
+def sso() -> Iterator[FakeZulip]:
+    with FakeZulip({"iago+1&2@zulip.com": "x", "hamlet@zulip.com": "x"}) as server:
+        server.realm.external_methods += [
+            ExternalMethod("google", "Google"),
+            ExternalMethod("saml:idp_name", "SAML"),
+        ]
+        yield server
+
+
+async def test_a_browser_is_shown_the_active_users(sso: FakeZulip) -> None:
+    sso.realm.name = "<Zulip>"
+    sso.add_user("gone@zulip.com", "x").active = False
+    for method in sso.realm.external_methods:
+        address = f"{sso.site}{method.login_path}"
+        async with httpx.AsyncClient() as browser:
+            page = await browser.get(address, params={"mobile_flow_otp": "aB" * 32})
+            assert page.headers["content-type"] == "text/html; charset=utf-8"
+            assert "<h1>Log in to &lt;Zulip&gt;</h1>" in page.text
+            links = dict(re.findall(r'<a href="(.*?)">(.*?)</a>', page.text))
+            assert list(links.values()) == ["hamlet@zulip.com", "iago+1&amp;2@zulip.com"]
+            for link, email in links.items():
+                chosen = await browser.get(f"{address}{unescape(link)}")
+                assert chosen.status_code == 302
+                parts = urlsplit(chosen.headers["location"])
+                assert (parts.scheme, parts.netloc, parts.path) == ("zulip", "login", "")
+                said = dict(parse_qsl(parts.query))
+                account = sso.account(unescape(email))
+                key = int(said.pop("otp_encrypted_api_key"), 16) ^ int("ab" * 32, 16)
+                assert key.to_bytes(32).decode() == account.api_key
+                number = str(account.user_id)
+                assert said == {"email": account.email, "user_id": number, "realm": sso.site}
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "status"),
+    [
+        ("google", {"mobile_flow_otp": "ab" * 32}, 200),
+        ("google", {"mobile_flow_otp": "ab" * 31}, 400),
+        ("google", {"mobile_flow_otp": "ab" * 33}, 400),
+        ("google", {"mobile_flow_otp": "g" * 64}, 400),
+        ("google", {}, 400),
+        ("google", {"mobile_flow_otp": "ab" * 32, "email": "nobody@zulip.com"}, 404),
+        ("github", {"mobile_flow_otp": "ab" * 32}, 404),
+        ("", {"mobile_flow_otp": "ab" * 32}, 404),
+    ],
+)
+async def test_other_questions_to_the_page_are_refused(
+    sso: FakeZulip, path: str, query: dict[str, str], status: int
+) -> None:
+    async with httpx.AsyncClient(base_url=sso.site) as browser:
+        answer = await browser.get(f"/accounts/login/social/{path}", params=query)
+        assert answer.status_code == status
+        if status == 400:
+            said = {"result": "error", "msg": "Invalid OTP", "code": "BAD_REQUEST"}
+            assert answer.json() == said
+        sso.realm.active = False
+        assert (await browser.get(answer.url)).status_code == 404
+        elsewhere = {"Host": "elsewhere.example.com"}
+        assert (await browser.get(answer.url, headers=elsewhere)).status_code == 404
 
 
 @pytest.mark.parametrize(

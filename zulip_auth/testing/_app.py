@@ -9,6 +9,7 @@ from ._accounts import Accounts
 from ._events import Events
 from ._http import Refused, method_not_allowed, not_found, refused
 from ._logins import Logins
+from ._sso import SingleSignOn
 from ._state import State
 
 
@@ -29,6 +30,7 @@ def make_app(state: State) -> Starlette:
         ("POST", "/messages", events.send_message),
     ]
     routes = [Route(f"/api/v1{path}", call, methods=[method]) for method, path, call in endpoints]
+    routes.append(Route("/accounts/login/social/{name:path}", SingleSignOn(state).login))
     app = Starlette(
         routes=routes,
         exception_handlers={404: not_found, 405: method_not_allowed, Refused: refused},
