@@ -12,6 +12,7 @@ TREE = {
     "InvalidInputError": "ZulipAuthError",
     "InvalidSiteError": "InvalidInputError",
     "InsecureSiteError": "InvalidSiteError",
+    "SSOFlowEndedError": "ZulipAuthError",
     "ZuliprcError": "ZulipAuthError",
     "APIConnectionError": "ZulipAuthError",
     "APITimeoutError": "APIConnectionError",

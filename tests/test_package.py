@@ -66,7 +66,7 @@ LAYERS = [
     {"_version", "_errors", "_secrets", "_server"},
     {"_site", "_inputs", "_zuliprc", "_exchange"},
     {"_credentials", "_refusals", "_retry", "_transport", "_failures"},
-    {"_answers", "_send", "_connections"},
+    {"_answers", "_send", "_connections", "_sso"},
     {"_client"},
     {"_login", "_source"},
     {"__init__"},

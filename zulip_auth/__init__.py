@@ -24,6 +24,7 @@ from ._errors import (
     RateLimitedError,
     RealmDeactivatedError,
     ServerError,
+    SSOFlowEndedError,
     SubdomainRequiredError,
     TLSError,
     UserDeactivatedError,
@@ -32,6 +33,7 @@ from ._errors import (
 )
 from ._retry import RetryPolicy
 from ._server import ExternalMethod, Owner, ServerSettings
+from ._sso import SSOFlow
 from ._version import __version__
 
 if TYPE_CHECKING:
@@ -75,6 +77,8 @@ __all__ = [
     "RateLimitedError",
     "RealmDeactivatedError",
     "RetryPolicy",
+    "SSOFlow",
+    "SSOFlowEndedError",
     "ServerError",
     "ServerSettings",
     "SubdomainRequiredError",

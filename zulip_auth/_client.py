@@ -50,8 +50,9 @@ from ._inputs import (
 from ._retry import RetryPolicy, Tries
 from ._secrets import Secret
 from ._send import Endpoint, send
-from ._server import Owner, ServerSettings
+from ._server import ExternalMethod, Owner, ServerSettings
 from ._site import normalise_site
+from ._sso import SSOFlow
 from ._transport import Transport
 
 _log = logging.getLogger("zulip_auth")
@@ -232,6 +233,28 @@ class AuthClient:
             read_settings,
             retry=self._harmless(),
         )
+
+    def start_sso(self, method: ExternalMethod) -> SSOFlow:
+        """Begin a login through a browser.
+
+        Nothing is sent: the browser asks the server. The client's options play
+        no part in it.
+
+        Args:
+            method: One of the `external_methods` of `server_settings()`.
+
+        Returns:
+            The flow: open its `url` in a browser, and give its `finish` the
+            address that the browser ends at, within 10 minutes.
+
+        Raises:
+            InvalidInputError: It is no such method, or leads to another machine
+                unencrypted.
+
+        Source: https://zulip.com/api/changelog (feature level 108), and the
+        recorded redirect of a real server.
+        """
+        return SSOFlow(self._site, method)
 
     async def verify(self, credentials: Credentials) -> Owner:
         """Ask the server whether an API key is good, and whose it is.

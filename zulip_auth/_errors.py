@@ -4,6 +4,7 @@ ZulipAuthError
 ├── InvalidInputError (also ValueError)
 │   └── InvalidSiteError
 │       └── InsecureSiteError
+├── SSOFlowEndedError
 ├── ZuliprcError
 ├── APIConnectionError                        .sent
 │   ├── APITimeoutError
@@ -61,6 +62,13 @@ class InvalidSiteError(InvalidInputError):
 
 class InsecureSiteError(InvalidSiteError):
     """The site would send the password over the network unencrypted."""
+
+
+class SSOFlowEndedError(ZulipAuthError):
+    """A login through a browser was finished, or took too long; another one may start.
+
+    It is no `InvalidInputError`: whatever else is pasted, the flow stays ended.
+    """
 
 
 class ZuliprcError(ZulipAuthError):
