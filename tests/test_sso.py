@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import copy
 import html
+import json
 import pickle
 import re
 import secrets
-from collections.abc import Callable
-from typing import Any
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import httpx
@@ -29,6 +32,7 @@ from zulip_auth import (
 )
 from zulip_auth._sso import LIFETIME
 from zulip_auth.testing import ExternalMethod as FakeMethod
+from zulip_auth.testing import FakeZulip
 
 SITE = "https://chat.example.com"
 METHOD = ExternalMethod("google", "Google", f"{SITE}/accounts/login/social/google")
@@ -492,3 +496,74 @@ def test_a_flow_is_neither_copied_nor_pickled(flow: SSOFlow) -> None:
         with pytest.raises(TypeError, match="is neither copied nor pickled") as caught:
             attempt()
         Leaks(pad_of(flow)).check_error(caught.value)
+
+
+# ---- In a real browser
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Any]:
+    """A headless Chromium that finds its way to 127.0.0.1 alone, and tells what it loads."""
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for argument in (
+        "headless=new",
+        "no-sandbox",  # which root cannot have, and containers often do not
+        "disable-dev-shm-usage",
+        "disable-gpu",
+        "no-first-run",
+        "disable-background-networking",
+        "disable-component-update",
+        "disable-sync",
+        "no-proxy-server",
+        "host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+        f"user-data-dir={tmp_path / 'profile'}",
+    ):
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
+    # With both paths given, selenium looks for nothing to download.
+    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+def where_it_goes(browser: Any) -> str | Literal[False]:
+    """Return the address of Zulip's own kind that a browser was sent to, if it was by now.
+
+    No page ever has it: Chromium knows no program for it, and stays where it is.
+    """
+    for entry in browser.get_log("performance"):
+        said = json.loads(entry["message"])["message"]
+        if said["method"] == "Network.requestWillBeSent":
+            url: str = said["params"]["request"]["url"]
+            if url.startswith("zulip:"):
+                return url
+    return False
+
+
+@pytest.mark.skipif(
+    not (CHROMIUM and DRIVER),
+    reason="needs Chromium and its driver: apt-get install chromium chromium-driver",
+)
+async def test_a_real_browser_logs_in(browser: Any) -> None:
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    async with FakeZulip({"iago+1&2@zulip.com": "x", "hamlet@zulip.com": "x"}) as server:
+        server.realm.external_methods.append(FakeMethod("google", "Google"))
+        client = AuthClient(server.site)
+        [method] = (await client.server_settings()).external_methods
+        flow = client.start_sso(method)
+        browser.get(flow.url)
+        assert browser.title == "Log in to Zulip Dev"
+        browser.find_element("link text", "iago+1&2@zulip.com").click()
+        url = WebDriverWait(browser, 30).until(where_it_goes)
+        credentials = flow.finish(url)
+        account = server.account("iago+1&2@zulip.com")
+        assert credentials == Credentials(
+            server.site, account.email, account.api_key, account.user_id
+        )
+        assert (await client.verify(credentials)).email == account.email
