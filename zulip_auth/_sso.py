@@ -29,7 +29,7 @@ _KEY_LENGTH = 32
 _MAX_LENGTH = 8 * 1024
 _REDIRECT = re.compile(r"zulip://login/?\?((?:[^%#]|%[0-9A-Fa-f]{2})*)")
 _ENCRYPTED_KEY = re.compile(rf"[0-9a-f]{{{2 * _KEY_LENGTH}}}")
-# What hits this by chance, without the pad, is one of 10^19.
+# Without the pad, less than one in 10^19 hits this. So it also tells whose answer it is.
 _KEY = re.compile(rf"[A-Za-z0-9]{{{_KEY_LENGTH}}}".encode())
 _NEEDED = {"otp_encrypted_api_key", "email", "realm"}
 _KNOWN = {*_NEEDED, "user_id"}

@@ -79,7 +79,7 @@ class ExternalMethod:
 
     @property
     def login_path(self) -> str:
-        """Return where a login begins."""
+        """Return where a login begins: a page on which a browser chooses an account."""
         return f"/accounts/login/social/{self.name}"
 
 
