@@ -389,16 +389,29 @@ def test_the_start_is_not_the_end(flow: SSOFlow) -> None:
 
 def test_each_kind_of_mistake_is_told_in_its_own_words(flow: SSOFlow) -> None:
     for change, words in {
-        "a newline in it": "on one line",
-        "8 KiB and more": "longer than 8192 characters",
-        "cut off": "Copy the whole address",
-        "key of 63 digits": "not 64 lower-case hexadecimal digits",
-        "realm at another port": f"for another organization than {SITE}",
-        "email with a newline": "an email or a user_id",
-        "key under another pad": "an earlier one or somebody else's",
+        "a newline in it": "has white space or a control character in it. "
+        "Copy the whole address, on one line.",
+        "8 KiB and more": "is longer than 8192 characters.",
+        "cut off": "is not where a login in the browser ends: zulip://login? with "
+        "otp_encrypted_api_key, email and realm, each once. Copy the whole address.",
+        "key of 63 digits": "has an otp_encrypted_api_key that is not 64 lower-case hexadecimal "
+        "digits. Copy the whole address.",
+        "realm at another port": f"is for another organization than {SITE}. "
+        "Log in to the address that the server has for itself, its realm_url.",
+        "email with a newline": "has an email or a user_id that cannot be one.",
+        "key under another pad": "does not answer this login, but an earlier one or somebody "
+        "else's. Copy the address that the browser ended at just now.",
     }.items():
-        with pytest.raises(InvalidInputError, match=words):
+        with pytest.raises(InvalidInputError) as caught:
             flow.finish(NOT_ANSWERS[change](redirect(flow)))
+        assert str(caught.value) == f"redirect_url {words}"
+
+
+def test_the_longest_answer_has_8192_characters(flow: SSOFlow) -> None:
+    right = redirect(flow, more="")
+    longest = right + "a" * (8192 - len(right))
+    check_refused(flow, f"{longest}a", InvalidInputError, [pad_of(flow)])
+    assert flow.finish(longest) == EXPECTED
 
 
 @given(url=st.text() | st.from_regex(r"zulip://login/?\?[ -~]*", fullmatch=True))
