@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import pty
 import re
+import shutil
+import signal
 import stat
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from subprocess import PIPE
+from typing import Any
 
+import httpx
+import httpx_bot
 import pytest
 import wire
 from leaks import Leaks
+from test_my_bot import BOT, count, person, running_bot, say
 
 import zulip_auth
-from zulip_auth import Credentials
+from zulip_auth import ApiKeySource, AuthClient, Credentials, UserDeactivatedError
 from zulip_auth.testing import FakeZulip
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -42,11 +50,6 @@ def test_their_readme_lists_no_other_file() -> None:
 
 
 # ---- Running them
-
-
-def count(server: FakeZulip, path: str) -> int:
-    """Return how often an endpoint was asked."""
-    return sum(request.path == f"/api/v1/{path}" for request in server.requests)
 
 
 class Ran:
@@ -87,6 +90,11 @@ async def run(home: Path, leaks: Leaks, *command: object, password: str = PASSWO
     process = await start(home, *command)
     out, err = await process.communicate(password.encode() + b"\n")
     return Ran(process.returncode, out, err, leaks)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - it comes about in another thread
+        await asyncio.sleep(0.005)
 
 
 # ---- asyncio_script.py
@@ -207,3 +215,209 @@ async def test_official_client_gets_another_key_for_the_one_that_was_revoked(
     logins = count(fake_zulip, "fetch_api_key")
     assert (await run(tmp_path, leaks, official)).code == 0
     assert count(fake_zulip, "fetch_api_key") == logins
+
+
+# ---- httpx_bot.py
+
+
+@asynccontextmanager
+async def bot_process(
+    server: FakeZulip, home: Path, leaks: Leaks, end: signal.Signals
+) -> AsyncIterator[None]:
+    """Run the bot as a program, from when it listens, until it has ended well."""
+    (home / "password").write_text(f"{PASSWORD}\n", encoding="utf-8")
+    polls = count(server, "events")
+    process = await start(
+        *(home, EXAMPLES / "httpx_bot.py", server.site, BOT),
+        *("--password-file", home / "password", "--zuliprc", home / "zuliprc"),
+    )
+    try:
+        async with asyncio.timeout(30):
+            await until(lambda: count(server, "events") > polls)
+            leaks.check(Path(f"/proc/{process.pid}/cmdline").read_text(), "the arguments")
+            yield
+            process.send_signal(end)
+            out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    ran = Ran(process.returncode, out, err, leaks)
+    assert (ran.code, ran.out, ran.err) == (0, "", "INFO:httpx_bot:Listening.\n")
+    assert (server.requests[-1].method, server.requests[-1].path) == ("DELETE", "/api/v1/events")
+
+
+async def test_httpx_bot_goes_on_with_one_more_login_when_its_key_is_revoked(
+    fake_zulip: FakeZulip, tmp_path: Path
+) -> None:
+    account = fake_zulip.add_user(BOT, PASSWORD)
+    leaks = Leaks(PASSWORD, account.api_key)
+    async with person(fake_zulip) as http:
+        start = count(fake_zulip, "fetch_api_key")
+        async with bot_process(fake_zulip, tmp_path, leaks, signal.SIGTERM):
+            assert await say(http, "ping") == "pong"
+            assert count(fake_zulip, "fetch_api_key") == start + 1
+            account.regenerate_api_key()
+            assert await say(http, "ping") == "pong"
+            assert await say(http, "ping") == "pong"
+            assert count(fake_zulip, "fetch_api_key") == start + 2
+        # The next run finds the new key.
+        leaks = Leaks(PASSWORD, account.api_key)
+        async with bot_process(fake_zulip, tmp_path, leaks, signal.SIGINT):
+            assert await say(http, "ping") == "pong"
+        assert count(fake_zulip, "fetch_api_key") == start + 2
+
+
+async def test_httpx_bot_ends_with_a_line_when_it_cannot_log_in(
+    fake_zulip: FakeZulip, tmp_path: Path
+) -> None:
+    fake_zulip.add_user(BOT, PASSWORD)
+    command = (EXAMPLES / "httpx_bot.py", fake_zulip.site, BOT, "--password-file", "password")
+    ran = await run(tmp_path, Leaks(PASSWORD), *command)
+    assert ran.failed_with("FileNotFoundError")
+    (tmp_path / "password").write_text("s3cret guess\n")
+    ran = await run(tmp_path, Leaks("s3cret guess"), *command)
+    assert ran.failed_with("4 attempts are left.")
+    assert count(fake_zulip, "fetch_api_key") == 1
+
+
+async def test_httpx_bot_takes_a_new_queue_when_the_server_has_forgotten_its_own(
+    fake_zulip: FakeZulip,
+) -> None:
+    async with running_bot(fake_zulip), person(fake_zulip) as http:
+        fake_zulip._state.close_queues()
+        await until(lambda: count(fake_zulip, "register") == 2)
+        assert await say(http, "ping") == "pong"
+        assert count(fake_zulip, "register") == 3  # one of them is the person's
+
+
+async def test_httpx_bot_ticks_off_heartbeats(
+    fake_zulip: FakeZulip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zulip_auth.testing._state.HEARTBEAT", 0.005)
+    async with running_bot(fake_zulip):
+        await until(lambda: count(fake_zulip, "events") >= 10)
+        [queue] = fake_zulip._state.queues.values()
+        assert [each["type"] for each in queue.events] in ([], ["heartbeat"])
+        assert queue.events == [] or queue.events[0]["id"] > 5
+        assert count(fake_zulip, "register") == 1
+
+
+async def test_httpx_bot_ends_when_its_account_is_deactivated(fake_zulip: FakeZulip) -> None:
+    form = {"type": "direct", "to": json.dumps([BOT]), "content": "ping"}
+    with pytest.RaisesGroup(UserDeactivatedError):
+        async with running_bot(fake_zulip), person(fake_zulip) as http:
+            fake_zulip.account(BOT).active = False
+            await httpx_bot.ask(http, "POST", "/messages", data=form)
+            await asyncio.Event().wait()  # until the bot's end ends this
+
+
+def ping(number: int) -> dict[str, Any]:
+    message = {"id": number, "type": "private", "sender_id": 7, "content": "ping"}
+    message["display_recipient"] = [{"id": 7}, {"id": 16}]
+    events = [{"id": 2 * number, "type": "message", "message": message}]
+    return {"result": "success", "events": [*events, {"id": 2 * number + 1, "type": "heartbeat"}]}
+
+
+LATER = {"result": "error", "msg": "Later.", "code": "RATE_LIMIT_HIT", "retry-after": 0.01}
+OTHER = {"result": "error", "msg": "What", "code": "BAD_REQUEST"}
+# Within 0.1 s there has to be a heartbeat.
+QUEUE = {"queue_id": "q", "last_event_id": -1, "event_queue_longpoll_timeout_seconds": -9.9}
+# What the server does, to which request, and from which event on that asks.
+TROUBLE: list[tuple[wire.Scenario, str, str]] = [
+    (wire.succeed, "POST /api/v1/fetch_api_key", ""),
+    (wire.answer(503, "<p>Not now.</p>"), "GET /api/v1/users/me", ""),
+    (wire.drop, "GET /api/v1/users/me", ""),
+    (wire.answer(429, LATER), "GET /api/v1/users/me", ""),
+    (wire.answer(200, {"result": "success", "user_id": 16}), "GET /api/v1/users/me", ""),
+    (wire.answer(200, {"result": "success", **QUEUE}), "POST /api/v1/register", ""),
+    (wire.stay_silent, "GET /api/v1/events", "-1"),
+    (wire.answer(200, ping(0)), "GET /api/v1/events", "-1"),
+    # Nothing was done: the message comes again, and is answered.
+    (wire.answer(429, LATER), "POST /api/v1/messages", ""),
+    (wire.answer(200, ping(0)), "GET /api/v1/events", "-1"),
+    (wire.answer(200, {"result": "success"}), "POST /api/v1/messages", ""),
+    (wire.drop, "GET /api/v1/events", "1"),
+    (wire.answer(200, ping(1)), "GET /api/v1/events", "1"),
+    # The answer may be there: no other one.
+    (wire.drop, "POST /api/v1/messages", ""),
+    (wire.answer(200, ping(2)), "GET /api/v1/events", "3"),
+    (wire.answer(502), "POST /api/v1/messages", ""),
+    (wire.answer(200, ping(3)), "GET /api/v1/events", "5"),
+    (wire.answer(400, OTHER), "POST /api/v1/messages", ""),
+    (wire.answer(400, OTHER), "GET /api/v1/events", "7"),
+    (wire.answer(200, {"result": "success"}), "DELETE /api/v1/events", ""),
+]
+
+
+async def test_httpx_bot_outlasts_lost_connections_and_a_server_that_is_busy_or_has_failed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(httpx_bot, "FIRST_WAIT", 0.001)
+    async with wire.WireServer(*(scenario for scenario, _, _ in TROUBLE)) as server:
+        source = ApiKeySource(AuthClient(server.site), USERNAME, PASSWORD)
+        with pytest.raises(httpx_bot.RefusedError, match="status 400, BAD_REQUEST: What"):
+            await asyncio.wait_for(httpx_bot.run(source), 30)
+        asked = [httpx.URL(each.line.split()[1]) for each in server.requests]
+        methods = [each.line.split()[0] for each in server.requests]
+    found = [
+        (f"{method} {url.path}", url.params.get("last_event_id", ""))
+        for method, url in zip(methods, asked, strict=True)
+    ]
+    assert found == [(what, since) for _, what, since in TROUBLE]
+    waits = [each.getMessage() for each in caplog.records if "Trying again" in each.getMessage()]
+    assert len(waits) == 6
+    assert all(wait.endswith("in 0.0 s.") for wait in waits)
+    Leaks(PASSWORD, wire.API_KEY).check(caplog.text, "the log")
+
+
+async def test_httpx_bot_waits_for_a_server_that_is_away_also_for_a_login(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits: list[float] = []
+    away = httpx.ConnectError("refused")
+    outcomes = [
+        *[away] * 8,
+        zulip_auth.RateLimitedError("Later.", status_code=429, retry_after=1500.0),
+        zulip_auth.APITimeoutError("Silence.", sent=True),
+        zulip_auth.ServerError("Down.", status_code=502),
+        zulip_auth.PasswordAuthDisabledError("No.", status_code=401),
+    ]
+
+    async def fail(*_: object, **__: object) -> None:
+        raise outcomes.pop(0)
+
+    async def note(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr(httpx_bot, "ask", fail)
+    monkeypatch.setattr("asyncio.sleep", note)
+    monkeypatch.setattr("random.uniform", lambda _, most: most)
+    with pytest.raises(zulip_auth.PasswordAuthDisabledError):
+        await httpx_bot.run(ApiKeySource(AuthClient("localhost"), BOT, PASSWORD))
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 1500, 60, 60]
+
+
+# ---- test_my_bot.py
+
+
+@pytest.mark.parametrize("place", ["here", "elsewhere"])
+async def test_my_bot_passes_here_and_where_it_is_copied_to(place: str, tmp_path: Path) -> None:
+    folder = EXAMPLES
+    if place == "elsewhere":
+        folder = tmp_path
+        for name in ("httpx_bot.py", "test_my_bot.py"):
+            shutil.copy(EXAMPLES / name, folder)
+    command = ("-m", "pytest", "-p", "no:cacheprovider", "-q", folder / "test_my_bot.py")
+    ran = await run(tmp_path, Leaks(PASSWORD), *command)
+    assert (ran.code, ran.err) == (0, "")
+    assert "6 passed" in ran.out
+
+
+async def test_my_bot_fails_with_a_bot_that_does_not_answer(tmp_path: Path) -> None:
+    shutil.copy(EXAMPLES / "test_my_bot.py", tmp_path)
+    bot = (EXAMPLES / "httpx_bot.py").read_text(encoding="utf-8")
+    assert '"pong"' in bot
+    (tmp_path / "httpx_bot.py").write_text(bot.replace('"pong"', '"what?"'), encoding="utf-8")
+    ran = await run(tmp_path, Leaks(PASSWORD), "-m", "pytest", "-p", "no:cacheprovider", "-q")
+    assert ran.code == 1
+    assert "2 failed, 4 passed" in ran.out
