@@ -18,6 +18,7 @@ from pathlib import Path
 from subprocess import PIPE
 from typing import Any
 
+import fastapi_login
 import httpx
 import httpx_bot
 import pytest
@@ -26,7 +27,7 @@ from leaks import Leaks
 from test_my_bot import BOT, count, person, running_bot, say
 
 import zulip_auth
-from zulip_auth import ApiKeySource, AuthClient, Credentials, UserDeactivatedError
+from zulip_auth import ApiKeySource, AuthClient, Credentials, UserDeactivatedError, ZulipAuthError
 from zulip_auth.testing import FakeZulip
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -421,3 +422,181 @@ async def test_my_bot_fails_with_a_bot_that_does_not_answer(tmp_path: Path) -> N
     ran = await run(tmp_path, Leaks(PASSWORD), "-m", "pytest", "-p", "no:cacheprovider", "-q")
     assert ran.code == 1
     assert "2 failed, 4 passed" in ran.out
+
+
+# ---- fastapi_login.py
+
+
+@asynccontextmanager
+async def web(site: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
+    """Return a client of the application, which runs in this process."""
+    monkeypatch.setenv("ZULIP_SITE", site)
+    app = fastapi_login.app
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="https://app.example.com") as http,
+    ):
+        yield http
+
+
+async def log_in(http: httpx.AsyncClient, username: str, password: str) -> httpx.Response:
+    answer = await http.post("/login", json={"username": username, "password": password})
+    if password == PASSWORD:
+        Leaks(password).check(f"{answer.headers} {answer.text}", "the answer")
+    return answer
+
+
+async def test_fastapi_login_starts_a_session_and_keeps_the_key(
+    fake_zulip: FakeZulip, leaks: Leaks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with web(fake_zulip.site, monkeypatch) as http:
+        answer = await log_in(http, "IAGO@zulip.com", PASSWORD)
+        assert (answer.status_code, answer.json()) == (200, {"email": USERNAME, "user_id": 10})
+        leaks.check(f"{answer.headers} {answer.text}", "the answer")
+        for flag in ("HttpOnly", "Secure", "SameSite=strict"):
+            assert flag in answer.headers["set-cookie"]
+        kept = fastapi_login.app.state.sessions[answer.cookies["session"]]
+    assert kept.api_key == fake_zulip.account(USERNAME).api_key
+
+
+async def test_fastapi_login_turns_what_the_server_says_into_http(
+    fake_zulip: FakeZulip, leaks: Leaks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account, realm = fake_zulip.account(USERNAME), fake_zulip.realm
+    fake_zulip.add_realm("localhost").add_user("hamlet@zulip.com", PASSWORD)
+    async with web(fake_zulip.site, monkeypatch) as http:
+        refused = await log_in(http, USERNAME, "a guess")
+        assert (refused.status_code, refused.json()["attempts_remaining"]) == (401, 4)
+        assert "password is wrong" in refused.json()["error"]
+        assert refused.headers["www-authenticate"]
+        for username, password in (("no address", PASSWORD), (USERNAME, ""), (USERNAME, "a\nb")):
+            assert (await log_in(http, username, password)).status_code == 422
+        assert (await log_in(http, "hamlet@zulip.com", PASSWORD)).status_code == 403
+        for thing, attribute, value in (
+            (account, "active", False),
+            (account, "password_reset_required", True),
+            (realm, "active", False),
+            (realm, "password_login", False),
+        ):
+            before = getattr(thing, attribute)
+            setattr(thing, attribute, value)
+            assert (await log_in(http, USERNAME, PASSWORD)).status_code == 403
+            setattr(thing, attribute, before)
+            fake_zulip.advance(1800)
+        for _ in range(5):
+            assert (await log_in(http, USERNAME, "a guess")).status_code == 401
+        blocked = await log_in(http, USERNAME, PASSWORD)
+        assert (blocked.status_code, blocked.json().keys()) == (429, {"error"})
+        assert 1790 < int(blocked.headers["retry-after"]) <= 1800
+
+
+STATUS: dict[type[ZulipAuthError], int] = {
+    zulip_auth.ZulipAuthError: 500,
+    zulip_auth.InvalidInputError: 422,
+    zulip_auth.InvalidSiteError: 500,
+    zulip_auth.InsecureSiteError: 500,
+    zulip_auth.ZuliprcError: 500,
+    zulip_auth.APIConnectionError: 503,
+    zulip_auth.APITimeoutError: 504,
+    zulip_auth.TLSError: 502,
+    zulip_auth.InvalidResponseError: 502,
+    zulip_auth.APIStatusError: 502,
+    zulip_auth.BadRequestError: 422,
+    zulip_auth.AuthenticationFailedError: 401,
+    zulip_auth.UserDeactivatedError: 403,
+    zulip_auth.RealmDeactivatedError: 403,
+    zulip_auth.PasswordAuthDisabledError: 403,
+    zulip_auth.PasswordResetRequiredError: 403,
+    zulip_auth.InvalidApiKeyError: 401,
+    zulip_auth.InvalidSubdomainError: 403,
+    zulip_auth.SubdomainRequiredError: 500,
+    zulip_auth.DevAuthDisabledError: 403,
+    zulip_auth.RateLimitedError: 429,
+    zulip_auth.ServerError: 502,
+}
+
+
+def test_fastapi_login_is_tested_with_every_error_class() -> None:
+    names = {name for name in zulip_auth.__all__ if name.endswith("Error")}
+    assert {each.__name__ for each in STATUS} == names
+
+
+@pytest.mark.parametrize("kind", STATUS, ids=lambda kind: kind.__name__)
+async def test_fastapi_login_answers_every_error(
+    kind: type[ZulipAuthError], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    error = kind.__new__(kind, "Why, and what to do.")
+    error.__dict__.update(status_code=418, attempts_remaining=None, retry_after=None)
+
+    class Refuses:
+        async def login(self, username: str, password: str) -> None:
+            raise error
+
+    async with web("localhost", monkeypatch) as http:
+        fastapi_login.app.state.zulip = Refuses()
+        answer = await log_in(http, USERNAME, PASSWORD)
+    assert answer.status_code == STATUS[kind]
+    assert ("www-authenticate" in answer.headers) == (answer.status_code == 401)
+    assert "retry-after" not in answer.headers
+    # What the operator has to see to is for the operator.
+    if answer.status_code >= 500:
+        assert answer.json() == {"error": fastapi_login.DOWN}
+        assert caplog.messages == [f"{kind.__name__}: Why, and what to do."]
+    else:
+        assert answer.json()["error"] == "Why, and what to do."
+        assert caplog.messages == []
+
+
+BODIES: dict[str, Any] = {
+    "no username": {"json": {"password": PASSWORD}},
+    "a list": {"json": {"username": USERNAME, "password": [PASSWORD]}},
+    "a string": {"json": PASSWORD},
+    "a form": {"data": {"username": USERNAME, "password": PASSWORD}},
+    "broken JSON": {
+        "content": json.dumps({"password": PASSWORD})[:-1],
+        "headers": {"content-type": "application/json"},
+    },
+    "half a surrogate pair": {
+        "content": json.dumps({"username": "\ud800", "password": PASSWORD}),
+        "headers": {"content-type": "application/json"},
+    },
+    "nothing": {},
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+async def test_fastapi_login_does_not_repeat_what_it_cannot_make_sense_of(
+    body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with web("localhost", monkeypatch) as http:
+        answer = await http.post("/login", **body)
+    assert (answer.status_code, answer.json().keys()) == (422, {"error"})
+    assert "horse" not in answer.text
+
+
+async def test_fastapi_login_runs_in_uvicorn_and_logs_no_password(
+    fake_zulip: FakeZulip, tmp_path: Path, leaks: Leaks
+) -> None:
+    arguments = ("-m", "uvicorn", "--app-dir", EXAMPLES, "fastapi_login:app", "--port", 0)
+    process = await start(tmp_path, *arguments, ZULIP_SITE=fake_zulip.site)
+    assert process.stderr is not None
+    log = b""
+    try:
+        async with asyncio.timeout(30):
+            while not (found := re.search(rb"running on (http://127.0.0.1:\d+)", log)):
+                line = await process.stderr.readline()
+                assert line, log.decode()
+                log += line
+            async with httpx.AsyncClient(base_url=found[1].decode()) as http:
+                assert (await log_in(http, USERNAME, PASSWORD)).status_code == 200
+                assert (await log_in(http, USERNAME, f"{PASSWORD}!")).status_code == 401
+                assert (await log_in(http, "", PASSWORD)).status_code == 422
+            process.send_signal(signal.SIGINT)
+            out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    ran = Ran(process.returncode, out, log + err, leaks)
+    assert ran.out.count("POST /login") == 3
+    assert "Traceback" not in ran.err
