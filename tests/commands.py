@@ -7,7 +7,7 @@ import pty
 import select
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from attrs import frozen
@@ -45,11 +45,14 @@ class Home:
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
     def run_on_a_terminal(
-        self, *arguments: str, typed: Mapping[str, str] | None = None, **environment: str
+        self,
+        *arguments: str,
+        typed: Mapping[str, str | Callable[[str], str]] | None = None,
+        **environment: str,
     ) -> tuple[int, str]:
         """Run it with a terminal, and return its exit code and what the terminal showed.
 
-        `typed` is what to type in answer to which words.
+        `typed` is what to type in answer to which words, or what makes it of all that is shown.
         """
         master, slave = pty.openpty()
         start = "import os, sys; os.login_tty(0); os.execv(sys.argv[1], sys.argv[1:])"
@@ -66,6 +69,8 @@ class Home:
                 break
             shown += data
             for words in [words for words in waiting if words.encode() in shown]:
-                os.write(master, waiting.pop(words).encode() + b"\n")
+                typing = waiting.pop(words)
+                text = typing if isinstance(typing, str) else typing(shown.decode())
+                os.write(master, text.encode() + b"\n")
         os.close(master)
         return process.wait(10), shown.decode().replace("\r\n", "\n")

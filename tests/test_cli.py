@@ -82,6 +82,7 @@ ENDINGS: dict[type[zulip_auth.ZulipAuthError], tuple[dict[str, Any], int]] = {
     zulip_auth.DevAuthDisabledError: (STATUS, 77),
     zulip_auth.RateLimitedError: (STATUS, 75),
     zulip_auth.ServerError: (STATUS, 69),
+    zulip_auth.SSOFlowEndedError: ({}, 75),
 }
 
 
@@ -210,4 +211,6 @@ async def test_nothing_secret_is_written_and_no_argument_is_secret(
 
 
 def test_every_command_is_one_that_can_be_run() -> None:
-    assert _commands.COMMANDS.keys() == {"login", "whoami", "logout", "completion"}
+    assert _commands.COMMANDS.keys() == {
+        *("login", "whoami", "logout", "sso-handler", "completion"),
+    }

@@ -16,9 +16,19 @@ from commands import PASSWORD, USERNAME, Home
 from leaks import Leaks
 from test_cli_keyring import Memory, memory
 
-from zulip_auth import Credentials, InvalidApiKeyError, InvalidInputError, ZuliprcError
+from zulip_auth import (
+    APIConnectionError,
+    AuthClient,
+    Credentials,
+    ExternalMethod,
+    InvalidApiKeyError,
+    InvalidInputError,
+    ZuliprcError,
+)
+from zulip_auth._cli import _commands
 from zulip_auth._cli._commands import _describe_login, run
 from zulip_auth._cli._parser import parse
+from zulip_auth.testing import ExternalMethod as FakeMethod
 from zulip_auth.testing import FakeZulip
 
 __all__ = ["memory"]
@@ -289,3 +299,77 @@ def test_without_the_extra_completion_says_what_to_install(
     monkeypatch.setitem(sys.modules, "shtab", None)
     text = refused(InvalidInputError, "completion", "bash")
     assert text.endswith("pip install 'zulip-auth[completion]'")
+
+
+# ---- Which way in
+
+
+def test_without_a_username_the_server_is_asked(server: FakeZulip, home: Home) -> None:
+    server.dev_login = "off"
+    code, shown = home.run_on_a_terminal(
+        *("login", server.site),
+        typed={"Username: ": USERNAME, f"Password of {USERNAME}: ": PASSWORD},
+    )
+    assert code == 0
+    assert f"as {USERNAME}" in shown
+    assert [request.path for request in server.requests] == [
+        "/api/v1/server_settings",
+        "/api/v1/fetch_api_key",
+    ]
+
+
+def test_the_user_chooses_among_the_ways_in(server: FakeZulip, home: Home) -> None:
+    code, shown = home.run_on_a_terminal(
+        *("login", server.site, "--json"),
+        typed={"Which one (1 to 2)? ": "2", "Username: ": USERNAME},
+    )
+    assert code == 0
+    assert "  1  a password\n  2  no password, since this is a development server\n" in shown
+    assert Credentials.load(home.zuliprc).email == USERNAME
+
+
+@pytest.mark.parametrize("option", ["--password-stdin", "--password-command=true", "--dev"])
+def test_a_password_needs_a_username(option: str, server: FakeZulip) -> None:
+    text = refused(InvalidInputError, "login", server.site, option)
+    assert text == "Whose password? Give a USERNAME."
+    assert not server.requests
+
+
+def test_the_same_in_this_process(server: FakeZulip, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.realm.password_login = False
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{USERNAME}\n"))
+    assert "Logged in" in do("login", server.site)
+    server.dev_login = "off"
+    assert "no way in" in refused(InvalidInputError, "login", server.site)
+    assert "no way in through a browser" in refused(
+        InvalidInputError, "login", server.site, "--sso"
+    )
+
+
+def test_a_way_through_the_browser_is_taken(
+    server: FakeZulip, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def log_in(client: AuthClient, method: ExternalMethod) -> Credentials:
+        return Credentials(client.site, f"{method.name}@zulip.com", "k3y")
+
+    monkeypatch.setattr(_commands, "log_in_through_browser", log_in)
+    server.realm.external_methods.append(FakeMethod("google", "Google"))
+    assert "as google@zulip.com" in do("login", server.site, "--sso")
+    assert Credentials.load(home.zuliprc).email == "google@zulip.com"
+    # Whose account it is to be is known only afterwards.
+    assert "as google@zulip.com" in do("login", server.site, "--sso", "google")
+    Credentials(server.site, USERNAME, "k3y").save(home.zuliprc, overwrite=True)
+    assert "something else" in refused(ZuliprcError, "login", server.site, "--sso")
+
+
+# ---- The handler
+
+
+def test_the_handler_hands_over(monkeypatch: pytest.MonkeyPatch, home: Home) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    assert "No login waits" in refused(APIConnectionError, "sso-handler", "zulip://login?x")
+    assert "--install or --uninstall" in refused(InvalidInputError, "sso-handler")
+    assert do("sso-handler", "--uninstall") == "The handler is not installed."
+    monkeypatch.setenv("PATH", str(home.path))
+    assert "no xdg-mime" in refused(InvalidInputError, "sso-handler", "--install")

@@ -10,7 +10,6 @@ BAD_INPUT = {
     "no command": ((), b""),
     "another command": (("log-in",), b""),
     "no site": (("login",), b""),
-    "no username": (("login", "localhost"), b""),
     "insecure site": (("login", "http://chat.example.com", USERNAME, "--dev"), b""),
     "malformed site": (("login", "not a site", USERNAME, "--dev"), b""),
     "empty username": (("login", "localhost", "", "--dev"), b""),
@@ -65,6 +64,7 @@ def test_no_option_takes_a_password(home: Home) -> None:
     assert {name for name, value in taking.items() if value.isupper()} == {
         "--password-command",
         "--config",
+        "--sso",
     }
     assert "--password-stdin" in taking
 

@@ -17,12 +17,12 @@ from zulip_auth.testing import FakeZulip
 
 
 def options(*, stdin: bool = False, command: str | None = None) -> argparse.Namespace:
-    return argparse.Namespace(password_stdin=stdin, password_command=command, username=USERNAME)
+    return argparse.Namespace(password_stdin=stdin, password_command=command)
 
 
 def refused(given: argparse.Namespace) -> str:
     with pytest.raises(InvalidInputError) as caught:
-        read_password(given)
+        read_password(given, USERNAME)
     Leaks("hunter2").check_error(caught.value)
     return str(caught.value)
 
@@ -39,7 +39,7 @@ def test_standard_input_is_the_password_with_or_without_the_end_of_a_line(
     end: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     piped(monkeypatch, PASSWORD.encode() + end)
-    assert read_password(options(stdin=True)) == PASSWORD
+    assert read_password(options(stdin=True), USERNAME) == PASSWORD
 
 
 def test_standard_input_may_be_closed_or_not_written_in_utf_8(
@@ -64,7 +64,7 @@ def test_standard_input_may_be_closed_or_not_written_in_utf_8(
     ],
 )
 def test_the_first_line_that_a_command_prints_is_the_password(command: str, password: str) -> None:
-    assert read_password(options(command=command)) == password
+    assert read_password(options(command=command), USERNAME) == password
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_the_first_line_that_a_command_prints_is_the_password(command: str, pass
 def test_a_command_may_fail_and_is_not_repeated(command: str, why: str) -> None:
     # What was given for a command may have been the password itself.
     with pytest.raises(InvalidInputError) as caught:
-        read_password(options(command=command))
+        read_password(options(command=command), USERNAME)
     assert str(caught.value) == f"The password command gave no password: {why}."
 
 
@@ -118,7 +118,7 @@ def test_the_password_is_asked_for_without_echo(home: Home, fake_zulip: FakeZuli
 
 def test_what_is_typed_is_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(getpass, "getpass", lambda prompt: f"{prompt}?")
-    assert read_password(options()) == f"Password of {USERNAME}: ?"
+    assert read_password(options(), USERNAME) == f"Password of {USERNAME}: ?"
 
 
 def test_a_terminal_that_would_echo_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

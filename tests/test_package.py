@@ -74,8 +74,8 @@ LAYERS = [
     {"__main__", "_pytest_plugin"},
 ]
 COMMAND_LINE = [
-    {"_terminal", "_keyring", "_passwords"},
-    {"_parser"},
+    {"_terminal", "_keyring", "_passwords", "_handler"},
+    {"_parser", "_ways", "_browser"},
     {"_commands"},
     {"__init__"},
 ]

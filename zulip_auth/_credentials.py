@@ -234,8 +234,7 @@ def _values_beside(credentials: Credentials, overwrite: bool, held: Values | Non
 def credentials_text(credentials: Credentials) -> str:
     """Return what a zuliprc with nothing else in it says."""
     text = zuliprc_text(_values(credentials))
-    if text is None:
-        raise ZuliprcError("A zuliprc cannot hold these credentials.")
+    assert text is not None  # as always, if there is nothing to be kept
     return text
 
 

@@ -12,6 +12,7 @@ from zulip_auth._errors import (
     InvalidResponseError,
     RateLimitedError,
     ServerError,
+    SSOFlowEndedError,
     ZulipAuthError,
     ZuliprcError,
 )
@@ -25,6 +26,7 @@ _BY_ERROR: list[tuple[type[ZulipAuthError], str]] = [
     (InvalidInputError, "USAGE"),
     (ZuliprcError, "CONFIG"),
     (RateLimitedError, "TEMPFAIL"),
+    (SSOFlowEndedError, "TEMPFAIL"),
     (ServerError, "UNAVAILABLE"),
     (APIConnectionError, "UNAVAILABLE"),
     (InvalidResponseError, "PROTOCOL"),

@@ -6,21 +6,24 @@ import argparse
 import asyncio
 import json
 import warnings
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+
+from attrs import asdict
 
 from zulip_auth._client import AuthClient
 from zulip_auth._credentials import Credentials, credentials_text, is_account
 from zulip_auth._errors import InvalidInputError, ZuliprcError
 from zulip_auth._inputs import checked_text
+from zulip_auth._server import Owner
 from zulip_auth._zuliprc import Values, read_zuliprc, write_zuliprc, zuliprc_path
 
 from . import _keyring
+from ._browser import log_in_through_browser
+from ._handler import hand_over, install, uninstall
 from ._parser import make_parser
 from ._passwords import read_password
-
-Result = TypeVar("Result")
+from ._terminal import visible
+from ._ways import Way, ask, choose_way
 
 _ROLES = {100: "owner", 200: "administrator", 300: "moderator", 400: "member", 600: "guest"}
 _REVOKE = (
@@ -38,11 +41,6 @@ def run(options: argparse.Namespace) -> str:
     return COMMANDS[options.command](options)
 
 
-def _wait_for(coroutine: Coroutine[Any, Any, Result]) -> Result:
-    # By itself: CPython 3.11 traces a function no further once it has called this.
-    return asyncio.run(coroutine)
-
-
 def _client(site: str, stored: Credentials | None = None) -> AuthClient:
     context = None if stored is None else stored.ssl_context()
     return AuthClient(site, ssl_context=context, user_agent="zulip-auth-cli")
@@ -50,41 +48,60 @@ def _client(site: str, stored: Credentials | None = None) -> AuthClient:
 
 def _login(options: argparse.Namespace) -> str:
     client = _client(options.site)
-    username = checked_text("username", options.username)
     path = None if options.no_save or options.config == "-" else zuliprc_path(options.config)
+    if options.username is not None:
+        checked_text("username", options.username)
+    elif options.password_stdin or options.password_command is not None or options.dev:
+        raise InvalidInputError("Whose password? Give a USERNAME.")
     if path is not None and not options.overwrite:
-        _check_is_free(path, client.site, username)
-    if options.dev:
-        credentials = _wait_for(client.dev_login(username))
-    else:
-        credentials = _wait_for(client.login(username, read_password(options)))
-    if options.config == "-":
-        return credentials_text(credentials)
-    if path is not None:
-        _keep(credentials, path, options)
-    return _describe_login(credentials, path, options)
+        _check_is_free(path, client.site, options.username)
+    # CPython 3.11 traces a function no further once it has waited: hence one line.
+    return _keep(_log_in(client, options), path, options)
 
 
-def _check_is_free(path: Path, site: str, username: str) -> None:
+def _log_in(client: AuthClient, options: argparse.Namespace) -> Credentials:
+    if options.username is not None and options.sso is None:
+        return _log_in_by(Way("dev" if options.dev else "password"), client, options)
+    return _log_in_by(_way(client, options), client, options)
+
+
+def _way(client: AuthClient, options: argparse.Namespace) -> Way:
+    return choose_way(asyncio.run(client.server_settings()), client.site, options)
+
+
+def _log_in_by(way: Way, client: AuthClient, options: argparse.Namespace) -> Credentials:
+    if way.method is not None:
+        return asyncio.run(log_in_through_browser(client, way.method))
+    username = options.username or ask("Username: ")
+    if way.kind == "dev":
+        return asyncio.run(client.dev_login(username))
+    return asyncio.run(client.login(username, read_password(options, username)))
+
+
+def _check_is_free(path: Path, site: str, username: str | None) -> None:
     """Refuse, before anything is sent, what could not be kept."""
     if not path.exists():
         return
     held = read_zuliprc(path)
-    if "@" not in username:  # only the server knows whose name it is
+    if username is None or "@" not in username:  # only the server knows whose name it is
         held = Values(held, email=None)
-    if not is_account(site, username, held):
+    if not is_account(site, username or "", held):
         raise ZuliprcError(
             f"{path} holds another account. Use --overwrite to replace it, "
             "--config for another file, or --no-save."
         )
 
 
-def _keep(credentials: Credentials, path: Path, options: argparse.Namespace) -> None:
-    if options.keyring:
+def _keep(credentials: Credentials, path: Path | None, options: argparse.Namespace) -> str:
+    if options.config == "-":
+        return credentials_text(credentials)
+    if path is not None and options.keyring:
         _keyring.store_key(credentials)
-    credentials.save(path, overwrite=options.overwrite)
-    if options.keyring:
+        credentials.save(path, overwrite=options.overwrite)
         write_zuliprc(path, lambda _held: Values(key=None))
+    elif path is not None:
+        credentials.save(path, overwrite=options.overwrite)
+    return _describe_login(credentials, path, options)
 
 
 def _describe_login(
@@ -113,20 +130,20 @@ def _describe_login(
 
 def _whoami(options: argparse.Namespace) -> str:
     credentials = _stored(options)
-    owner = _wait_for(_client(credentials.site, credentials).verify(credentials))
+    return _describe_owner(credentials.site, _owner(credentials), options)
+
+
+def _owner(credentials: Credentials) -> Owner:
+    client = _client(credentials.site, credentials)
+    return asyncio.run(client.verify(credentials))
+
+
+def _describe_owner(site: str, owner: Owner, options: argparse.Namespace) -> str:
     if options.json:
-        return json.dumps(
-            {
-                "site": credentials.site,
-                "email": owner.email,
-                "user_id": owner.user_id,
-                "full_name": owner.full_name,
-                "role": owner.role,
-            }
-        )
+        return json.dumps({"site": site, **asdict(owner)})
     role = _ROLES.get(owner.role, f"role {owner.role}")
     return (
-        f"{owner.full_name} <{owner.email}> (user {owner.user_id}, {role}) at {credentials.site}.\n"
+        f"{visible(owner.full_name)} <{owner.email}> (user {owner.user_id}, {role}) at {site}.\n"
         "The API key is good."
     )
 
@@ -171,4 +188,20 @@ def _completion(options: argparse.Namespace) -> str:
     return script
 
 
-COMMANDS = {"login": _login, "whoami": _whoami, "logout": _logout, "completion": _completion}
+def _sso_handler(options: argparse.Namespace) -> str:
+    if options.install:
+        return install()
+    if options.uninstall:
+        return uninstall()
+    if options.url is None:
+        raise InvalidInputError("Give --install or --uninstall. (The desktop gives a URL.)")
+    return hand_over(options.url)
+
+
+COMMANDS = {
+    "login": _login,
+    "whoami": _whoami,
+    "logout": _logout,
+    "sso-handler": _sso_handler,
+    "completion": _completion,
+}

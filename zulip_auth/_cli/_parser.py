@@ -28,7 +28,7 @@ _MEANINGS = {
     "USAGE": "the arguments or the input make no sense",
     "UNAVAILABLE": "the server was not reached, was lost, or has failed",
     "IOERR": "it is done, but standard output is closed or full",
-    "TEMPFAIL": "too many attempts: try again later",
+    "TEMPFAIL": "too many attempts, or too slow in the browser: try again later",
     "PROTOCOL": "what answered is no Zulip server",
     "NOPERM": "the server refused",
     "CONFIG": "the zuliprc, or the keyring, cannot be read or written",
@@ -41,6 +41,7 @@ _EXAMPLES = """\
 examples:
   zulip-auth login chat.example.com iago@zulip.com
   zulip-auth login chat.example.com iago@zulip.com --password-command 'pass zulip'
+  zulip-auth login chat.example.com --sso
   zulip-auth whoami
 """
 _HARMLESS = ("the following arguments are required", "there are too many arguments")
@@ -93,6 +94,15 @@ def make_parser() -> argparse.ArgumentParser:
             more="The server goes on taking it: what is printed says how to revoke it.",
         )
     )
+    handler = add(
+        "sso-handler",
+        "let the desktop hand the end of a login through a browser to this command",
+        more="Then nothing needs to be pasted. It is for Linux desktops, with xdg-mime.",
+    )
+    handler.add_argument("url", nargs="?", metavar="URL", help="what the desktop hands over")
+    what = handler.add_mutually_exclusive_group()
+    what.add_argument("--install", action="store_true", help="become the handler for zulip://")
+    what.add_argument("--uninstall", action="store_true", help="be it no longer")
     completion = add(
         "completion",
         "print what makes a shell complete commands and options",
@@ -106,7 +116,12 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _add_login(login: argparse.ArgumentParser) -> None:
     login.add_argument("site", metavar="SITE", help="such as chat.example.com")
-    login.add_argument("username", metavar="USERNAME", help="usually an e-mail address")
+    login.add_argument(
+        "username",
+        metavar="USERNAME",
+        nargs="?",
+        help="usually an e-mail address; without it, the server is asked which ways in there are",
+    )
     ways = login.add_argument_group("how to log in").add_mutually_exclusive_group()
     ways.add_argument(
         "--password-stdin", action="store_true", help="read the password from standard input"
@@ -118,6 +133,13 @@ def _add_login(login: argparse.ArgumentParser) -> None:
     )
     ways.add_argument(
         "--dev", action="store_true", help="log in to a development server, without a password"
+    )
+    ways.add_argument(
+        "--sso",
+        nargs="?",
+        const="",
+        metavar="NAME",
+        help="log in through a browser; NAME says how, where there is more than one way",
     )
     places = login.add_argument_group("where to keep the key")
     _add_config(places, "; - prints it instead")

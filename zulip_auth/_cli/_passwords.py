@@ -14,7 +14,7 @@ from zulip_auth._errors import InvalidInputError
 _MOST_BYTES = 64 * 1024
 
 
-def read_password(options: argparse.Namespace) -> str:
+def read_password(options: argparse.Namespace, username: str) -> str:
     """Return the password, from where the options say.
 
     Raises:
@@ -24,7 +24,7 @@ def read_password(options: argparse.Namespace) -> str:
         return _decoded(_read_stdin())
     if options.password_command is not None:
         return _decoded(_read_command(options.password_command).partition(b"\n")[0])
-    return _ask(options.username)
+    return _ask(username)
 
 
 def _read_stdin() -> bytes:

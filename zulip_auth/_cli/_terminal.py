@@ -36,6 +36,21 @@ def _print(text: str) -> None:
         print(text.encode("ascii", "backslashreplace").decode(), flush=True)
 
 
+def say(text: str, end: str = "\n") -> None:
+    """Write to standard error what is meant for whoever sits at the terminal."""
+    print(text, end=end, file=sys.stderr, flush=True)
+
+
+def can_ask() -> bool:
+    """Tell whether somebody can type an answer."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def visible(text: str) -> str:
+    """Return a server's words without what a terminal would obey."""
+    return "".join(each if each.isprintable() else "?" for each in text)
+
+
 def complain(text: str) -> None:
     """Write an error to standard error."""
     print(f"{_styled('zulip-auth:', _RED, sys.stderr)} {text}", file=sys.stderr)

@@ -49,8 +49,9 @@ class Events:
     async def delete(self, request: Request) -> Response:
         parameters = await parameters_of(request, self.state)
         _, account = owner_of_key(request, self.state)
-        queue_id, _ = self._queue(parameters, account)
+        queue_id, queue = self._queue(parameters, account)
         del self.state.queues[queue_id]
+        queue.wake()
         return success()
 
     async def send_message(self, request: Request) -> Response:
@@ -59,7 +60,9 @@ class Events:
         kind, to = needed(parameters, "type"), needed(parameters, "to")
         content = needed(parameters, "content")
         direct = kind in ("direct", "private")
-        readers = [*_recipients(realm, to), account] if direct else realm.accounts
+        readers = _recipients(realm, to) if direct else realm.accounts
+        if account not in readers:
+            readers = [*readers, account]
         message = {
             "id": next(self.state.message_ids),
             "type": "private" if direct else "stream",

@@ -1,0 +1,263 @@
+"""A login through a browser, with a script in the place of the browser."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import re
+import subprocess
+import sys
+import webbrowser
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+from subprocess import PIPE
+
+import httpx
+import pytest
+from commands import COMMAND, Home
+from leaks import Leaks
+
+import zulip_auth
+from zulip_auth import AuthClient, Credentials, InvalidInputError, SSOFlowEndedError
+from zulip_auth._cli import _browser, _handler, _terminal
+from zulip_auth._cli._browser import log_in_through_browser
+from zulip_auth.testing import ExternalMethod, FakeZulip
+
+HAMLET = "hamlet@zulip.com"
+
+# Follows the page that it is given, chooses an account, and starts the handler.
+BROWSER = """
+import re, subprocess, sys
+from html import unescape
+from pathlib import Path
+from urllib.parse import urlsplit
+import httpx
+page = Path(urlsplit(sys.argv[1]).path)
+assert page.stat().st_mode & 0o077 == 0 and page.parent.stat().st_mode & 0o077 == 0
+url = unescape(re.search('url=(.*?)"', page.read_text())[1])
+end = httpx.get(url + "&email=hamlet%40zulip.com").headers["location"]
+subprocess.run([sys.executable, "-m", "zulip_auth", "sso-handler", end], check=True)
+"""
+
+
+@pytest.fixture
+def server(fake_zulip: FakeZulip) -> FakeZulip:
+    fake_zulip.add_user(HAMLET, "secret")
+    fake_zulip.realm.external_methods.append(ExternalMethod("google", "Google"))
+    return fake_zulip
+
+
+def end_of(url: str) -> str:
+    """Do in the browser what a user does, and return where it ends."""
+    return httpx.get(f"{url}&email={HAMLET.replace('@', '%40')}").headers["location"]
+
+
+def private(home: Home) -> str:
+    directory = home.path / "run"
+    directory.mkdir(mode=0o700)
+    return str(directory)
+
+
+def test_with_the_handler_nothing_needs_to_be_pasted(server: FakeZulip, home: Home) -> None:
+    script = home.path / "browser.py"
+    script.write_text(BROWSER)
+    code, shown = home.run_on_a_terminal(
+        *("login", server.site, "--sso"),
+        XDG_RUNTIME_DIR=private(home),
+        BROWSER=f"{sys.executable} {script} %s &",
+        NO_COLOR="1",
+    )
+    assert code == 0, shown
+    assert f"Logged in to {server.site} as {HAMLET} (user 10)." in shown
+    credentials = Credentials.load(home.zuliprc)
+    assert credentials.api_key == server.account(HAMLET).api_key
+    assert [path.name for path in home.path.glob("zulip-auth-*")] == []
+
+
+def test_what_is_pasted_is_not_shown(server: FakeZulip, home: Home) -> None:
+    pasted: list[str] = []
+
+    def paste(shown: str) -> str:
+        [url] = re.findall(r"\n  (http://\S+)", shown)
+        pasted.append(end_of(url))
+        return pasted[0]
+
+    code, shown = home.run_on_a_terminal(
+        *("login", server.site, "--sso", "google"),
+        typed={"Ctrl-C gives up": paste},
+        BROWSER="true",
+        XDG_RUNTIME_DIR="",
+    )
+    assert code == 0, shown
+    assert f"as {HAMLET}" in shown
+    assert "otp_encrypted_api_key" not in shown
+    Leaks(server.account(HAMLET).api_key).check(shown, "the terminal")
+
+
+def test_standard_input_may_be_a_pipe_and_nothing_secret_is_an_argument(
+    server: FakeZulip, home: Home
+) -> None:
+    seen = home.path / "seen"
+    browser = home.path / "browser.sh"
+    browser.write_text(f'#!/bin/sh\necho "$@" > {seen}\n')
+    browser.chmod(0o755)
+    command: list[str | Path] = [COMMAND, "login", server.site, "--sso", "--no-save"]
+    environment = home.environment(BROWSER=f"{browser} %s", XDG_RUNTIME_DIR="")
+    with subprocess.Popen(
+        command, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdin
+        assert process.stderr
+        assert process.stdout
+        url = ""
+        while not url.startswith("  http://"):
+            url = process.stderr.readline()
+        process.stdin.write(end_of(url.strip()))
+        process.stdin.close()
+        assert f"as {HAMLET}" in process.stdout.read()
+    assert process.returncode == 0
+    # Everyone on the machine could have seen this.
+    assert re.fullmatch(r"file:///\S+/login\.html\n", seen.read_text())
+
+
+# ---- In this process
+
+
+@pytest.fixture
+def stdin(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Make standard input a pipe, and return where to write to it."""
+    readable, writable = os.pipe()
+    with open(readable) as file:  # noqa: PTH123
+        monkeypatch.setattr(sys, "stdin", file)
+        yield writable
+        os.close(writable)
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch, home: Home) -> list[str]:
+    """Return the addresses at which the browser was opened."""
+    found: list[str] = []
+
+    def open_browser(uri: str) -> bool:
+        page = Path(uri.removeprefix("file://")).read_text()
+        found.append(unescape(re.findall('url=(.*?)"', page)[0]))
+        return False
+
+    monkeypatch.setattr(webbrowser, "open", open_browser)
+    monkeypatch.setenv("HOME", str(home.path))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    return found
+
+
+async def begin(server: FakeZulip, opened: list[str]) -> asyncio.Task[Credentials]:
+    """Begin a login, and return once the browser has been opened."""
+    client = AuthClient(server.site)
+    [method] = (await client.server_settings()).external_methods
+    task = asyncio.create_task(log_in_through_browser(client, method))
+    async with asyncio.timeout(10):
+        while not opened:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    return task
+
+
+async def test_a_wrong_address_may_be_followed_by_the_right_one(
+    server: FakeZulip, opened: list[str], stdin: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = await begin(server, opened)
+    os.write(stdin, b"\n  zulip://login?email=x\nhunter2\xff\n")
+    os.write(stdin, (await asyncio.to_thread(end_of, opened[0])).encode() + b" \nmore\n")
+    credentials = await task
+    assert credentials.basic_auth == (HAMLET, server.account(HAMLET).api_key)
+    shown = capsys.readouterr().err
+    assert shown.count("zulip-auth: redirect_url is not where a login") == 2
+    assert "The browser could not be opened." in shown
+    assert "hunter2" not in shown
+    assert opened[0] in shown
+
+
+@pytest.mark.parametrize("given", [b"", b"\n", b"zulip://wrong", b"zulip://wrong\n"])
+async def test_an_input_that_ends_without_the_right_address_ends_the_login(
+    given: bytes, server: FakeZulip, opened: list[str], stdin: int
+) -> None:
+    task = await begin(server, opened)
+    os.write(stdin, given)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, stdin)  # which ends the pipe
+    os.close(nothing)
+    with pytest.raises(InvalidInputError, match="No address came that answers this login"):
+        await task
+
+
+async def test_without_standard_input_there_is_the_handler(
+    server: FakeZulip, opened: list[str], home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    task = await begin(server, opened)
+    with pytest.raises(InvalidInputError, match="No address came"):
+        await task
+    opened.clear()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", private(home))
+    task = await begin(server, opened)
+    end = await asyncio.to_thread(end_of, opened[0])
+    for url in ("zulip://wrong", end, end):
+        await asyncio.sleep(0)
+        try:
+            await asyncio.to_thread(_handler.hand_over, url)
+        except zulip_auth.APIConnectionError:
+            assert task.done()
+    assert (await task).email == HAMLET
+
+
+async def test_its_time_may_be_over(
+    server: FakeZulip, opened: list[str], stdin: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_browser, "LIFETIME", 0.05)
+    monkeypatch.setattr("zulip_auth._sso.LIFETIME", 0.05)
+    task = await begin(server, opened)
+    with pytest.raises(SSOFlowEndedError):
+        await task
+
+
+async def test_the_server_is_asked_whose_key_it_is(
+    server: FakeZulip, opened: list[str], stdin: int
+) -> None:
+    task = await begin(server, opened)
+    end = await asyncio.to_thread(end_of, opened[0])
+    os.write(stdin, end.replace("user_id=10", "user_id=11").encode() + b"\n")
+    with pytest.raises(zulip_auth.InvalidApiKeyError):
+        await task
+
+
+async def test_a_login_that_is_given_up_leaves_nothing(
+    server: FakeZulip, opened: list[str], stdin: int, home: Home
+) -> None:
+    task = await begin(server, opened)
+    assert len(list(home.path.glob("zulip-auth-*"))) == 1
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert list(home.path.glob("zulip-auth-*")) == []
+
+
+def test_what_is_typed_is_not_shown_and_the_terminal_is_as_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import pty
+    import termios
+
+    master, slave = pty.openpty()
+    with open(slave) as terminal:  # noqa: PTH123
+        monkeypatch.setattr(sys, "stdin", terminal)
+        before = termios.tcgetattr(terminal)
+        with _browser._without_echo():
+            assert not termios.tcgetattr(terminal)[3] & termios.ECHO
+        assert termios.tcgetattr(terminal) == before
+    os.close(master)
+
+
+def test_elsewhere_than_on_a_terminal_there_is_no_echo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    with _browser._without_echo():
+        assert not _terminal.can_ask()
