@@ -22,7 +22,7 @@ CREDENTIALS = Credentials(SITE, EMAIL, KEY)
 class Memory(KeyringBackend):
     """A keyring that forgets."""
 
-    priority = 1
+    priority = 1  # pyright: ignore[reportAssignmentType]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
