@@ -412,6 +412,26 @@ async def test_a_queue_is_its_owners_until_it_is_deleted() -> None:
         assert (await iago.poll(-1))["msg"] == f"Bad event queue ID: {iago.queue_id}"
 
 
+async def test_a_queue_that_is_deleted_answers_who_waits_for_it() -> None:
+    async with FakeZulip(users=USERS_OF_EVENTS) as server, Bot(server, "iago@zulip.com") as iago:
+        waiting = asyncio.create_task(iago.poll(-1))
+        async with asyncio.timeout(10):
+            while server.requests[-1].path != "/api/v1/events":  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        assert server.requests[-1].query["last_event_id"] == "-1"
+        await iago.http.delete("/events", params={"queue_id": iago.queue_id})
+        async with asyncio.timeout(10):
+            assert (await waiting).get("events", []) == []
+
+
+async def test_who_writes_to_himself_is_named_once() -> None:
+    async with FakeZulip(users=USERS_OF_EVENTS) as server, Bot(server, "iago@zulip.com") as iago:
+        note = {"type": "direct", "to": '["iago@zulip.com"]', "content": "remember"}
+        await iago.post("/messages", note)
+        [event] = (await iago.poll(-1))["events"]
+        assert event["message"]["display_recipient"] == [{"id": 10, "email": "iago@zulip.com"}]
+
+
 async def test_it_stops_at_once_under_a_client_that_polls() -> None:
     server = FakeZulip(users=USERS_OF_EVENTS)
     server.__enter__()

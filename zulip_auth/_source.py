@@ -39,7 +39,8 @@ class ApiKeySource:
         client: What logs in; it says to which site.
         username: The account's e-mail address, or its LDAP name.
         password: Its password, or a coroutine function that returns it, which
-            is called once for each login.
+            is called once for each login. What that raises comes out of `get`
+            and `refresh` as it is.
         zuliprc: A file in which to keep the credentials between two runs. What
             it holds is used until the server refuses it. It is read and
             written in another thread.

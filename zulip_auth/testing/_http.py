@@ -44,6 +44,7 @@ async def parameters_of(request: Request, state: State) -> dict[str, str]:
             request.url.path,
             request.headers.get("host", ""),
             dict(request.headers),
+            dict(request.query_params),
             form,
         )
     )

@@ -154,6 +154,7 @@ class ReceivedRequest:
         path: Such as `/api/v1/fetch_api_key`.
         host: The organization asked for, with the port.
         headers: The headers, by their names in lower case.
+        query: The parameters of the address.
         form: The parameters of the body.
     """
 
@@ -161,6 +162,7 @@ class ReceivedRequest:
     path: str
     host: str
     headers: Mapping[str, str] = field(repr=False)
+    query: Mapping[str, str] = field(repr=False)
     form: Mapping[str, str] = field(repr=False)
 
 
