@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: demo test check generate upstream-diff lint format types build bench mutants pins clean help
+.PHONY: demo test check generate upstream-diff lint format types docs build bench mutants pins clean help
 
 demo: $(VENV)/.run ## log in for real, against the stand-in server on loopback
 	$(BIN)/python scripts/demo.py
@@ -40,6 +40,10 @@ types: $(VENV)/.lint ## check the types, with mypy and with pyright
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+# The variable spares us a page about mkdocs 2, which is not the one that is pinned.
+docs: $(VENV)/.docs ## build the documentation in site/, with warnings as errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 build: $(VENV)/.test ## build the wheel and the sdist, and log in from the installed wheel
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
@@ -56,7 +60,7 @@ pins: $(BIN)/python ## pin anew what requirements/*.in ask for
 	$(BIN)/python scripts/pin.py
 
 clean: ## remove all that the other targets made
-	rm -rf $(VENV) dist .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis .schemathesis mutants
+	rm -rf $(VENV) dist site .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis .schemathesis mutants
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## say what there is
@@ -78,6 +82,10 @@ $(VENV)/.test: requirements/test.txt $(VENV)/.run
 
 $(VENV)/.lint: requirements/lint.txt $(VENV)/.test
 	$(PIP) install --requirement requirements/lint.txt
+	@touch $@
+
+$(VENV)/.docs: requirements/docs.txt $(VENV)/.run
+	$(PIP) install --requirement requirements/docs.txt
 	@touch $@
 
 $(VENV)/.bench: requirements/bench.txt $(VENV)/.run
