@@ -38,14 +38,14 @@ class Scene:
 
     Attributes:
         title: What stands above it.
-        command: What is run.
-        shows: What must be seen of it, so that nobody looks at something else.
+        commands: What is run, one after the other.
+        shows: What must be seen of the last, so that nobody looks at something else.
         live: Whether to draw what is seen in the moment when that comes.
         typed: What is typed after each prompt, by the word that it begins with.
     """
 
     title: str
-    command: str
+    commands: tuple[str, ...]
     shows: str
     live: bool = False
     typed: Mapping[str, str] = field(default_factory=dict)
@@ -54,25 +54,37 @@ class Scene:
 SCENES = {
     "login": Scene(
         "Logging in",
-        f"zulip-auth login chat.example.com {USERNAME}",
+        (f"zulip-auth login chat.example.com {USERNAME}",),
         shows=f"Logged in to {SITE} as {USERNAME}",
         typed={"Password": PASSWORD},
     ),
     "wrong-password": Scene(
         "A wrong password",
-        f"zulip-auth login chat.example.com {USERNAME}",
+        (f"zulip-auth login chat.example.com {USERNAME}",),
         shows="4 attempts are left",
         typed={"Password": "a guess"},
     ),
     "program": Scene(
         "For a program",
-        f'printf %s "$ZULIP_PASSWORD" | zulip-auth login chat.example.com {USERNAME} '
-        "--password-stdin --json",
+        (
+            f'printf %s "$ZULIP_PASSWORD" | zulip-auth login chat.example.com {USERNAME} '
+            "--password-stdin --json",
+        ),
         shows='"user_id": 10',
+    ),
+    "kept-key": Scene(
+        "The key, from a login to a logout",
+        (
+            f"zulip-auth login chat.example.com {USERNAME}",
+            "zulip-auth whoami",
+            "zulip-auth logout",
+        ),
+        shows="Removed the API key",
+        typed={"Password": PASSWORD},
     ),
     "retries": Scene(
         "No server there",
-        f"zulip-auth login localhost:1 {USERNAME} --dev",
+        (f"zulip-auth login localhost:1 {USERNAME} --dev",),
         shows="attempt 3 of 5",
         live=True,
     ),
@@ -136,17 +148,20 @@ def screenshot(name: str) -> str:
         ValueError: It does not show what it has to.
     """
     scene = SCENES[name]
-    with FakeZulip(users={USERNAME: PASSWORD}) as server, tempfile.TemporaryDirectory() as home:
-        _, shown = run_on_a_terminal(scene.command, scene.typed, site=server.site, home=Path(home))
-    if scene.shows not in shown:
-        raise ValueError(f"The screenshot {name!r} does not show {scene.shows!r}, but:\n{shown}")
-    if scene.live:
-        shown = shown[: shown.index(scene.shows) + len(scene.shows)]
     console = Console(
         file=io.StringIO(), record=True, width=COLUMNS, force_terminal=True, highlight=False
     )
-    console.print(Text(f"$ {scene.command}", style="bold"))
-    console.print(Text.from_ansi(shown.strip("\n")))
+    shown = ""
+    with FakeZulip(users={USERNAME: PASSWORD}) as server, tempfile.TemporaryDirectory() as home:
+        for command in scene.commands:
+            _, shown = run_on_a_terminal(command, scene.typed, site=server.site, home=Path(home))
+            if scene.live:
+                before, words, _ = shown.partition(scene.shows)
+                shown = before + words
+            console.print(Text(f"$ {command}", style="bold"))
+            console.print(Text.from_ansi(shown.strip("\n")))
+    if scene.shows not in shown:
+        raise ValueError(f"The screenshot {name!r} does not show {scene.shows!r}, but:\n{shown}")
     svg = console.export_svg(title=scene.title, unique_id=f"shot-{name}")
     # The typeface is loaded from elsewhere; the reader's own does as well.
     return re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)

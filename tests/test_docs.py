@@ -66,7 +66,12 @@ RUN_HERE: dict[str, dict[str, str]] = {
     f"zulip-auth login chat.example.com {USERNAME}": {"Password": PASSWORD},
     f'printf %s "$ZULIP_PASSWORD" | zulip-auth login chat.example.com {USERNAME} '
     "--password-stdin --json": {},
+    f"zulip-auth login chat.example.com {USERNAME} --password-command 'cat secrets/zulip'": {},
     f"zulip-auth login localhost:9991 {USERNAME} --dev": {},
+    "zulip-auth whoami": {},
+    "zulip-auth logout": {},
+    "zulip-auth completion bash > ~/.zulip-auth-completion": {},
+    "echo '. ~/.zulip-auth-completion' >> ~/.bashrc": {},
 }
 
 
@@ -262,7 +267,7 @@ def test_a_screenshot_shows_what_the_command_wrote() -> None:
 
 
 def test_a_screenshot_of_something_else_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(SCENES, "login", replace(SCENES["login"], command="echo no"))
+    monkeypatch.setitem(SCENES, "login", replace(SCENES["login"], commands=("echo no",)))
     with pytest.raises(ValueError, match="does not show"):
         screenshot("login")
 
