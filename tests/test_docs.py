@@ -30,6 +30,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import httpx
 import jwt
 import pytest
 from attrs import define, frozen
@@ -159,6 +160,19 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def browser(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person who logs in with a browser, and pastes the address that it ends at."""
+    ended_at: list[str] = []
+
+    def log_in(url: str) -> None:
+        answer = httpx.get(url, params={**httpx.URL(url).params, "email": USERNAME})
+        ended_at.append(answer.headers["location"])
+
+    monkeypatch.setattr("webbrowser.open", log_in)
+    monkeypatch.setattr("builtins.input", lambda prompt: ended_at.pop())
+
+
 def is_a_test(block: Block) -> bool:
     return block.language == "python" and "def test_" in block.code
 
@@ -171,6 +185,7 @@ def test_each_block_is_seen_here(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if BLOCKS[page]])
+@pytest.mark.usefixtures("browser")
 def test_what_a_page_shows_is_so(page: str, server: FakeZulip, home: Path) -> None:
     blocks = BLOCKS[page]
     given = {"password": PASSWORD, "token": jwt.encode({"email": USERNAME}, JWT_KEY, "HS256")}
