@@ -69,15 +69,13 @@ def test_an_output_that_is_closed_is_said(monkeypatch: pytest.MonkeyPatch) -> No
 # ---- Colours
 
 
-def test_the_first_line_and_the_name_have_a_colour_on_a_terminal(
+def test_an_error_begins_in_colour_on_a_terminal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     terminal = one_terminal(monkeypatch)
     _terminal.write("Logged in.\nThe rest.")
     _terminal.complain("No.")
-    assert terminal.getvalue() == (
-        "\x1b[32mLogged in.\x1b[0m\nThe rest.\n\x1b[31mzulip-auth:\x1b[0m No.\n"
-    )
+    assert terminal.getvalue() == ("Logged in.\nThe rest.\n\x1b[31mzulip-auth:\x1b[0m No.\n")
 
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])

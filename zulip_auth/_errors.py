@@ -82,7 +82,7 @@ class APIConnectionError(ZulipAuthError):
     """The server was not reached, or was lost before its answer was complete.
 
     Attributes:
-        sent: Whether the server may have seen the password, in any of the
+        sent (bool): Whether the server may have seen the password, in any of the
             tries of this login. Where it may, the account may have one attempt
             less.
     """
@@ -104,7 +104,7 @@ class InvalidResponseError(ZulipAuthError):
     """Something answered, but not as Zulip's API does.
 
     Attributes:
-        status_code: The HTTP status of the answer; None where it was not even
+        status_code (int | None): The HTTP status of the answer; None where it was not even
             HTTP.
     """
 
@@ -117,10 +117,10 @@ class APIStatusError(ZulipAuthError):
     """The server refused, and said so as Zulip's API does.
 
     Attributes:
-        status_code: The HTTP status of the answer.
-        code: The server's code, such as `AUTHENTICATION_FAILED`; None where it
+        status_code (int): The HTTP status of the answer.
+        code (str | None): The server's code, such as `AUTHENTICATION_FAILED`; None where it
             gave none, as servers before 5.0 do.
-        message: The server's own words, in its language; empty where it gave
+        message (str): The server's own words, in its language; empty where it gave
             none. Should they repeat the password, it is cut out.
     """
 
@@ -143,7 +143,7 @@ class AuthenticationFailedError(APIStatusError):
     Raised itself when the username or the password is wrong.
 
     Attributes:
-        attempts_remaining: How many more attempts the server allows this
+        attempts_remaining (int | None): How many more attempts the server allows this
             username before it refuses even the right password for a while;
             None where it does not say.
     """
@@ -197,7 +197,7 @@ class RateLimitedError(APIStatusError):
     """Too many attempts; nothing was checked (429).
 
     Attributes:
-        retry_after: Seconds until the server looks at a password again; None
+        retry_after (float | None): Seconds until the server looks at a password again; None
             where it does not say.
     """
 

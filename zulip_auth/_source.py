@@ -35,6 +35,9 @@ class ApiKeySource:
     `reset()` forgets it. Nothing is remembered where the server was not
     reached, has failed, or wanted to be asked later (429).
 
+    It works in one event loop after another; two that ask at the same moment
+    have a login each.
+
     Args:
         client: What logs in; it says to which site.
         username: The account's e-mail address, or its LDAP name.

@@ -12,16 +12,14 @@ from typing import IO, Any
 
 from zulip_auth._errors import APIConnectionError
 
-_RED, _GREEN = "31", "32"
+_RED, _PLAIN = "\x1b[31m", "\x1b[0m"
 _TICK = 0.1  # seconds
 
 
 def write(text: str) -> str | None:
     """Write to standard output, or return why that cannot be done."""
-    first, _, rest = text.partition("\n")
-    shown = "\n".join(filter(None, [_styled(first, _GREEN, sys.stdout), rest]))
     try:
-        _print(shown)
+        _print(text)
     except OSError as error:
         with suppress(OSError):
             sys.stdout.close()  # or Python would try, and complain, once more
@@ -53,24 +51,15 @@ def visible(text: str) -> str:
 
 def complain(text: str) -> None:
     """Write an error to standard error."""
-    print(f"{_styled('zulip-auth:', _RED, sys.stderr)} {text}", file=sys.stderr)
+    name = "zulip-auth:"
+    if _is_terminal(sys.stderr) and not os.environ.get("NO_COLOR"):
+        name = f"{_RED}{name}{_PLAIN}"
+    print(f"{name} {text}", file=sys.stderr)
 
 
 def warn(message: Warning | str, *_: Any, **__: Any) -> None:
     """Write a warning to standard error, in the place of Python's own way."""
     complain(str(message))
-
-
-def _styled(text: str, colour: str, stream: IO[str] | None) -> str:
-    return (
-        f"\x1b[{colour}m{text}\x1b[0m"
-        if text and _is_terminal(stream) and _wants_colour()
-        else text
-    )
-
-
-def _wants_colour() -> bool:
-    return not os.environ.get("NO_COLOR")
 
 
 def _is_terminal(stream: IO[str] | None) -> bool:
