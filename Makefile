@@ -13,7 +13,7 @@ demo: $(VENV)/.run ## log in for real, against the stand-in server on loopback
 
 test: $(VENV)/.test ## run the tests, and measure what they cover
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage run -m pytest -n 2 --dist worksteal $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -496,6 +496,7 @@ STATUS: dict[type[ZulipAuthError], int] = {
     zulip_auth.InvalidInputError: 422,
     zulip_auth.InvalidSiteError: 500,
     zulip_auth.InsecureSiteError: 500,
+    zulip_auth.SSOFlowEndedError: 500,
     zulip_auth.ZuliprcError: 500,
     zulip_auth.APIConnectionError: 503,
     zulip_auth.APITimeoutError: 504,
