@@ -147,8 +147,8 @@ LOADING: dict[str, tuple[str, Credentials | None]] = {
     "an email with a space": (LINES.replace("iago@", "iago @"), None),
     "a site that is none": (LINES.replace("chat.example.com", "chat example"), None),
     "a site that would send the key unencrypted": (LINES.replace("https", "http"), None),
-    "a number that is none": (LINES + "user_id=sixteen\n", None),
-    "a number below one": (LINES + "user_id=0\n", None),
+    "a number that is none, which Zulip's own client ignores": (LINES + "user_id=x\n", LOADED),
+    "a number below one": (LINES + "user_id=0\n", LOADED),
     "a key twice": (LINES + f"key={KEY}\n", None),
     "a line that is none": (LINES + f"{KEY}\n", None),
 }
@@ -228,6 +228,8 @@ def test_what_is_no_zuliprc_is_replaced_only_on_demand(path: Path) -> None:
         {"api_key": "a\n[api]"},
         {"user_id": 0},
         {"cert_bundle": ""},
+        {"cert_bundle": Path("/ca.pem")},
+        {"api_key": b"key"},
     ],
 )
 def test_what_no_login_gives_is_not_saved(path: Path, odd: dict[str, Any]) -> None:
@@ -339,5 +341,10 @@ def test_the_certificates_that_are_named_make_a_context(tmp_path: Path) -> None:
     with_key = evolve(CREDENTIALS, cert_bundle=str(bundle), client_cert=str(cert))
     assert with_key.ssl_context() is not None
     assert evolve(with_key, cert_bundle=None).ssl_context() is not None
-    for odd in ({"cert_bundle": "/missing"}, {"client_cert": __file__}):
-        refused(evolve(with_key, **odd).ssl_context)  # type: ignore[arg-type]
+    for odd in (
+        {"cert_bundle": "/missing"},
+        {"cert_bundle": "a\0b"},
+        {"client_cert": __file__},
+        {"client_cert_key": 7},
+    ):
+        refused(evolve(with_key, **odd).ssl_context)

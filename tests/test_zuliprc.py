@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from leaks import Leaks
 
 from zulip_auth import ZuliprcError
-from zulip_auth._zuliprc import Values, read_zuliprc, write_zuliprc, zuliprc_path, zuliprc_text
+from zulip_auth._zuliprc import (
+    Values,
+    read_zuliprc,
+    why_not_replaceable,
+    write_zuliprc,
+    zuliprc_path,
+    zuliprc_text,
+)
 
 KEY = "fAEg1OmbknQqBdDG3cVHyP2jjGLMfmtF"
 LINES = f"[api]\nemail=iago@zulip.com\nkey={KEY}\nsite=https://chat.example.com\n"
@@ -214,6 +221,76 @@ def test_what_cannot_be_changed_safely_is_left_alone(path: Path, content: str) -
         assert read_zuliprc(path) == {"key": KEY}
 
 
+def test_indented_values_and_comments_are_what_they_are_for_other_tools(path: Path) -> None:
+    old = "[api]\n  # mine\n  email=old\n  key=a\n    b\n    # mine too\n\n  colour=red\n[x]\ny=1\n"
+    write(path, old)
+    write_zuliprc(path, always({"email": "new", "key": "k3y"}))
+    text = path.read_text()
+    assert read_zuliprc(path) == {"email": "new", "key": "k3y", "colour": "red"}
+    assert "# mine\n" in text
+    assert "# mine too\n" in text
+    assert "y=1" in text
+
+
+def test_a_value_of_two_lines_stays(path: Path) -> None:
+    write(path, "[api]\nkey = old\ncolours = red\n  blue\n")
+    write_zuliprc(path, always({"key": "new"}))
+    assert path.read_text() == "[api]\nkey = new\ncolours = red\n  blue\n"
+
+
+def test_what_would_be_no_zuliprc_any_more_is_not_made() -> None:
+    assert zuliprc_text(Values(key="a\nb")) is None
+    assert zuliprc_text(Values(key="a"), "no section") is None
+
+
+def test_a_few_references_are_followed_and_no_more(path: Path) -> None:
+    write(path, "[api]\nuser=iago\nemail=%(user)s@zulip.com\n")
+    assert read_zuliprc(path)["email"] == "iago@zulip.com"
+    lines = ["[api]", "a0=" + "x" * 40]
+    lines += [f"a{n + 1}=" + f"%(a{n})s" * 40 for n in range(5)]
+    write(path, "\n".join(lines))
+    assert read_zuliprc(path)["a5"] == "%(a4)s" * 40
+
+
+def test_only_a_file_is_replaced(path: Path) -> None:
+    os.mkfifo(path)
+    assert "is no file that could be replaced" in refused(write_zuliprc, path, always({}))
+    odd = Path("x" * 5000)
+    assert "File name too long" in refused(write_zuliprc, odd, always({}))
+    assert "File name too long" in refused(read_zuliprc, odd)
+    assert why_not_replaceable(Path("a\0b")) == "cannot be written: that is no path."
+
+
+def test_what_is_not_there_may_count_as_empty(path: Path) -> None:
+    assert read_zuliprc(path, missing_ok=True) == {}
+
+
+@pytest.mark.parametrize("before", [None, LINES])
+def test_a_file_that_another_program_writes_meanwhile_is_not_lost(
+    path: Path, before: str | None
+) -> None:
+    if before is not None:
+        write(path, before)
+
+    def decide(_: Values | None) -> Values:
+        write(path, "[api]\nkey = theirs\n")
+        return Values(key="ours")
+
+    assert "was written by another program meanwhile" in refused(write_zuliprc, path, decide)
+    assert read_zuliprc(path) == {"key": "theirs"}
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_that_goes_meanwhile_is_not_made_anew(path: Path) -> None:
+    write(path, LINES)
+
+    def decide(_: Values | None) -> Values:
+        path.unlink()
+        return Values(key="ours")
+
+    assert "was written by another program meanwhile" in refused(write_zuliprc, path, decide)
+
+
 @pytest.mark.parametrize("value", ["a\nb = c", " a", "a\n[x]", "a "])
 def test_a_value_that_would_not_come_back_is_not_written(path: Path, value: str) -> None:
     assert "cannot hold this" in refused(write_zuliprc, path, always({"cert_bundle": value}))
@@ -237,7 +314,7 @@ def test_a_file_that_cannot_be_written_is_an_error_and_leaves_nothing(path: Path
         f"{missing} cannot be written: No such file or directory."
     )
     path.mkdir()
-    assert "Is a directory" in refused(write_zuliprc, path, always({"key": KEY}))
+    assert "is no file that could be replaced" in refused(write_zuliprc, path, always({"key": KEY}))
     assert list(path.parent.iterdir()) == [path]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import re
 import ssl
 from base64 import b64encode
@@ -113,7 +114,7 @@ class Credentials:
         values = Values(email=email, key=api_key, site=site, cert_bundle=cert_bundle)
         del api_key  # so that no traceback which shows variables shows it
         file = zuliprc_path(path)
-        stored = read_zuliprc(file) if file.exists() else Values()
+        stored = read_zuliprc(file, missing_ok=True)
         for name, variable in _VARIABLES.items():
             values[name] = values[name] or os.environ.get(variable) or stored.get(name)
         # The number is the file's, and so may be another account's.
@@ -131,7 +132,6 @@ class Credentials:
             "site": site is None,
             "email": not is_email(values.get("email")),
             "key": not is_api_key(values.get("key")),
-            "user_id": number is not None and not USER_ID.fullmatch(number),
         }
         unusable = [name for name, problem in problems.items() if problem]
         if unusable:
@@ -143,7 +143,7 @@ class Credentials:
             site or "",
             values["email"] or "",
             values["key"] or "",
-            None if number is None else int(number),
+            int(number) if number and USER_ID.fullmatch(number) else None,
             cert_bundle=values.get("cert_bundle") or None,
             client_cert=values.get("client_cert") or None,
             client_cert_key=values.get("client_cert_key") or None,
@@ -165,7 +165,9 @@ class Credentials:
                 or cannot be written. It is as it was.
         """
         # What could not be loaded is not written either.
-        if self._from_values(_values(self), "What is to be saved") != self:
+        values = _values(self)
+        texts = all(value is None or isinstance(value, str) for value in values.values())
+        if not texts or self._from_values(values, "What is to be saved") != self:
             raise ZuliprcError("What is to be saved is not as a login gives it.")
         write_zuliprc(zuliprc_path(path), partial(_values_beside, self, overwrite))
 
@@ -180,8 +182,9 @@ class Credentials:
         try:
             context = ssl.create_default_context(cafile=self.cert_bundle)
             if self.client_cert:
-                context.load_cert_chain(self.client_cert, self.client_cert_key)
-        except OSError:  # which ssl.SSLError is
+                # An empty password, so that nobody is asked for one on the terminal.
+                context.load_cert_chain(self.client_cert, self.client_cert_key, password="")
+        except (OSError, ValueError, TypeError):  # the first of which ssl.SSLError is
             context = None
         if context is None:
             raise ZuliprcError(
@@ -199,6 +202,15 @@ class Credentials:
         # A pickle ends up in caches, queues and core dumps, where nobody looks
         # for a secret.
         raise TypeError("Credentials are not pickled, since they hold the API key.")
+
+
+def credentials_from(values: Values, where: str) -> Credentials:
+    """Return the credentials that a zuliprc holds.
+
+    Raises:
+        ZuliprcError: Something is missing, or is not what it should be.
+    """
+    return Credentials._from_values(values, where)  # noqa: SLF001 - it is this module's own
 
 
 _VARIABLES = {
@@ -221,9 +233,18 @@ def _values(credentials: Credentials) -> Values:
     )
 
 
-def _values_beside(credentials: Credentials, overwrite: bool, held: Values | None) -> Values | None:
+def save_without_key(credentials: Credentials, path: pathlib.Path, *, overwrite: bool) -> None:
+    """Write whose key it is to a zuliprc, and not the key."""
+    write_zuliprc(path, partial(_values_beside, credentials, overwrite, keyless=True))
+
+
+def _values_beside(
+    credentials: Credentials, overwrite: bool, held: Values | None, *, keyless: bool = False
+) -> Values | None:
     """Return what to write over what a file holds; None where that is another account's."""
     values = _values(credentials)
+    if keyless:
+        values["key"] = None
     if held is not None and is_account(credentials.site, credentials.email, held):
         # A login knows no certificates: what the file says of them stays.
         return Values({n: v for n, v in values.items() if v or n not in _OF_THE_SITE})

@@ -9,16 +9,20 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import stat
 import warnings
 from collections.abc import Callable
 from configparser import ConfigParser, Error, InterpolationError
 from contextlib import suppress
 from pathlib import Path
 
+from attrs import field, frozen
+
 from ._errors import ZuliprcError
 
 _SECTION = "api"
 _MOST_BYTES = 64 * 1024
+_MOST_REFERENCES = 8
 _HEADER = re.compile(r"\[(.+)\]")
 _OPTION = re.compile(r"([^\s:=][^:=]*?)\s*[:=]")
 
@@ -41,24 +45,30 @@ def zuliprc_path(path: str | os.PathLike[str] | None) -> Path:
     raise ZuliprcError("The path of a zuliprc must be a str or a Path, in a home that exists.")
 
 
-def read_zuliprc(path: Path) -> Values:
+def read_zuliprc(path: Path, *, missing_ok: bool = False) -> Values:
     """Return what stands in the section `[api]`.
 
     It warns where others than the file's owner may read it.
+
+    Args:
+        path: Where the file is.
+        missing_ok: Whether a file that is not there counts as empty.
 
     Raises:
         ZuliprcError: There is no such file, it cannot be read, or it is no
             zuliprc. The error repeats nothing of it.
     """
-    values, problem = _values_in(path)
-    if values is None:
-        raise ZuliprcError(f"{path} {problem}")
-    if os.name == "posix" and path.stat().st_mode & 0o077:
+    found = _read(path)
+    if found.stat is None and missing_ok:
+        return Values()
+    if found.values is None:
+        raise ZuliprcError(f"{path} {found.problem}")
+    if os.name == "posix" and found.stat and found.stat.st_mode & 0o077:
         warnings.warn(
             f"Others than the owner of {path} may read it. Take that from them: chmod 600 {path}",
             stacklevel=3,
         )
-    return values
+    return found.values
 
 
 def write_zuliprc(path: Path, decide: Callable[[Values | None], Values | None]) -> None:
@@ -80,29 +90,52 @@ def write_zuliprc(path: Path, decide: Callable[[Values | None], Values | None]) 
         raise ZuliprcError(f"{path} {problem}")
 
 
+def why_not_replaceable(path: Path) -> str | None:
+    """Return what, if anything, speaks against putting a file in the place of another."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        return f"cannot be written: {_reason(error)}."
+    if stat.S_ISLNK(mode):
+        return "is a symbolic link. Give the path that it leads to."
+    return None if stat.S_ISREG(mode) else "is no file that could be replaced."
+
+
 def zuliprc_text(values: Values, old: str = "") -> str | None:
     """Return a file's text with other values, or None where that would change more than them."""
     lines: list[str] = []
-    ours = [f"{n} = {v.replace('%', '%%')}" for n, v in values.items() if v is not None]
-    inside = dropped = done = False
+    pad: str | None = None  # how far the section's values are indented
+    place = None  # where ours go
+    inside = dropped = in_value = False
+    depth = 0
     for line in old.split("\n"):
-        if line[:1].isspace() and line.strip():  # it goes on with the value before
-            if not dropped:
-                lines.append(line)
+        text = line.strip()
+        indent = len(line) - len(line.lstrip())
+        header, option = _HEADER.match(text), _OPTION.match(text)
+        if not text or text[0] in "#;":
+            lines.append(line)
             continue
-        header, option = _HEADER.match(line), _OPTION.match(line)
-        if header:
-            inside = header[1] == _SECTION
-        dropped = bool(inside and option and not header and option[1].lower() in values)
+        # By ConfigParser's rule, what is further in goes on with the value before.
+        if not (in_value and indent > depth):
+            depth, in_value = indent, option is not None and header is None
+            if header:
+                inside = header[1] == _SECTION
+            elif inside and pad is None:
+                pad = line[:indent]
+            dropped = inside and in_value and option is not None and option[1].lower() in values
         if not dropped:
             lines.append(line)
-        if header and inside:
-            lines += ours
-            done = True
-    if not done:
-        lines += [f"[{_SECTION}]", *ours]
-    text = "\n".join(lines).strip("\n") + "\n"
-    return text if _is_changed_as_meant(old, text, values) else None
+        if header and inside and place is None:
+            place = len(lines)
+    if place is None:
+        lines.append(f"[{_SECTION}]")
+        place = len(lines)
+    ours = [f"{pad or ''}{n} = {v.replace('%', '%%')}" for n, v in values.items() if v is not None]
+    lines[place:place] = ours
+    new = "\n".join(lines).strip("\n") + "\n"
+    return new if _is_changed_as_meant(old, new, values) else None
 
 
 def _is_changed_as_meant(old: str, new: str, values: Values) -> bool:
@@ -119,30 +152,48 @@ def _is_changed_as_meant(old: str, new: str, values: Values) -> bool:
     return wanted == found and all(read.get(name) == value for name, value in values.items())
 
 
-def _values_in(path: Path) -> tuple[Values | None, str]:
-    """Return what a file holds, or None and what is wrong with it."""
-    text, problem = _text_of(path)
-    parser = None if text is None else _parse(text)
-    if parser is not None and parser.has_section(_SECTION):
-        return _values_of(parser), ""
-    return None, problem or (
-        f"is no zuliprc: that has a section [{_SECTION}], with a name and a value on each line. "
-        "`zulip-auth login` writes one."
-    )
+@frozen
+class _Found:
+    """What was found at a path; no value, and no text, is in its repr.
+
+    Attributes:
+        stat: What the system says of the file; None where there is none.
+        values: What it holds; None where it is no zuliprc.
+        text: What stands in it, as far as that can be kept.
+        problem: What is wrong with it.
+    """
+
+    stat: os.stat_result | None = None
+    values: Values | None = None
+    text: str = field(default="", repr=False)
+    problem: str = ""
 
 
-def _text_of(path: Path) -> tuple[str | None, str]:
+def _read(path: Path) -> _Found:
     try:
         with path.open("rb") as file:
+            status = os.fstat(file.fileno())
             data = file.read(_MOST_BYTES + 1)
-        if len(data) > _MOST_BYTES:
-            return None, "is no zuliprc: it is too long."
+    except FileNotFoundError as error:
+        return _Found(problem=f"cannot be read: {_reason(error)}.")
+    except (OSError, ValueError) as error:
+        # Where not even that is known, there is something.
+        return _Found(os.stat_result([0] * 10), problem=f"cannot be read: {_reason(error)}.")
+    if len(data) > _MOST_BYTES:
+        return _Found(status, problem="is no zuliprc: it is too long.")
+    try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return None, "is no zuliprc: it is not written in UTF-8."
-    except (OSError, ValueError) as error:
-        return None, f"cannot be read: {_reason(error)}."
-    return text.replace("\r\n", "\n").replace("\r", "\n"), ""
+        return _Found(status, problem="is no zuliprc: it is not written in UTF-8.")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    parser = _parse(text)
+    if parser is None or not parser.has_section(_SECTION):
+        return _Found(
+            status,
+            problem=f"is no zuliprc: that has a section [{_SECTION}], with a name and a value on "
+            "each line. `zulip-auth login` writes one.",
+        )
+    return _Found(status, _values_of(parser), text)
 
 
 def _parse(text: str) -> ConfigParser | None:
@@ -155,7 +206,12 @@ def _parse(text: str) -> ConfigParser | None:
 
 
 def _values_of(parser: ConfigParser) -> Values:
-    return Values({name: _value(parser, name) for name in parser[_SECTION]})
+    section = parser[_SECTION]
+    raw = {name: section.get(name, raw=True) for name in section}
+    # A few references, one within the other, could stand for gigabytes.
+    if "".join(map(str, raw.values())).count("%(") > _MOST_REFERENCES:
+        return Values(raw)
+    return Values({name: _value(parser, name) for name in raw})
 
 
 def _value(parser: ConfigParser, name: str) -> str:
@@ -168,26 +224,24 @@ def _value(parser: ConfigParser, name: str) -> str:
 
 def _rewrite(path: Path, decide: Callable[[Values | None], Values | None]) -> str | None:
     """Write a file anew, or return what speaks against it."""
+    problem = why_not_replaceable(path)
+    if problem is not None:
+        return problem
+    found = _read(path)
+    values = decide(Values() if found.stat is None else found.values)
+    if values is None:
+        return "holds something else than this account. Overwrite it, or save elsewhere."
+    text = zuliprc_text(values, found.text)
+    if text is None:
+        return "cannot hold this, or cannot be changed safely. Save elsewhere."
     try:
-        if path.is_symlink():
-            return "is a symbolic link. Give the path that it leads to."
-        is_new = not path.exists()
-        held = Values() if is_new else _values_in(path)[0]
-        values = decide(held)
-        if values is None:
-            return "holds something else than this account. Overwrite it, or save elsewhere."
-        old = "" if is_new or held is None else _text_of(path)[0]
-        text = None if old is None else zuliprc_text(values, old)
-        if text is None:
-            return "cannot hold this, or cannot be changed safely. Save elsewhere."
-        _replace(path, text)
+        return _replace(path, text, found.stat)
     except (OSError, ValueError) as error:
         return f"cannot be written: {_reason(error)}."
-    return None
 
 
-def _replace(path: Path, text: str) -> None:
-    """Put a file in another's place, at once and for good."""
+def _replace(path: Path, text: str, before: os.stat_result | None) -> str | None:
+    """Put a file in another's place, at once and for good, if that is still the same one."""
     new = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -195,16 +249,31 @@ def _replace(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(descriptor)
+        if not _is_unchanged(path, before):
+            return "was written by another program meanwhile. Try again."
         new.replace(path)
-    except BaseException:
+    finally:
         new.unlink(missing_ok=True)
-        raise
     with suppress(OSError):  # where directories cannot be opened, as on Windows
         directory = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(directory)
         finally:
             os.close(directory)
+    return None
+
+
+def _is_unchanged(path: Path, before: os.stat_result | None) -> bool:
+    """Tell whether a file is still the one that was read, in the place where it was."""
+    try:
+        now = path.lstat()
+    except FileNotFoundError:
+        return before is None
+    return before is not None and (now.st_ino, now.st_mtime_ns, now.st_size) == (
+        before.st_ino,
+        before.st_mtime_ns,
+        before.st_size,
+    )
 
 
 def _reason(error: Exception) -> str:
