@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from zulip_auth import (
     ServerError,
     ZuliprcError,
 )
+from zulip_auth._source import _Login
 from zulip_auth.testing import FakeZulip
 
 USERNAME = "iago@zulip.com"
@@ -133,6 +136,141 @@ async def test_a_refused_refresh_is_remembered(server: FakeZulip) -> None:
     assert logins(server) == 2
 
 
+async def test_a_login_that_gives_the_refused_key_again_is_not_repeated(
+    server: FakeZulip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = source_for(server)
+    stale = await source.get()
+    for _ in range(5):
+        with pytest.raises(zulip_auth.InvalidApiKeyError, match="refuses the very API key"):
+            await source.refresh(stale)
+    assert logins(server) == 2
+    assert await source.get() == stale  # it may have been a mistake
+    monkeypatch.setattr("zulip_auth._source._SAME_KEY_PAUSE", 0.0)  # a minute later
+    server.account(USERNAME).regenerate_api_key()
+    assert (await source.refresh(stale)).api_key == server.account(USERNAME).api_key
+    assert logins(server) == 3
+
+
+async def test_a_reset_lets_the_refused_key_be_asked_for_again(server: FakeZulip) -> None:
+    source = source_for(server)
+    stale = await source.get()
+    with pytest.raises(zulip_auth.InvalidApiKeyError):
+        await source.refresh(stale)
+    server.account(USERNAME).regenerate_api_key()
+    source.reset()
+    assert (await source.refresh(stale)) != stale
+
+
+async def test_a_refresh_is_not_content_with_the_stale_key_from_the_file(
+    server: FakeZulip, path: Path
+) -> None:
+    stale = await source_for(server, zuliprc=path).get()
+    server.account(USERNAME).regenerate_api_key()
+    client = AuthClient(server.site, retry=RetryPolicy(attempts=1))
+    source = ApiKeySource(client, USERNAME, PASSWORD, zuliprc=path)
+    getting = asyncio.create_task(source.get())
+    await asyncio.sleep(0)
+    fresh = await source.refresh(stale)
+    assert fresh.api_key == server.account(USERNAME).api_key != stale.api_key
+    await getting
+    server.__exit__(None, None, None)
+    with pytest.raises(zulip_auth.APIConnectionError):
+        await source.refresh(fresh)
+    with pytest.raises(zulip_auth.APIConnectionError):
+        await source.get()  # what the file holds is known to be dead
+
+
+async def test_a_reset_during_a_login_counts_for_it_too(server: FakeZulip) -> None:
+    source = source_for(server, "a guess")
+    getting = asyncio.create_task(source.get())
+    await asyncio.sleep(0)
+    source.reset()
+    with pytest.raises(AuthenticationFailedError):
+        await getting
+    with pytest.raises(AuthenticationFailedError):
+        await source.get()
+    assert logins(server) == 2
+
+
+@pytest.mark.parametrize("stale", ["the key itself", None])
+async def test_only_credentials_can_be_stale(server: FakeZulip, stale: Any) -> None:
+    with pytest.raises(zulip_auth.InvalidInputError, match="stale must be Credentials") as caught:
+        await source_for(server).refresh(stale)
+    Leaks("the key itself").check_error(caught.value)
+
+
+# ---- Several event loops at once
+
+
+@pytest.mark.parametrize("password", [PASSWORD, "a guess"])
+def test_several_event_loops_share_one_login(password: str) -> None:
+    with FakeZulip(users={USERNAME: PASSWORD}) as server:
+        source = source_for(server, password)
+        found: list[object] = []
+
+        async def ask() -> None:
+            asking = [source.get() for _ in range(50)]
+            found.extend(await asyncio.gather(*asking, return_exceptions=True))
+
+        threads = [threading.Thread(target=lambda: asyncio.run(ask())) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(found) == 200
+        kind = Credentials if password == PASSWORD else AuthenticationFailedError
+        assert {type(each) for each in found} == {kind}
+        assert logins(server) == 1
+
+
+def test_a_loop_that_ends_leaves_the_login_to_the_others() -> None:
+    with FakeZulip(users={USERNAME: PASSWORD}) as server:
+        begun, gone = threading.Event(), threading.Event()
+
+        async def slowly() -> str:
+            if begun.is_set():
+                return PASSWORD
+            begun.set()
+            await asyncio.sleep(60)
+            raise AssertionError("this loop should have ended")
+
+        source = source_for(server, slowly)
+
+        async def give_up() -> None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.3):
+                    await source.get()
+
+        def first() -> None:
+            asyncio.run(give_up())
+            gone.set()
+
+        thread = threading.Thread(target=first)
+        thread.start()
+        begun.wait()
+        assert asyncio.run(source.get()).email == USERNAME
+        thread.join()
+        assert gone.is_set()
+
+
+async def test_a_login_that_has_just_ended_is_not_waited_for(server: FakeZulip) -> None:
+    source = source_for(server)
+    assert await source._wait() is None
+    other = asyncio.new_event_loop()
+    ended: asyncio.Future[Any] = other.create_future()
+    other.close()
+    login = _Login(asyncio.get_running_loop(), [ended])
+
+    async def result() -> Any:
+        return await AuthClient(server.site).login(USERNAME, PASSWORD)
+
+    task = asyncio.create_task(result())
+    await task
+    source._end(login, task)  # who waited in the closed loop is not told
+    assert not ended.done()
+
+
 # ---- Cancelling
 
 
@@ -194,16 +332,6 @@ def test_it_works_in_one_event_loop_after_another() -> None:
         assert asyncio.run(source.refresh(first)) != first
 
 
-async def test_a_login_that_hangs_in_another_loop_is_not_waited_for() -> None:
-    async with WireServer(stay_silent, succeed) as server:
-        source = ApiKeySource(AuthClient(server.site), USERNAME, PASSWORD)
-        hanging = asyncio.create_task(source.get())
-        await server.asked.wait()
-        other = await asyncio.to_thread(lambda: asyncio.run(source.get()))
-        assert other.email == USERNAME
-        hanging.cancel()
-
-
 # ---- Where the password comes from
 
 
@@ -245,6 +373,47 @@ async def test_what_goes_wrong_in_asking_comes_out_and_is_not_remembered(
             await source.get()
     assert (await source.get()).email == USERNAME
     assert logins(server) == 1
+
+
+async def test_a_password_function_may_be_cancelled_or_be_none(server: FakeZulip) -> None:
+    async def cancelled() -> str:
+        raise asyncio.CancelledError
+
+    for password in (cancelled, lambda: PASSWORD):
+        with pytest.raises(zulip_auth.InvalidInputError) as caught:
+            await source_for(server, password).get()
+        Leaks(PASSWORD).check_error(caught.value)
+    assert logins(server) == 0
+
+
+async def test_a_password_function_is_cancelled_with_its_event_loop(server: FakeZulip) -> None:
+    asked = asyncio.Event()
+
+    async def hang() -> str:
+        asked.set()
+        await asyncio.Event().wait()
+        return PASSWORD
+
+    source = source_for(server, hang)
+    getting = asyncio.create_task(source.get())
+    await asked.wait()
+    for task in asyncio.all_tasks() - {asyncio.current_task(), getting}:
+        if "_log_in" in repr(task):
+            task.cancel()
+            await asyncio.sleep(0)
+            break
+    asked.clear()
+    await asked.wait()  # whoever still waits begins anew
+    getting.cancel()
+    for task in asyncio.all_tasks():
+        if "_log_in" in repr(task):
+            task.cancel()
+
+
+@pytest.mark.parametrize("odd", [5, "~nobody-of-that-name/x"])
+def test_a_zuliprc_has_to_be_a_path(odd: Any) -> None:
+    with pytest.raises(zulip_auth.InvalidInputError, match="zuliprc must be"):
+        ApiKeySource(AuthClient("chat.example.com"), USERNAME, PASSWORD, zuliprc=odd)
 
 
 @pytest.mark.parametrize(
