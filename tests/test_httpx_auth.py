@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
+import tracemalloc
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -153,9 +156,73 @@ def lines(server: WireServer) -> list[str]:
 
 
 async def test_a_key_that_is_refused_again_is_not_renewed_for_ever() -> None:
-    async with site_with(REVOKED, REVOKED, REVOKED) as (server, http):
+    async with site_with(*[REVOKED] * 9) as (server, http):
         assert (await http.get("/x")).status_code == 401
-        assert lines(server) == ["/api/v1/fetch_api_key", "/x", "/api/v1/fetch_api_key", "/x"]
+        assert lines(server) == ["/api/v1/fetch_api_key", "/x", "/api/v1/fetch_api_key"]
+        for _ in range(3):  # the login gave the same key, and would again
+            assert (await http.get("/x")).status_code == 401
+        assert lines(server).count("/api/v1/fetch_api_key") == 2
+
+
+async def test_another_key_that_is_refused_is_not_renewed_again(
+    server: FakeZulip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with client_for(server) as http:
+        await http.get(ME)
+        account = server.account(USERNAME)
+        # The organization takes no key any more, and gives new ones all the same.
+        monkeypatch.setattr(
+            "zulip_auth.testing._state.State.find_key", lambda *_: account.regenerate_api_key()
+        )
+        assert (await http.get(ME)).status_code == 401
+    assert paths(server)[2:] == ["/users/me", "/fetch_api_key", "/users/me"]
+
+
+REVOKED_WORDS = b'{"result": "error", "msg": "", "code": "UNAUTHORIZED"}'
+ENCODED = {
+    "gzip": (gzip.compress(REVOKED_WORDS), True),
+    "deflate": (zlib.compress(REVOKED_WORDS), True),
+    "identity": (REVOKED_WORDS, True),
+    "br": (REVOKED_WORDS, False),
+    "gzip, gzip": (gzip.compress(gzip.compress(REVOKED_WORDS)), False),
+}
+
+
+@pytest.mark.parametrize(("encoding", "sent"), ENCODED.items(), ids=ENCODED)
+async def test_an_encoded_401_is_understood(encoding: str, sent: tuple[bytes, bool]) -> None:
+    body, understood = sent
+    refused = response(401, body, {"content-encoding": encoding})
+    async with site_with(refused) as (server, http):
+        async with http.stream("GET", "/x") as answer:
+            assert b"".join([chunk async for chunk in answer.aiter_raw()]) == body
+        assert lines(server).count("/api/v1/fetch_api_key") == 1 + understood
+
+
+@pytest.mark.parametrize(
+    ("headers", "length"),
+    [({}, 200_000), ({"content-encoding": "gzip"}, 100)],
+    ids=["long", "a claim that is not so"],
+)
+async def test_a_401_that_is_not_zulips_reaches_who_asked_as_it_is(
+    headers: dict[str, str], length: int
+) -> None:
+    body = b"a" * length
+    async with site_with(response(401, body, headers)) as (server, http):
+        async with http.stream("GET", "/x") as answer:
+            assert b"".join([chunk async for chunk in answer.aiter_raw()]) == body
+        assert lines(server) == ["/api/v1/fetch_api_key", "/x"]
+
+
+async def test_a_bomb_in_a_401_is_not_unpacked() -> None:
+    bomb = gzip.compress(b" " * 50_000_000)[:60_000]
+    async with site_with(response(401, bomb, {"content-encoding": "gzip"})) as (_, http):
+        tracemalloc.start()
+        try:
+            async with http.stream("GET", "/x") as answer:
+                assert answer.status_code == 401
+            assert tracemalloc.get_traced_memory()[1] < 5_000_000
+        finally:
+            tracemalloc.stop()
 
 
 OTHER_401 = {

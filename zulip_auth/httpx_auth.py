@@ -5,14 +5,20 @@ httpx.AsyncClient(auth=ApiKeyAuth(source), base_url=f"{source.site}/api/v1")
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import json
+import zlib
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import NoReturn
 
 import httpx
 
 from ._credentials import basic_header
+from ._errors import InvalidApiKeyError
 from ._inputs import checked_instance
+from ._send import MAX_BODY
 from ._source import ApiKeySource
+
+Rest = AsyncIterator[bytes]
 
 _REVOKED = ("UNAUTHORIZED", "INVALID_API_KEY")
 
@@ -24,6 +30,11 @@ class ApiKeyAuth(httpx.Auth):
     the key is no good, the source gets another one and the request is sent once
     more, unless its body is a stream that has gone by: then the answer is the
     401, and the next request has the new key.
+
+    httpx itself keeps the key on a redirect from `http://` to `https://` of the same
+    host, and sends requests through the proxy that the environment names, those
+    to `http://localhost` as well: for such a site, make the client with
+    `trust_env=False`.
 
     What the source raises comes out of the request as it is: a `ZulipAuthError`.
 
@@ -62,7 +73,10 @@ class ApiKeyAuth(httpx.Auth):
         response = yield request
         if not await self._is_revoked(response):
             return
-        credentials = await self._source.refresh(credentials)
+        try:
+            credentials = await self._source.refresh(credentials)
+        except InvalidApiKeyError:  # there is no other key: the answer stands
+            return
         # What httpx has as bytes can be sent again; a stream or a file may have gone by.
         if isinstance(request.stream, httpx.ByteStream):
             request.headers["Authorization"] = basic_header(credentials)
@@ -72,12 +86,55 @@ class ApiKeyAuth(httpx.Auth):
         # A redirect may have led to another server, which has no say in this.
         if response.status_code != 401 or _origin(response.url) != self._origin:
             return False
-        await response.aread()
+        body = _decoded(await _start_of(response), response.headers.get("content-encoding", ""))
         try:
-            said = response.json()
+            said = json.loads(body)
         except (ValueError, RecursionError):
             return False
         return isinstance(said, dict) and said.get("code") in _REVOKED
+
+
+class _PutBack(httpx.AsyncByteStream):
+    """The body of an answer whose start has been read, for whoever reads it next."""
+
+    def __init__(self, start: list[bytes], stream: httpx.AsyncByteStream, rest: Rest) -> None:
+        self._start = start
+        self._stream = stream
+        self._rest = rest
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for chunk in self._start:
+            yield chunk
+        async for chunk in self._rest:
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def _start_of(response: httpx.Response) -> bytes:
+    """Return as much of a body as an answer of Zulip's may have, and leave the answer whole."""
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    start: list[bytes] = []
+    rest = aiter(response.stream)
+    async for chunk in rest:
+        start.append(chunk)
+        if sum(map(len, start)) > MAX_BODY:
+            break
+    response.stream = _PutBack(start, response.stream, rest)
+    return b"".join(start)
+
+
+def _decoded(body: bytes, encoding: str) -> bytes:
+    """Return a body as it was before it was encoded, or nothing where it is too long."""
+    if len(body) > MAX_BODY or encoding.lower() not in ("", "identity", "gzip", "deflate"):
+        return b""
+    if encoding.lower() in ("", "identity"):
+        return body
+    try:
+        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, MAX_BODY)
+    except zlib.error:
+        return b""
 
 
 def _origin(url: httpx.URL) -> tuple[str, bytes, int | None]:
