@@ -91,6 +91,7 @@ ODD: dict[str, dict[str, object]] = {
     "user id zero": {"user_id": 0},
     "user id true": {"user_id": True},
     "user id a fraction": {"user_id": 5.0},
+    "user id without an end": {"user_id": 10**18},
 }
 
 

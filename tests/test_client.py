@@ -762,6 +762,22 @@ async def test_a_key_is_not_sent_to_another_site(call: str) -> None:
         assert server.connections == 0
 
 
+@pytest.mark.parametrize("call", ["verify", "regenerate_api_key"])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "the key itself",
+        evolve(KEYED, email="a\ud800b"),
+        evolve(KEYED, api_key=b"the key itself"),  # type: ignore[arg-type]
+        evolve(KEYED, api_key="the key itself"),
+    ],
+)
+async def test_what_are_no_credentials_is_not_sent(call: str, odd: Any) -> None:
+    with pytest.raises(InvalidInputError, match=r"^credentials ") as caught:
+        await getattr(AuthClient("http://127.0.0.1"), call)(odd)
+    Leaks("the key itself", API_KEY).check_error(caught.value)
+
+
 @pytest.mark.parametrize("token", ["", "a\nb", 7, "a" * 16_385])
 async def test_a_token_that_makes_no_sense_is_not_sent(token: Any) -> None:
     async with WireServer(succeed) as server:
@@ -785,6 +801,8 @@ MAYBE_DONE = {
     "reset": (faults.reset_before_headers, APIConnectionError),
     "cut short": (faults.truncate_the_body, APIConnectionError),
     "no HTTP": (faults.garbage_with_the_password, InvalidResponseError),
+    "accepted": (answer(202, "{}"), InvalidResponseError),
+    "timed out": (answer(408, "{}"), InvalidResponseError),
     "no JSON": (answer(200, "<html>"), InvalidResponseError),
     "failed": (answer(502, "Bad gateway"), zulip_auth.ServerError),
 }

@@ -536,6 +536,13 @@ def test_a_server_may_say_that_it_is_not_the_keys_fault(code: str, error: type[A
     assert type(refusal(401, said(code=code), question=KEY)) is error
 
 
+def test_who_sends_nothing_is_not_told_of_a_wrong_password() -> None:
+    for status in (401, 403):
+        assert type(refusal(status, said(), question=SETTINGS)) is zulip_auth.APIStatusError
+    deactivated = refusal(401, said(code="USER_DEACTIVATED"), question=KEY)
+    assert "refused the API key: the account is deactivated" in str(deactivated)
+
+
 def test_a_login_at_the_root_of_a_server_is_a_bad_request() -> None:
     body = said("Subdomain required", code="BAD_REQUEST")
     assert type(refusal(400, body)) is zulip_auth.BadRequestError

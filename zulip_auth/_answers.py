@@ -152,7 +152,7 @@ def _absolute(url: str, site: str) -> str:
 
 def _user_id(value: object) -> int:
     number = _checked(value, int)
-    if number < 1:
+    if not 1 <= number < 10**18:
         raise OddError
     return number
 

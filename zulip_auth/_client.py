@@ -30,12 +30,12 @@ from ._answers import (
     read_settings,
 )
 from ._connections import Connections
-from ._credentials import Credentials
+from ._credentials import Credentials, is_api_key, is_email
 from ._errors import (
     APIConnectionError,
+    APIStatusError,
     InvalidInputError,
     InvalidResponseError,
-    ServerError,
     ZulipAuthError,
 )
 from ._exchange import Answer, Question
@@ -268,14 +268,21 @@ class AuthClient:
         Raises:
             InvalidInputError: The credentials are for another site; nothing
                 was sent.
-            InvalidApiKeyError: The key is wrong or was revoked, it is another
-                account's, or the account is deactivated.
+            InvalidApiKeyError: The key is wrong or was revoked, or it is another
+                account's. Zulip 10 says the same where the account or the
+                organization is deactivated.
+            UserDeactivatedError: The account is, and the server says so.
+            RealmDeactivatedError: The organization is, and the server says so.
             APIConnectionError: The server was not reached, or was lost.
             InvalidResponseError: Something answered, but not as Zulip does.
             APIStatusError: The server refused; the class says why.
 
         Source: https://zulip.com/api/get-own-user
         """
+        problem = _problem_with(credentials, self._site)
+        if problem is not None:
+            del credentials  # which may be anything, the key itself for one
+            raise InvalidInputError(problem)
         return await self._ask(
             get_own_user.asyncio_detailed,
             self._question_with(credentials),
@@ -310,6 +317,10 @@ class AuthClient:
 
         Source: `POST /users/me/api_key/regenerate`, as recorded from Zulip 10.
         """
+        problem = _problem_with(credentials, self._site)
+        if problem is not None:
+            del credentials  # which may be anything, the key itself for one
+            raise InvalidInputError(problem)
         api_key = await self._ask(
             regenerate_own_api_key.asyncio_detailed,
             self._question_with(credentials),
@@ -321,8 +332,6 @@ class AuthClient:
         return evolve(credentials, api_key=api_key)
 
     def _question_with(self, credentials: Credentials) -> Question:
-        if credentials.site != self._site:
-            raise InvalidInputError(f"The credentials are for another site than {self._site}.")
         email, api_key = credentials.basic_auth
         # The server might repeat the header, in which both are encoded as one.
         secrets = (Secret(f"{email}:{api_key}"), Secret(api_key))
@@ -376,10 +385,22 @@ class AuthClient:
         raise result
 
 
+def _problem_with(credentials: Credentials, site: str) -> str | None:
+    """Return what, if anything, is wrong with credentials to send to a site."""
+    if not isinstance(credentials, Credentials):
+        return f"credentials must be Credentials, not {type(credentials).__name__}."
+    if not (is_email(credentials.email) and is_api_key(credentials.api_key)):
+        return "credentials have an email or an API key that no login gives."
+    if credentials.site != site:
+        return f"credentials are for another site than {site}."
+    return None
+
+
 def _may_be_done(error: ZulipAuthError) -> bool:
     """Tell whether the server may have done what it was asked to, and nobody heard of it."""
     if isinstance(error, APIConnectionError):
         return error.sent
-    if isinstance(error, InvalidResponseError):
-        return error.status_code in (None, 200)
-    return isinstance(error, ServerError)
+    # Nothing else is raised once there has been a request.
+    assert isinstance(error, InvalidResponseError | APIStatusError)
+    status = error.status_code or 0
+    return status < 300 or status == 408 or status >= 500

@@ -190,9 +190,9 @@ def _by_code(
     if way == "dev" and said["msg"] in _DEV_AUTH_DISABLED:
         return _dev_auth_disabled(status, words, question)
     no_entry = status == 401 or (status == 403 and said.get("code") is None)
-    if way == "key" and no_entry and words.code not in _REFUSALS:
+    if way == "key" and no_entry and words.code not in ("USER_DEACTIVATED", "REALM_DEACTIVATED"):
         return invalid_api_key(question, words.in_brackets, **words.arguments(status))
-    if words.code in _REFUSALS or no_entry:
+    if words.code in _REFUSALS or (no_entry and way != "nothing"):
         return _authentication_failed(answer, said, words, question)
     if status == 400:
         return BadRequestError(
@@ -239,8 +239,9 @@ def _authentication_failed(
         then = "Check the address in the token."
     left = _attempts_remaining(answer)
     tail = "" if left is None else f" {_attempts_left(left)}"
+    refused = "API key" if question.way == "key" else "login"
     return error(
-        f"{question.site} refused the login: {what}{words.in_brackets}. {then}{tail}",
+        f"{question.site} refused the {refused}: {what}{words.in_brackets}. {then}{tail}",
         **words.arguments(answer.status_code),
         attempts_remaining=left,
     )
