@@ -192,8 +192,41 @@ def test_a_keyring_that_fails_leaves_the_file_as_it_was(
     assert "RuntimeError" in refused(
         ZuliprcError, "login", server.site, USERNAME, "--dev", "--keyring"
     )
-    assert not home.zuliprc.exists()
+    assert key(server) not in home.zuliprc.read_text()
     assert keyring.get_keyring() is memory
+
+
+def test_a_key_in_the_keyring_goes_with_its_own_account_alone(
+    server: FakeZulip, home: Home, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    do("login", server.site, USERNAME, "--dev", "--keyring")
+    with FakeZulip() as other:
+        monkeypatch.setenv("ZULIP_SITE", other.site)
+        assert "no key" in refused(ZuliprcError, "whoami")
+        assert not other.requests
+
+
+def test_logout_leaves_no_key_in_either_place(
+    server: FakeZulip, home: Home, memory: Memory
+) -> None:
+    do("login", server.site, USERNAME, "--dev", "--keyring")
+    do("login", server.site, USERNAME, "--dev")
+    told = do("logout").splitlines()[0]
+    assert told == f"Removed the API key from {home.zuliprc} and the system's keyring."
+    assert not memory.held
+    assert key(server) not in home.zuliprc.read_text()
+
+
+def test_a_key_is_not_both_printed_and_kept(server: FakeZulip, memory: Memory) -> None:
+    refused(InvalidInputError, "login", server.site, USERNAME, "--keyring", "--config", "-")
+    assert not server.requests
+
+
+def test_a_symbolic_link_is_refused_before_anything_is_sent(server: FakeZulip, home: Home) -> None:
+    home.zuliprc.symlink_to(home.path / "elsewhere")
+    text = refused(ZuliprcError, "login", server.site, USERNAME, "--dev")
+    assert "is a symbolic link" in text
+    assert not server.requests
 
 
 # ---- whoami
@@ -337,7 +370,10 @@ def test_a_password_needs_a_username(option: str, server: FakeZulip) -> None:
 
 def test_the_same_in_this_process(server: FakeZulip, monkeypatch: pytest.MonkeyPatch) -> None:
     server.realm.password_login = False
-    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{USERNAME}\n"))
+    assert "no terminal to ask on" in refused(InvalidInputError, "login", server.site)
+    terminal = io.StringIO(f"{USERNAME}\n")
+    monkeypatch.setattr(terminal, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stdin", terminal)
     assert "Logged in" in do("login", server.site)
     server.dev_login = "off"
     assert "no way in" in refused(InvalidInputError, "login", server.site)

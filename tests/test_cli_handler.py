@@ -96,7 +96,7 @@ def test_the_desktop_is_told_and_untold(desktop: Path, home: Home) -> None:
     lines = entry.read_text().splitlines()
     assert lines[0] == "[Desktop Entry]"
     assert "MimeType=x-scheme-handler/zulip;" in lines
-    assert f'Exec="{sys.executable}" "-m" "zulip_auth" "sso-handler" %u' in lines
+    assert f'Exec="{sys.executable}" "-P" "-m" "zulip_auth" "sso-handler" %u' in lines
     assert uninstall() == f"Removed {entry}."
     assert not entry.exists()
 
@@ -108,7 +108,7 @@ def test_a_path_is_quoted_as_the_format_wants_it(
     monkeypatch.setenv("XDG_DATA_HOME", str(home.path / "data"))
     install()
     text = (home.path / "data/applications/zulip-auth.desktop").read_text()
-    assert 'Exec="/a b/\\\\$x\\\\"%%\\\\`\\\\\\\\python" "-m"' in text
+    assert 'Exec="/a b/\\\\$x\\\\"%%\\\\`\\\\\\\\python" "-P" "-m"' in text
 
 
 def test_the_desktop_may_refuse_or_be_missing(
@@ -124,6 +124,19 @@ def test_the_desktop_may_refuse_or_be_missing(
     monkeypatch.setenv("PATH", str(home.path))
     with pytest.raises(InvalidInputError, match="no xdg-mime here"):
         install()
+
+
+def test_what_was_installed_may_not_be_removable(
+    desktop: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = home.path / ".local/share/applications/zulip-auth.desktop"
+    entry.mkdir(parents=True)
+    with pytest.raises(InvalidInputError, match="cannot be removed: Is a directory"):
+        uninstall()
+    monkeypatch.setenv("XDG_DATA_HOME", "~nobody-of-that-name")
+    for call in (install, uninstall):
+        with pytest.raises(InvalidInputError, match="no home directory"):
+            call()
 
 
 def test_the_command_that_the_desktop_starts_can_be_started(

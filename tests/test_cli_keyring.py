@@ -58,7 +58,7 @@ def test_a_key_is_kept_for_each_account_until_it_is_removed(memory: Memory) -> N
     assert _keyring.find_key("https://x.org", EMAIL) == "other"
 
 
-@pytest.mark.parametrize("call", ["store", "find", "remove"])
+@pytest.mark.parametrize("call", ["store", "remove"])
 def test_there_may_be_no_keyring(call: str, memory: Memory) -> None:
     keyring.set_keyring(fail.Keyring())  # type: ignore[no-untyped-call]
     arguments: tuple[Any, ...] = (CREDENTIALS,) if call == "store" else (SITE, EMAIL)
@@ -68,6 +68,12 @@ def test_there_may_be_no_keyring(call: str, memory: Memory) -> None:
         "The system's keyring cannot be used (NoKeyringError). Is it unlocked?"
     )
     Leaks(KEY).check("".join(map(str, caught.value.args)), "the error")
+
+
+def test_where_there_is_no_keyring_there_is_no_key(memory: Memory) -> None:
+    keyring.set_keyring(fail.Keyring())  # type: ignore[no-untyped-call]
+    assert _keyring.find_key(SITE, EMAIL) is None
+    assert _keyring.is_installed()
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

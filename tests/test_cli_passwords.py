@@ -51,6 +51,12 @@ def test_standard_input_may_be_closed_or_not_written_in_utf_8(
     assert refused(options(stdin=True)) == "Standard input is closed."
 
 
+def test_a_terminal_would_show_what_is_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    piped(monkeypatch, b"hunter2\n")
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    assert "Leave --password-stdin out" in refused(options(stdin=True))
+
+
 # ---- A command
 
 
@@ -61,6 +67,7 @@ def test_standard_input_may_be_closed_or_not_written_in_utf_8(
         ("printf 'hunter3'", "hunter3"),
         ("printf 'hunter3\\r\\nuser: iago\\n'", "hunter3"),
         ("printf '%s' 'two words; $HOME'", "two words; $HOME"),
+        ("yes", "y"),
     ],
 )
 def test_the_first_line_that_a_command_prints_is_the_password(command: str, password: str) -> None:

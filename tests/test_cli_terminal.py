@@ -66,6 +66,17 @@ def test_an_output_that_is_closed_is_said(monkeypatch: pytest.MonkeyPatch) -> No
     assert _terminal.write("text") == "Broken pipe"
 
 
+def test_outputs_may_be_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    _terminal.say("The address holds a pad.")
+    _terminal.complain("No.")
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(sys, "stdout", None)
+    assert _terminal.write("key") == "it is closed"
+
+
 # ---- Colours
 
 

@@ -119,7 +119,15 @@ def test_an_answer_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     typing(" iago@zulip.com \nmore\n", monkeypatch)
     assert ask("Username: ") == "iago@zulip.com"
     odd = io.TextIOWrapper(io.BytesIO(b"\xff\n"), encoding="utf-8")
-    for stdin in (None, io.StringIO(), io.StringIO("\n"), odd):
+    monkeypatch.setattr(odd, "isatty", lambda: True)
+    for stdin in (Terminal(), Terminal("\n"), odd):
         monkeypatch.setattr(sys, "stdin", stdin)
         with pytest.raises(InvalidInputError, match=r"^There is no answer\.$"):
+            ask("Username: ")
+
+
+def test_what_is_piped_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stdin in (None, io.StringIO("hunter2\n")):
+        monkeypatch.setattr(sys, "stdin", stdin)
+        with pytest.raises(InvalidInputError, match="no terminal to ask on"):
             ask("Username: ")

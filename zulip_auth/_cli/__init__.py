@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Sequence
 
@@ -51,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.showwarning = _terminal.warn
             text = run(options)
     except KeyboardInterrupt:
-        print(file=sys.stderr)  # off the line with the prompt and the ^C
+        _terminal.say("")  # off the line with the prompt and the ^C
         _terminal.complain("Interrupted.")
         return EXIT_CODES["INTERRUPTED"]
     except ZulipAuthError as error:

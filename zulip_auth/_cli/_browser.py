@@ -15,7 +15,7 @@ import tempfile
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -54,7 +54,7 @@ async def log_in_through_browser(client: AuthClient, method: ExternalMethod) -> 
     flow = client.start_sso(method)
     with _page(flow.url) as page:
         _terminal.say(_HOW.format(url=flow.url, then=_THEN + _THEN_HANDLER))
-        if not webbrowser.open(page.as_uri()):
+        if page is None or not webbrowser.open(page.as_uri()):
             _terminal.say("The browser could not be opened.")
         credentials = await _finished(flow)
     # Nothing but the address itself vouches for whose key it is.
@@ -63,13 +63,18 @@ async def log_in_through_browser(client: AuthClient, method: ExternalMethod) -> 
 
 
 @contextmanager
-def _page(url: str) -> Iterator[Path]:
-    """Make a page that only its owner can read, and that leads to an address."""
-    # In the home, since browsers in a sandbox see no other place.
-    with tempfile.TemporaryDirectory(prefix="zulip-auth-", dir=Path.home()) as directory:
-        page = Path(directory, "login.html")
-        page.touch(mode=0o600)
-        page.write_text(_PAGE.format(escape(url)), encoding="utf-8")
+def _page(url: str) -> Iterator[Path | None]:
+    """Make a page that only its owner can read, and that leads to an address, if there is a home.
+
+    It is there because browsers in a sandbox see no other place.
+    """
+    with ExitStack() as stack:
+        page = None
+        with suppress(OSError, RuntimeError):
+            scratch = tempfile.TemporaryDirectory(prefix="zulip-auth-", dir=Path.home().absolute())
+            page = Path(stack.enter_context(scratch), "login.html")
+            page.touch(mode=0o600)
+            page.write_text(_PAGE.format(escape(url)), encoding="utf-8")
         yield page
 
 

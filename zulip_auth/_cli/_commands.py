@@ -5,17 +5,29 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import warnings
 from pathlib import Path
 
 from attrs import asdict
 
 from zulip_auth._client import AuthClient
-from zulip_auth._credentials import Credentials, credentials_text, is_account
+from zulip_auth._credentials import (
+    Credentials,
+    credentials_text,
+    is_account,
+    save_without_key,
+)
 from zulip_auth._errors import InvalidInputError, ZuliprcError
 from zulip_auth._inputs import checked_text
 from zulip_auth._server import Owner
-from zulip_auth._zuliprc import Values, read_zuliprc, write_zuliprc, zuliprc_path
+from zulip_auth._zuliprc import (
+    Values,
+    read_zuliprc,
+    why_not_replaceable,
+    write_zuliprc,
+    zuliprc_path,
+)
 
 from . import _keyring
 from ._browser import log_in_through_browser
@@ -53,6 +65,8 @@ def _login(options: argparse.Namespace) -> str:
         checked_text("username", options.username)
     elif options.password_stdin or options.password_command is not None or options.dev:
         raise InvalidInputError("Whose password? Give a USERNAME.")
+    if options.config == "-" and options.keyring:
+        raise InvalidInputError("--keyring keeps the key, and --config - prints it. Choose one.")
     if path is not None and not options.overwrite:
         _check_is_free(path, client.site, options.username)
     # CPython 3.11 traces a function no further once it has waited: hence one line.
@@ -80,9 +94,10 @@ def _log_in_by(way: Way, client: AuthClient, options: argparse.Namespace) -> Cre
 
 def _check_is_free(path: Path, site: str, username: str | None) -> None:
     """Refuse, before anything is sent, what could not be kept."""
-    if not path.exists():
-        return
-    held = read_zuliprc(path)
+    problem = why_not_replaceable(path)
+    if problem is not None:
+        raise ZuliprcError(f"{path} {problem}")
+    held = read_zuliprc(path, missing_ok=True)
     if username is None or "@" not in username:  # only the server knows whose name it is
         held = Values(held, email=None)
     if not is_account(site, username or "", held):
@@ -96,9 +111,9 @@ def _keep(credentials: Credentials, path: Path | None, options: argparse.Namespa
     if options.config == "-":
         return credentials_text(credentials)
     if path is not None and options.keyring:
+        # The key itself is never in the file, not for a moment.
+        save_without_key(credentials, path, overwrite=options.overwrite)
         _keyring.store_key(credentials)
-        credentials.save(path, overwrite=options.overwrite)
-        write_zuliprc(path, lambda _held: Values(key=None))
     elif path is not None:
         credentials.save(path, overwrite=options.overwrite)
     return _describe_login(credentials, path, options)
@@ -117,7 +132,7 @@ def _describe_login(
         }
         return json.dumps(told if key is None else {**told, "api_key": key})
     number = "" if credentials.user_id is None else f" (user {credentials.user_id})"
-    lines = [f"Logged in to {credentials.site} as {credentials.email}{number}."]
+    lines = [f"Logged in to {credentials.site} as {visible(credentials.email)}{number}."]
     if path is not None:
         place = f"the system's keyring, the account in {path}" if options.keyring else path
         lines.append(f"The API key is kept in {place}.")
@@ -142,20 +157,23 @@ def _describe_owner(site: str, owner: Owner, options: argparse.Namespace) -> str
     if options.json:
         return json.dumps({"site": site, **asdict(owner)})
     role = _ROLES.get(owner.role, f"role {owner.role}")
-    return (
-        f"{visible(owner.full_name)} <{owner.email}> (user {owner.user_id}, {role}) at {site}.\n"
-        "The API key is good."
-    )
+    who = visible(f"{owner.full_name} <{owner.email}>")
+    return f"{who} (user {owner.user_id}, {role}) at {site}.\nThe API key is good."
 
 
 def _stored(options: argparse.Namespace) -> Credentials:
     """Return the credentials of the environment, the zuliprc and the keyring."""
     path = zuliprc_path(options.config)
+    # A key from the keyring goes with the account in the file, and with no other.
+    named = any(os.environ.get(f"ZULIP_{name}") for name in ("EMAIL", "API_KEY", "SITE"))
+    key = None if named else _in_keyring(_held(path))
+    return Credentials.from_env(api_key=key, path=path)
+
+
+def _held(path: Path) -> Values:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # which would come again with what follows
-        held = read_zuliprc(path) if path.exists() else Values()
-    in_keyring = _in_keyring(held)
-    return Credentials.from_env(api_key=in_keyring, path=path)
+        return read_zuliprc(path, missing_ok=True)
 
 
 def _in_keyring(held: Values) -> str | None:
@@ -168,13 +186,17 @@ def _in_keyring(held: Values) -> str | None:
 def _logout(options: argparse.Namespace) -> str:
     path = zuliprc_path(options.config)
     held = read_zuliprc(path)
+    places = []
     if held.get("key") is not None:
         write_zuliprc(path, lambda _held: Values(key=None))
-        return f"Removed the API key from {path}.\n{_REVOKE}"
-    if _in_keyring(held) is not None:
+        places.append(str(path))
+    # An earlier login may have left one there, too.
+    if _keyring.is_installed() and _in_keyring(Values(held, key=None)) is not None:
         _keyring.remove_key(held["site"] or "", held["email"] or "")
-        return f"Removed the API key from the system's keyring.\n{_REVOKE}"
-    return f"There is no API key in {path}."
+        places.append("the system's keyring")
+    if not places:
+        return f"There is no API key in {path}."
+    return f"Removed the API key from {' and '.join(places)}.\n{_REVOKE}"
 
 
 def _completion(options: argparse.Namespace) -> str:

@@ -53,13 +53,19 @@ async def listening(take: Callable[[bytes], None]) -> AsyncIterator[bool]:
     path = _socket_path()
 
     async def receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
+        task = asyncio.current_task()
+        assert task is not None
+        receiving.add(task)
+        try:
             data = b""
             while len(data) <= _MOST_BYTES and (more := await reader.read(_MOST_BYTES)):
                 data += more
             take(data)
-        writer.close()
+        finally:
+            receiving.discard(task)
+            writer.transport.abort()
 
+    receiving: set[asyncio.Task[None]] = set()
     server = None
     if path is not None:
         with suppress(OSError):
@@ -71,6 +77,10 @@ async def listening(take: Callable[[bytes], None]) -> AsyncIterator[bool]:
     finally:
         if server is not None:
             server.close()
+            for task in receiving:
+                task.cancel()
+            await asyncio.gather(*receiving, return_exceptions=True)
+            await asyncio.sleep(0)  # in which what was aborted is closed
 
 
 def hand_over(url: str) -> str:
@@ -117,20 +127,28 @@ def install() -> str:
 def uninstall() -> str:
     """Remove what `install` has written."""
     entry = _entry_path()
-    if not entry.exists():
+    try:
+        entry.unlink()
+    except FileNotFoundError:
         return "The handler is not installed."
-    entry.unlink()
-    return f"Removed {entry}."
+    except OSError as error:
+        reason = error.strerror
+    else:
+        return f"Removed {entry}."
+    raise InvalidInputError(f"{entry} cannot be removed: {reason}.")
 
 
 def _entry_path() -> Path:
     data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(data).expanduser() / "applications" / _NAME
+    with suppress(RuntimeError):
+        return Path(data).expanduser() / "applications" / _NAME
+    raise InvalidInputError("There is no home directory to install the handler in.")
 
 
 def _command() -> str:
     """Return how to start this again, quoted as the format of such files wants it."""
-    words = [sys.executable, "-m", "zulip_auth", "sso-handler"]
+    # -P keeps the directory that the browser is in from being searched for modules.
+    words = [sys.executable, "-P", "-m", "zulip_auth", "sso-handler"]
     return " ".join([*map(_quoted, words), "%u"])
 
 

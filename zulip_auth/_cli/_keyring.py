@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 from zulip_auth._credentials import Credentials
@@ -10,6 +11,11 @@ from zulip_auth._errors import InvalidInputError, ZuliprcError
 from zulip_auth._secrets import Secret
 
 _SERVICE = "zulip-auth"
+
+
+def is_installed() -> bool:
+    """Tell whether the extra is installed."""
+    return find_spec("keyring") is not None
 
 
 def store_key(credentials: Credentials) -> None:
@@ -56,4 +62,6 @@ def _call(name: str, site: str, email: str, *secret: Secret) -> Any:
         return call(_SERVICE, f"{email} {site}", *(each.value for each in secret))
     except Exception as error:  # noqa: BLE001 - backends raise what they like
         problem = type(error).__name__
+    if problem == "NoKeyringError" and name == "get_password":
+        return None  # where there is no keyring, there is no key in it
     raise ZuliprcError(f"The system's keyring cannot be used ({problem}). Is it unlocked?")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import shlex
+import signal
 import subprocess
 import sys
 import warnings
@@ -23,13 +24,18 @@ def read_password(options: argparse.Namespace, username: str) -> str:
     if options.password_stdin:
         return _decoded(_read_stdin())
     if options.password_command is not None:
-        return _decoded(_read_command(options.password_command).partition(b"\n")[0])
+        return _decoded(_read_command(options.password_command))
     return _ask(username)
 
 
 def _read_stdin() -> bytes:
     if sys.stdin is None:
         raise InvalidInputError("Standard input is closed.")
+    if sys.stdin.isatty():
+        raise InvalidInputError(
+            "Standard input is a terminal, which would show the password. "
+            "Leave --password-stdin out, and it is asked for."
+        )
     return sys.stdin.buffer.read(_MOST_BYTES)
 
 
@@ -37,13 +43,18 @@ def _read_command(command: str) -> bytes:
     problem = None
     try:
         # Without a shell, so that nothing but the command itself is run.
-        done = subprocess.run(shlex.split(command), stdout=subprocess.PIPE, check=False)  # noqa: S603
+        words = shlex.split(command)
+        with subprocess.Popen(words, stdout=subprocess.PIPE) as process:  # noqa: S603
+            assert process.stdout is not None
+            line = process.stdout.readline(_MOST_BYTES)
+            process.stdout.read(_MOST_BYTES)
+            process.stdout.close()  # which ends one that goes on for ever
     except (OSError, ValueError, IndexError):
         problem = "it cannot be started"
     else:
-        if done.returncode == 0:
-            return done.stdout
-        problem = f"it ended with exit code {done.returncode}"
+        if process.returncode in (0, -signal.SIGPIPE):
+            return line
+        problem = f"it ended with exit code {process.returncode}"
     # The command is not repeated: somebody may have taken the option for the password.
     raise InvalidInputError(f"The password command gave no password: {problem}.")
 

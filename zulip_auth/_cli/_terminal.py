@@ -18,6 +18,8 @@ _TICK = 0.1  # seconds
 
 def write(text: str) -> str | None:
     """Write to standard output, or return why that cannot be done."""
+    if sys.stdout is None:
+        return "it is closed"
     try:
         _print(text)
     except OSError as error:
@@ -36,7 +38,9 @@ def _print(text: str) -> None:
 
 def say(text: str, end: str = "\n") -> None:
     """Write to standard error what is meant for whoever sits at the terminal."""
-    print(text, end=end, file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # or it would go to standard output
+        with suppress(OSError):
+            print(text, end=end, file=sys.stderr, flush=True)
 
 
 def can_ask() -> bool:
@@ -54,7 +58,7 @@ def complain(text: str) -> None:
     name = "zulip-auth:"
     if _is_terminal(sys.stderr) and not os.environ.get("NO_COLOR"):
         name = f"{_RED}{name}{_PLAIN}"
-    print(f"{name} {text}", file=sys.stderr)
+    say(f"{name} {text}")
 
 
 def warn(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -88,9 +88,11 @@ def ask(question: str) -> str:
     Raises:
         InvalidInputError: There is none.
     """
+    if not _terminal.can_ask():  # what is piped there may be the password
+        raise InvalidInputError("There is no terminal to ask on. Give a USERNAME.")
     _terminal.say(question, end="")
     try:
-        line = sys.stdin.readline() if sys.stdin is not None else ""
+        line = sys.stdin.readline()
     except UnicodeDecodeError:
         line = ""
     if not line.strip():
