@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import logging
 import time
 from base64 import b64decode
@@ -749,6 +750,39 @@ async def test_a_token_goes_into_the_form() -> None:
         [request] = server.requests
     assert request.line == "POST /api/v1/jwt/fetch_api_key HTTP/1.1"
     assert request.body == f"token={TOKEN}".encode()
+
+
+async def test_a_token_may_be_long_and_a_server_that_repeats_it_is_not_repeated() -> None:
+    token = f"{TOKEN}{'a' * 5000}"
+    async with WireServer(answer(400, {"result": "error", "msg": f"Bad {token}"})) as server:
+        with pytest.raises(BadRequestError) as caught:
+            await AuthClient(server.site).jwt_login(token)
+        assert str(caught.value).startswith(f"{server.site} ")
+    assert caught.value.message == "Bad [cut out]"
+
+
+@pytest.mark.parametrize("call", ["verify", "regenerate_api_key"])
+async def test_a_server_that_repeats_the_key_is_not_repeated(call: str) -> None:
+    async def echo(connection: Connection) -> None:
+        await connection.read()
+        words = server.requests[-1].headers["authorization"] + " " + API_KEY
+        said = json.dumps({"result": "error", "msg": words, "code": "UNAUTHORIZED"})
+        await connection.write(response(401, said))
+
+    async with WireServer(echo) as server:
+        with pytest.raises(zulip_auth.InvalidApiKeyError) as caught:
+            await getattr(AuthClient(server.site), call)(evolve(KEYED, site=server.site))
+        assert str(caught.value).startswith(f"{server.site} ")
+    assert caught.value.message == "Basic [cut out] [cut out]"
+    Leaks(API_KEY).check_error(caught.value)
+
+
+async def test_a_server_is_asked_for_its_settings_as_often_as_it_may(at_once: RetryPolicy) -> None:
+    [realm] = recorded("settings: realm")
+    async with WireServer(*[drop] * 4, byte_for_byte(realm)) as server:
+        client = AuthClient(server.site, retry=at_once)
+        assert (await client.server_settings()).realm_name == "Zulip Dev"
+        assert len(server.requests) == 5
 
 
 ME = {"result": "success", "msg": "", "user_id": 16, "email": USERNAME, "full_name": "Iago"}

@@ -95,6 +95,17 @@ async def test_what_may_pass_is_not_remembered(status: int) -> None:
         assert (await source.get()).email == USERNAME
 
 
+@pytest.mark.parametrize("status", [400, 404, 499])
+async def test_any_other_refusal_is_remembered(status: int) -> None:
+    refused = answer(status, {"result": "error", "msg": "No"})
+    async with WireServer(refused, succeed) as server:
+        source = ApiKeySource(AuthClient(server.site), USERNAME, PASSWORD)
+        for _ in range(2):
+            with pytest.raises(zulip_auth.APIStatusError):
+                await source.get()
+        assert len(server.requests) == 1
+
+
 async def test_a_lost_server_is_not_remembered(server: FakeZulip) -> None:
     site, retry = server.site, RetryPolicy(attempts=1)
     source = ApiKeySource(AuthClient(site, retry=retry), USERNAME, PASSWORD)
@@ -424,7 +435,7 @@ def test_arguments_that_make_no_sense_are_refused(
     username: Any, password: Any, options: dict[str, Any]
 ) -> None:
     client = AuthClient("chat.example.com")
-    with pytest.raises(zulip_auth.InvalidInputError) as caught:
+    with pytest.raises(zulip_auth.InvalidInputError, match=r"^(username|password) ") as caught:
         ApiKeySource(client, username, password, **options)
     Leaks("s3cret").check_error(caught.value)
 

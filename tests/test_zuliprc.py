@@ -188,7 +188,12 @@ def test_a_file_may_have_to_stay(path: Path) -> None:
     assert path.read_text() == LINES
 
 
-@pytest.mark.parametrize("content", NOT_READ.values(), ids=NOT_READ)
+# To these, the section can be added.
+FREE = ("empty", "another section")
+NOT_KEPT = {name: content for name, content in NOT_READ.items() if name not in FREE}
+
+
+@pytest.mark.parametrize("content", NOT_KEPT.values(), ids=NOT_KEPT)
 def test_what_is_no_zuliprc_is_replaced_only_as_a_whole(path: Path, content: str | bytes) -> None:
     write(path, content)
     held: list[Values | None] = []
@@ -230,6 +235,12 @@ def test_indented_values_and_comments_are_what_they_are_for_other_tools(path: Pa
     assert "# mine\n" in text
     assert "# mine too\n" in text
     assert "y=1" in text
+
+
+def test_a_section_is_added_to_the_others(path: Path) -> None:
+    write(path, "# mine\n[zterm]\ntheme = dark\n")
+    write_zuliprc(path, always({"key": "new"}))
+    assert path.read_text() == "# mine\n[zterm]\ntheme = dark\n\n[api]\nkey = new\n"
 
 
 def test_a_value_of_two_lines_stays(path: Path) -> None:

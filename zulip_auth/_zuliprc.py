@@ -158,15 +158,17 @@ class _Found:
 
     Attributes:
         stat: What the system says of the file; None where there is none.
-        values: What it holds; None where it is no zuliprc.
+        values: What its section `[api]` holds; None where it has none.
         text: What stands in it, as far as that can be kept.
         problem: What is wrong with it.
+        is_free: Whether the section could be added to what is there.
     """
 
     stat: os.stat_result | None = None
     values: Values | None = None
     text: str = field(default="", repr=False)
     problem: str = ""
+    is_free: bool = False
 
 
 def _read(path: Path) -> _Found:
@@ -175,7 +177,7 @@ def _read(path: Path) -> _Found:
             status = os.fstat(file.fileno())
             data = file.read(_MOST_BYTES + 1)
     except FileNotFoundError as error:
-        return _Found(problem=f"cannot be read: {_reason(error)}.")
+        return _Found(problem=f"cannot be read: {_reason(error)}.", is_free=True)
     except (OSError, ValueError) as error:
         # Where not even that is known, there is something.
         return _Found(os.stat_result([0] * 10), problem=f"cannot be read: {_reason(error)}.")
@@ -190,6 +192,8 @@ def _read(path: Path) -> _Found:
     if parser is None or not parser.has_section(_SECTION):
         return _Found(
             status,
+            text="" if parser is None else text,
+            is_free=parser is not None,
             problem=f"is no zuliprc: that has a section [{_SECTION}], with a name and a value on "
             "each line. `zulip-auth login` writes one.",
         )
@@ -228,7 +232,7 @@ def _rewrite(path: Path, decide: Callable[[Values | None], Values | None]) -> st
     if problem is not None:
         return problem
     found = _read(path)
-    values = decide(Values() if found.stat is None else found.values)
+    values = decide(Values() if found.is_free else found.values)
     if values is None:
         return "holds something else than this account. Overwrite it, or save elsewhere."
     text = zuliprc_text(values, found.text)
