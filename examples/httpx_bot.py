@@ -32,7 +32,8 @@ class RefusedError(Exception):
     def __init__(self, status: int, said: dict[str, Any]) -> None:
         super().__init__(f"status {status}, {said.get('code')}: {said.get('msg')}")
         self.status, self.code = status, said.get("code")
-        self.retry_after = said.get("retry-after")  # seconds, beside a 429
+        after = said.get("retry-after")  # seconds, beside a 429
+        self.retry_after = after if isinstance(after, int | float) else None
 
 
 # All that a call can end in.
@@ -56,8 +57,8 @@ async def ask(http: httpx.AsyncClient, method: str, path: str, **more: Any) -> d
     """Make a call of the API, and return the answer if it is no error."""
     response = await http.request(method, path, **more)
     said: dict[str, Any] = {}
-    with suppress(ValueError):  # such as the web page of a proxy
-        said = response.json()
+    with suppress(ValueError, TypeError):  # such as the web page of a proxy
+        said = dict(response.json())
     if said.get("result") != "success":
         raise RefusedError(response.status_code, said)
     return said
