@@ -50,6 +50,19 @@ async def test_the_newest_login_gets_it(private: Path) -> None:
         assert await taken.get() == (2, URL.encode())
 
 
+async def test_who_connects_and_does_not_finish_is_dropped(private: Path) -> None:
+    taken: list[bytes] = []
+    async with listening(taken.append):
+        reader, writer = await asyncio.open_unix_connection(private / "zulip-auth-sso.socket")
+        writer.write(b"zulip://")
+        await writer.drain()
+        await asyncio.sleep(0.05)  # in which it is accepted
+    async with asyncio.timeout(10):
+        assert await reader.read() == b""
+    writer.close()
+    assert taken == []
+
+
 @pytest.mark.parametrize("mode", [0o755, 0o711, 0o770, None])
 async def test_only_a_private_directory_is_used(mode: int | None, private: Path) -> None:
     private.rmdir() if mode is None else private.chmod(mode)

@@ -57,10 +57,11 @@ async def listening(take: Callable[[bytes], None]) -> AsyncIterator[bool]:
         assert task is not None
         receiving.add(task)
         try:
-            data = b""
-            while len(data) <= _MOST_BYTES and (more := await reader.read(_MOST_BYTES)):
-                data += more
-            take(data)
+            with suppress(OSError):
+                data = b""
+                while len(data) <= _MOST_BYTES and (more := await reader.read(_MOST_BYTES)):
+                    data += more
+                take(data)
         finally:
             receiving.discard(task)
             writer.transport.abort()
