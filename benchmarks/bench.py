@@ -41,7 +41,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from contenders import CONTENDERS, SYNCHRONOUS, Once, Target
+from clients import CONTENDERS, SYNCHRONOUS, Once, Target
 from plot import draw
 
 HERE = Path(__file__).parent

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import Home
 from hypothesis import settings
 
+from helpers.cli_runner import Home
 from zulip_auth import RetryPolicy
 
 # One login is a few milliseconds, but the machine may be busy.

@@ -9,15 +9,15 @@ from pathlib import Path
 from subprocess import PIPE
 from typing import Any
 
-import faults
 import pytest
-import wire
-from commands import COMMAND, PASSWORD, USERNAME, Home
-from leaks import Leaks
 
 import zulip_auth
+from helpers import faults
+from helpers import raw_server as wire
+from helpers.cli_runner import COMMAND, PASSWORD, USERNAME, Home
+from helpers.secret_scanner import Leaks
 from zulip_auth import __main__, _cli
-from zulip_auth._cli import _commands, _terminal
+from zulip_auth._cli import commands, output
 from zulip_auth.testing import FakeZulip
 
 
@@ -126,7 +126,7 @@ def test_what_is_done_may_not_be_sayable(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(_cli, "run", lambda _: "Done.")
-    monkeypatch.setattr(_terminal, "write", lambda _: problem)
+    monkeypatch.setattr(output, "write", lambda _: problem)
     assert _cli.main(["logout"]) == code
     said = f"zulip-auth: It is done, but cannot be said: {problem}.\n" if problem else ""
     assert capsys.readouterr().err == said
@@ -211,6 +211,6 @@ async def test_nothing_secret_is_written_and_no_argument_is_secret(
 
 
 def test_every_command_is_one_that_can_be_run() -> None:
-    assert _commands.COMMANDS.keys() == {
+    assert commands.COMMANDS.keys() == {
         *("login", "whoami", "logout", "sso-handler", "completion"),
     }

@@ -16,13 +16,13 @@ from subprocess import PIPE
 
 import httpx
 import pytest
-from commands import COMMAND, Home
-from leaks import Leaks
 
 import zulip_auth
+from helpers.cli_runner import COMMAND, Home
+from helpers.secret_scanner import Leaks
 from zulip_auth import AuthClient, Credentials, InvalidInputError, SSOFlowEndedError
-from zulip_auth._cli import _browser, _handler, _terminal
-from zulip_auth._cli._browser import log_in_through_browser
+from zulip_auth._cli import browser, output, url_handler
+from zulip_auth._cli.browser import log_in_through_browser
 from zulip_auth.testing import ExternalMethod, FakeZulip
 
 HAMLET = "hamlet@zulip.com"
@@ -202,14 +202,14 @@ async def test_without_standard_input_there_is_the_handler(
     task = await begin(server, opened)
     end = await asyncio.to_thread(end_of, opened[0])
     for url in ("zulip://wrong", end):
-        assert await asyncio.to_thread(_handler.hand_over, url) == "Handed over."
+        assert await asyncio.to_thread(url_handler.hand_over, url) == "Handed over."
     assert (await task).email == HAMLET
 
 
 async def test_its_time_may_be_over(
     server: FakeZulip, opened: list[str], stdin: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_browser, "LIFETIME", 0.05)
+    monkeypatch.setattr(browser, "LIFETIME", 0.05)
     monkeypatch.setattr("zulip_auth._sso.LIFETIME", 0.05)
     task = await begin(server, opened)
     with pytest.raises(SSOFlowEndedError):
@@ -247,7 +247,7 @@ def test_what_is_typed_is_not_shown_and_the_terminal_is_as_before(
     with open(slave) as terminal:  # noqa: PTH123
         monkeypatch.setattr(sys, "stdin", terminal)
         before = termios.tcgetattr(terminal)
-        with _browser._without_echo():
+        with browser._without_echo():
             assert not termios.tcgetattr(terminal)[3] & termios.ECHO
         assert termios.tcgetattr(terminal) == before
     os.close(master)
@@ -255,5 +255,5 @@ def test_what_is_typed_is_not_shown_and_the_terminal_is_as_before(
 
 def test_elsewhere_than_on_a_terminal_there_is_no_echo(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO())
-    with _browser._without_echo():
-        assert not _terminal.can_ask()
+    with browser._without_echo():
+        assert not output.can_ask()

@@ -12,10 +12,10 @@ import keyring
 import pytest
 import trustme
 import zulip
-from commands import PASSWORD, USERNAME, Home
-from leaks import Leaks
 from test_cli_keyring import Memory, memory
 
+from helpers.cli_runner import PASSWORD, USERNAME, Home
+from helpers.secret_scanner import Leaks
 from zulip_auth import (
     APIConnectionError,
     AuthClient,
@@ -25,9 +25,9 @@ from zulip_auth import (
     InvalidInputError,
     ZuliprcError,
 )
-from zulip_auth._cli import _commands
-from zulip_auth._cli._commands import _describe_login, run
-from zulip_auth._cli._parser import parse
+from zulip_auth._cli import commands
+from zulip_auth._cli.commands import _describe_login, run
+from zulip_auth._cli.parser import parse
 from zulip_auth.testing import ExternalMethod as FakeMethod
 from zulip_auth.testing import FakeZulip
 
@@ -388,7 +388,7 @@ def test_a_way_through_the_browser_is_taken(
     async def log_in(client: AuthClient, method: ExternalMethod) -> Credentials:
         return Credentials(client.site, f"{method.name}@zulip.com", "k3y")
 
-    monkeypatch.setattr(_commands, "log_in_through_browser", log_in)
+    monkeypatch.setattr(commands, "log_in_through_browser", log_in)
     server.realm.external_methods.append(FakeMethod("google", "Google"))
     assert "as google@zulip.com" in do("login", server.site, "--sso")
     assert Credentials.load(home.zuliprc).email == "google@zulip.com"

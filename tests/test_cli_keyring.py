@@ -9,10 +9,10 @@ import keyring
 import pytest
 from keyring.backend import KeyringBackend
 from keyring.backends import fail
-from leaks import Leaks
 
+from helpers.secret_scanner import Leaks
 from zulip_auth import Credentials, InvalidInputError, ZuliprcError
-from zulip_auth._cli import _keyring
+from zulip_auth._cli import keyring as keyring_store
 
 SITE, EMAIL, KEY = "https://chat.example.com", "iago@zulip.com", "fAEg1OmbknQqBdDG3cVHyP2jjGLMfmtF"
 
@@ -48,14 +48,14 @@ def memory() -> Iterator[Memory]:
 
 
 def test_a_key_is_kept_for_each_account_until_it_is_removed(memory: Memory) -> None:
-    assert _keyring.find_key(SITE, EMAIL) is None
-    _keyring.store_key(CREDENTIALS)
-    _keyring.store_key(Credentials("https://x.org", EMAIL, "other"))
-    assert _keyring.find_key(SITE, EMAIL) == KEY
+    assert keyring_store.find_key(SITE, EMAIL) is None
+    keyring_store.store_key(CREDENTIALS)
+    keyring_store.store_key(Credentials("https://x.org", EMAIL, "other"))
+    assert keyring_store.find_key(SITE, EMAIL) == KEY
     assert memory.held["zulip-auth", f"{EMAIL} {SITE}"] == KEY
-    _keyring.remove_key(SITE, EMAIL)
-    assert _keyring.find_key(SITE, EMAIL) is None
-    assert _keyring.find_key("https://x.org", EMAIL) == "other"
+    keyring_store.remove_key(SITE, EMAIL)
+    assert keyring_store.find_key(SITE, EMAIL) is None
+    assert keyring_store.find_key("https://x.org", EMAIL) == "other"
 
 
 @pytest.mark.parametrize("call", ["store", "remove"])
@@ -63,7 +63,7 @@ def test_there_may_be_no_keyring(call: str, memory: Memory) -> None:
     keyring.set_keyring(fail.Keyring())  # type: ignore[no-untyped-call]
     arguments: tuple[Any, ...] = (CREDENTIALS,) if call == "store" else (SITE, EMAIL)
     with pytest.raises(ZuliprcError) as caught:
-        getattr(_keyring, f"{call}_key")(*arguments)
+        getattr(keyring_store, f"{call}_key")(*arguments)
     assert str(caught.value) == (
         "The system's keyring cannot be used (NoKeyringError). Is it unlocked?"
     )
@@ -72,14 +72,14 @@ def test_there_may_be_no_keyring(call: str, memory: Memory) -> None:
 
 def test_where_there_is_no_keyring_there_is_no_key(memory: Memory) -> None:
     keyring.set_keyring(fail.Keyring())  # type: ignore[no-untyped-call]
-    assert _keyring.find_key(SITE, EMAIL) is None
-    assert _keyring.is_installed()
+    assert keyring_store.find_key(SITE, EMAIL) is None
+    assert keyring_store.is_installed()
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "keyring", None)
     with pytest.raises(InvalidInputError, match=r"pip install 'zulip-auth\[keyring\]'") as caught:
-        _keyring.store_key(CREDENTIALS)
+        keyring_store.store_key(CREDENTIALS)
     Leaks(KEY).check_error(caught.value)
 
 

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from commands import USERNAME, Home
 
 import zulip_auth
-from zulip_auth._cli._parser import EXIT_CODES, make_parser, parse
+from helpers.cli_runner import USERNAME, Home
+from zulip_auth._cli.parser import EXIT_CODES, make_parser, parse
 
 BAD_INPUT = {
     "no command": ((), b""),

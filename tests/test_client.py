@@ -11,7 +11,6 @@ from base64 import b64decode
 from typing import Any
 from urllib.parse import parse_qs
 
-import faults
 import httpx
 import httpx_aiohttp
 import jwt
@@ -19,9 +18,10 @@ import pytest
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
-from leaks import Leaks
-from recordings import Exchange, recorded
-from wire import (
+
+import zulip_auth
+from helpers import faults
+from helpers.raw_server import (
     API_KEY,
     SUCCESS,
     Connection,
@@ -33,8 +33,8 @@ from wire import (
     stay_silent,
     succeed,
 )
-
-import zulip_auth
+from helpers.recordings import Exchange, recorded
+from helpers.secret_scanner import Leaks
 from zulip_auth import (
     APIConnectionError,
     APITimeoutError,

@@ -16,9 +16,9 @@ import trustme
 import zulip
 from attrs import evolve
 from attrs.exceptions import FrozenInstanceError
-from leaks import Leaks
 
 import zulip_auth
+from helpers.secret_scanner import Leaks
 from zulip_auth import Credentials, ZuliprcError
 from zulip_auth.testing import FakeZulip
 

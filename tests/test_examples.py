@@ -22,11 +22,11 @@ import fastapi_login
 import httpx
 import httpx_bot
 import pytest
-import wire
-from leaks import Leaks
 from test_my_bot import BOT, count, person, running_bot, say
 
 import zulip_auth
+from helpers import raw_server as wire
+from helpers.secret_scanner import Leaks
 from zulip_auth import ApiKeySource, AuthClient, Credentials, UserDeactivatedError, ZulipAuthError
 from zulip_auth.testing import FakeZulip
 
@@ -294,7 +294,7 @@ async def test_httpx_bot_takes_a_new_queue_when_the_server_has_forgotten_its_own
 async def test_httpx_bot_ticks_off_heartbeats(
     fake_zulip: FakeZulip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zulip_auth.testing._state.HEARTBEAT", 0.005)
+    monkeypatch.setattr("zulip_auth.testing.state.HEARTBEAT", 0.005)
     async with running_bot(fake_zulip):
         await until(lambda: count(fake_zulip, "events") >= 10)
         [queue] = fake_zulip._state.queues.values()

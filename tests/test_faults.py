@@ -11,16 +11,17 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-import faults
 import httpx
 import pytest
 from attrs import field, frozen
-from faults import HTML, REFUSED, MakePlace, Place, plain, secure
 from httpx_aiohttp import AiohttpTransport
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from leaks import Leaks
-from wire import (
+
+import zulip_auth
+from helpers import faults
+from helpers.faults import HTML, REFUSED, MakePlace, Place, plain, secure
+from helpers.raw_server import (
     API_KEY,
     SUCCESS,
     Connection,
@@ -31,8 +32,7 @@ from wire import (
     response,
     stay_silent,
 )
-
-import zulip_auth
+from helpers.secret_scanner import Leaks
 from zulip_auth import (
     APIConnectionError,
     APIStatusError,
@@ -52,10 +52,10 @@ from zulip_auth import (
     ServerError,
     TLSError,
     UserDeactivatedError,
-    _transport,
     dev_login,
     login,
 )
+from zulip_auth._http import transport
 
 USERNAME, PASSWORD = "iago@zulip.com", 'correct horse & battery=+%é"<'
 FORM = "username=iago%40zulip.com&password=correct+horse+%26+battery%3D%2B%25%C3%A9%22%3C"
@@ -372,9 +372,9 @@ REPEATED_IN_THE_HEAD = {
 
 @pytest.fixture(autouse=True)
 def fresh_certificates() -> Iterator[None]:
-    _transport._shared_context.cache_clear()
+    transport._shared_context.cache_clear()
     yield
-    _transport._shared_context.cache_clear()
+    transport._shared_context.cache_clear()
 
 
 @asynccontextmanager

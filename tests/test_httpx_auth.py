@@ -11,10 +11,10 @@ from typing import Any
 
 import httpx
 import pytest
-from leaks import Leaks
-from wire import Connection, Scenario, WireServer, response
 
 import zulip_auth
+from helpers.raw_server import Connection, Scenario, WireServer, response
+from helpers.secret_scanner import Leaks
 from zulip_auth import ApiKeySource, AuthClient
 from zulip_auth.httpx_auth import ApiKeyAuth
 from zulip_auth.testing import FakeZulip
@@ -172,7 +172,7 @@ async def test_another_key_that_is_refused_is_not_renewed_again(
         account = server.account(USERNAME)
         # The organization takes no key any more, and gives new ones all the same.
         monkeypatch.setattr(
-            "zulip_auth.testing._state.State.find_key", lambda *_: account.regenerate_api_key()
+            "zulip_auth.testing.state.State.find_key", lambda *_: account.regenerate_api_key()
         )
         assert (await http.get(ME)).status_code == 401
     assert paths(server)[2:] == ["/users/me", "/fetch_api_key", "/users/me"]

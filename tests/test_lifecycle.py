@@ -16,22 +16,22 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import faults
 import pytest
-from faults import MakePlace, plain, secure
 from httpx_aiohttp import AiohttpTransport
-from leaks import Leaks
-from wire import API_KEY, WireServer, answer, keep_serving, stay_silent, succeed
 
+from helpers import faults
+from helpers.faults import MakePlace, plain, secure
+from helpers.raw_server import API_KEY, WireServer, answer, keep_serving, stay_silent, succeed
+from helpers.secret_scanner import Leaks
 from zulip_auth import (
     APITimeoutError,
     AuthClient,
     Credentials,
     RetryPolicy,
-    _connections,
     login,
 )
-from zulip_auth._connections import MAX_CONNECTIONS
+from zulip_auth._http import pool
+from zulip_auth._http.pool import MAX_CONNECTIONS
 from zulip_auth.testing import FakeZulip
 
 USERNAME, PASSWORD = "iago@zulip.com", "correct horse & battery=+%é"
@@ -245,7 +245,7 @@ async def test_a_thousand_logins_at_once(untraced: None, record_property: Any) -
 async def test_waiting_for_a_connection_counts_against_the_timeout(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_connections, "MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(pool, "MAX_CONNECTIONS", 1)
     async with WireServer(stay_silent) as server:
         first = asyncio.create_task(login(server.site, USERNAME, PASSWORD))
         await server.asked.wait()

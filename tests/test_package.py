@@ -50,7 +50,7 @@ def test_importing_the_package_imports_no_server_and_no_command_line() -> None:
 def test_httpx_is_not_imported_before_somebody_may_log_in() -> None:
     for statement in ("import zulip_auth", "import zulip_auth._pytest_plugin"):
         loaded = imported_by(statement)
-        assert "zulip_auth._errors" in loaded
+        assert "zulip_auth._exceptions" in loaded
         assert not {name for name in loaded if name.split(".")[0] in ("httpx", "zulip_auth_client")}
     for name in LATE:
         assert "httpx" in imported_by(f"import zulip_auth; zulip_auth.{name}")
@@ -61,57 +61,80 @@ def test_it_imports_without_warnings() -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", script], check=True)
 
 
-# errors ← site, retry, credentials ← answers, send ← client ← the package
+# The library below the command line, lowest layer first.
 LAYERS = [
-    {"_version", "_errors", "_secrets", "_server"},
-    {"_site", "_inputs", "_zuliprc", "_exchange"},
-    {"_credentials", "_refusals", "_retry", "_transport", "_failures"},
-    {"_answers", "_send", "_connections", "_sso"},
+    {"_version", "_exceptions", "_redaction", "_models"},
+    {"_urls", "_validation", "_zuliprc", "_responses.context"},
+    {"_credentials", "_responses.errors", "_retry", "_http.transport", "_http.network_errors"},
+    {"_responses.success", "_http.exchange", "_http.pool", "_sso"},
     {"_client"},
-    {"_login", "_source"},
+    {"_api", "_key_source"},
     {"__init__"},
     {"httpx_auth"},
     {"__main__", "_pytest_plugin"},
 ]
 COMMAND_LINE = [
-    {"_terminal", "_keyring", "_passwords", "_handler"},
-    {"_parser", "_ways", "_browser"},
-    {"_commands"},
+    {"output", "keyring", "prompts", "url_handler"},
+    {"parser", "login_methods", "browser"},
+    {"commands"},
     {"__init__"},
 ]
 
 
-def imports_of(module: Path, level: int) -> set[str]:
-    """Return what a module imports from its own package (1), or what by its full name (0)."""
+def module_name(path: Path, package: Path) -> str:
+    return ".".join(path.relative_to(package).with_suffix("").parts)
+
+
+def imports_of(path: Path, package: Path) -> set[str]:
+    """Return the modules of *package* that a module imports, by their dotted names in it."""
+    inside = module_name(path, package).split(".")[:-1]
     found = set()
-    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.level == level:
-            found |= {node.module} if node.module else {alias.name for alias in node.names}
-    return {name for name in found if name}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        if node.level:
+            base = inside[: len(inside) - node.level + 1]
+        elif node.module and node.module.startswith(f"{package.name}."):
+            base = []
+        else:
+            continue
+        module = (node.module or "").removeprefix(f"{package.name}." if not node.level else "")
+        if module:
+            found.add(".".join([*base, module]))
+        else:
+            found |= {".".join([*base, alias.name]) for alias in node.names}
+    return found
 
 
 def check_layers(package: Path, layers: list[set[str]], *more: str) -> None:
-    modules = {path.stem for path in package.glob("*.py")}
-    assert modules == set().union(*layers)
+    paths = {
+        module_name(path, package): path
+        for path in package.rglob("*.py")
+        if not {"_cli", "testing"} & set(path.relative_to(package).parts)
+        and not (path.name == "__init__.py" and path.parent != package)
+    }
+    assert paths.keys() == set().union(*layers)
     below = set(more)
     for layer in layers:
         for name in layer:
-            assert imports_of(package / f"{name}.py", 1) <= below, name
+            imports = {
+                m for m in imports_of(paths[name], package) if not m.startswith("zulip_auth.")
+            }
+            assert imports <= below, name
         below |= layer
 
 
 def test_imports_run_one_way() -> None:
     package = ROOT / "zulip_auth"
     # What is imported of the package itself is in it, and late, or a package within.
-    late = {"_login", "_source"}
-    check_layers(package, LAYERS, "testing", "_cli", *late)
+    check_layers(package, LAYERS, "testing", "_cli", "_api", "_key_source")
     check_layers(package / "_cli", COMMAND_LINE)
-    named = set().union(*(imports_of(path, 0) for path in (package / "_cli").glob("*.py")))
-    outside = {name for name in named if name.startswith("zulip_auth")}
-    library = {f"zulip_auth.{name}" for name in set().union(*LAYERS)} - {"zulip_auth.__main__"}
-    assert outside <= library
+    library = set().union(*LAYERS) - {"__main__"}
+    for path in (package / "_cli").glob("*.py"):
+        outside = {name for name in imports_of(path, package) if not name.startswith("_cli")}
+        assert outside <= library, path.name
     for path in (package / "testing").glob("*.py"):
-        assert not any(name.startswith("zulip_auth") for name in imports_of(path, 0))
+        assert all(name.startswith("testing.") for name in imports_of(path, package)), path.name
 
 
 def test_the_generated_client_does_not_know_the_facade() -> None:
@@ -121,11 +144,16 @@ def test_the_generated_client_does_not_know_the_facade() -> None:
 
 def test_httpx_is_named_only_where_it_has_to_be() -> None:
     naming = {
-        path.name
+        path.relative_to(ROOT / "zulip_auth").as_posix()
         for path in (ROOT / "zulip_auth").rglob("*.py")
         if re.search(r"\bimport httpx\b|\bfrom httpx\b", path.read_text(encoding="utf-8"))
     }
-    assert naming == {"_transport.py", "_failures.py", "_send.py", "httpx_auth.py"}
+    assert naming == {
+        "_http/exchange.py",
+        "_http/network_errors.py",
+        "_http/transport.py",
+        "httpx_auth.py",
+    }
 
 
 def test_run_time_needs_little_and_the_rest_is_extra() -> None:

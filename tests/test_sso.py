@@ -17,11 +17,11 @@ import pytest
 from attrs import evolve
 from hypothesis import example, given
 from hypothesis import strategies as st
-from leaks import Leaks
-from recordings import recorded
-from wire import WireServer, answer
 
 import zulip_auth
+from helpers.raw_server import WireServer, answer
+from helpers.recordings import recorded
+from helpers.secret_scanner import Leaks
 from zulip_auth import (
     AuthClient,
     Credentials,

@@ -19,8 +19,8 @@ import httpx
 import jwt
 import pytest
 from attrs import evolve
-from recordings import Exchange, recorded
 
+from helpers.recordings import Exchange, recorded
 from zulip_auth import (
     AuthClient,
     AuthenticationFailedError,
@@ -393,7 +393,7 @@ async def test_a_message_reaches_those_it_is_for() -> None:
 
 
 async def test_a_silent_poll_ends_with_a_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zulip_auth.testing._state.HEARTBEAT", 0.01)
+    monkeypatch.setattr("zulip_auth.testing.state.HEARTBEAT", 0.01)
     async with FakeZulip(users=USERS_OF_EVENTS) as server, Bot(server, "iago@zulip.com") as iago:
         assert (await iago.poll(-1))["events"] == [{"type": "heartbeat", "id": 0}]
 

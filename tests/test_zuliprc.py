@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from leaks import Leaks
 
+from helpers.secret_scanner import Leaks
 from zulip_auth import ZuliprcError
 from zulip_auth._zuliprc import (
     Values,

@@ -6,7 +6,7 @@ credentials = await zulip_auth.login("https://chat.example.com", "iago@zulip.com
 from typing import TYPE_CHECKING
 
 from ._credentials import Credentials
-from ._errors import (
+from ._exceptions import (
     APIConnectionError,
     APIStatusError,
     APITimeoutError,
@@ -31,23 +31,23 @@ from ._errors import (
     ZulipAuthError,
     ZuliprcError,
 )
+from ._models import ExternalMethod, Owner, ServerSettings
 from ._retry import RetryPolicy
-from ._server import ExternalMethod, Owner, ServerSettings
 from ._sso import SSOFlow
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from ._api import dev_login, login
     from ._client import AuthClient
-    from ._login import dev_login, login
-    from ._source import ApiKeySource
+    from ._key_source import ApiKeySource
 else:
     # With these comes httpx, which takes longer to import than all the rest. What
     # only catches errors, and every run of pytest (for the fixture), do without.
     def __getattr__(name: str) -> object:
         if name in ("ApiKeySource", "AuthClient", "dev_login", "login"):
-            from . import _login, _source
+            from . import _api, _key_source
 
-            return getattr(_source if name == "ApiKeySource" else _login, name)
+            return getattr(_key_source if name == "ApiKeySource" else _api, name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
 
     def __dir__() -> list[str]:

@@ -21,7 +21,21 @@ from zulip_auth_client.api.authentication import (
 )
 from zulip_auth_client.models import DevFetchApiKeyBody, FetchApiKeyBody, JwtFetchApiKeyBody
 
-from ._answers import (
+from ._credentials import Credentials, is_api_key, is_email
+from ._exceptions import (
+    APIConnectionError,
+    APIStatusError,
+    InvalidInputError,
+    InvalidResponseError,
+    ZulipAuthError,
+)
+from ._http.exchange import Endpoint, send
+from ._http.pool import Connections
+from ._http.transport import Transport
+from ._models import ExternalMethod, Owner, ServerSettings
+from ._redaction import Secret
+from ._responses.context import Answer, Question
+from ._responses.success import (
     Reader,
     owner_reader,
     read_answer,
@@ -29,17 +43,10 @@ from ._answers import (
     read_new_key,
     read_settings,
 )
-from ._connections import Connections
-from ._credentials import Credentials, is_api_key, is_email
-from ._errors import (
-    APIConnectionError,
-    APIStatusError,
-    InvalidInputError,
-    InvalidResponseError,
-    ZulipAuthError,
-)
-from ._exchange import Answer, Question
-from ._inputs import (
+from ._retry import RetryPolicy, Tries
+from ._sso import SSOFlow
+from ._urls import normalise_site
+from ._validation import (
     MAX_TOKEN_LENGTH,
     checked_instance,
     checked_option,
@@ -47,13 +54,6 @@ from ._inputs import (
     checked_text,
     checked_user_agent,
 )
-from ._retry import RetryPolicy, Tries
-from ._secrets import Secret
-from ._send import Endpoint, send
-from ._server import ExternalMethod, Owner, ServerSettings
-from ._site import normalise_site
-from ._sso import SSOFlow
-from ._transport import Transport
 
 _log = logging.getLogger("zulip_auth")
 DEFAULT_RETRY = RetryPolicy()

@@ -12,8 +12,8 @@ from typing import NoReturn, Self
 
 from attrs import field, frozen
 
-from ._errors import ZuliprcError
-from ._site import find_site
+from ._exceptions import ZuliprcError
+from ._urls import find_site
 from ._zuliprc import Values, read_zuliprc, write_zuliprc, zuliprc_path, zuliprc_text
 
 FilePath = str | os.PathLike[str]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from attrs import define, field, frozen
 
-from ._errors import (
+from ._exceptions import (
     APIConnectionError,
     APIStatusError,
     InvalidResponseError,
@@ -15,7 +15,7 @@ from ._errors import (
     TLSError,
     ZulipAuthError,
 )
-from ._inputs import checked_count, checked_seconds
+from ._validation import checked_count, checked_seconds
 
 _ENOUGH_DOUBLINGS = 64  # and few enough for a float
 

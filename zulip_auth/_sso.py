@@ -13,11 +13,11 @@ from typing import NoReturn
 from urllib.parse import parse_qsl, urlsplit
 
 from ._credentials import USER_ID, Credentials, is_email
-from ._errors import InvalidInputError, SSOFlowEndedError
-from ._inputs import checked_instance
-from ._secrets import Secret
-from ._server import ExternalMethod
-from ._site import UNPRINTABLE, find_site, is_secure_url
+from ._exceptions import InvalidInputError, SSOFlowEndedError
+from ._models import ExternalMethod
+from ._redaction import Secret
+from ._urls import UNPRINTABLE, find_site, is_secure_url
+from ._validation import checked_instance
 
 LIFETIME = 600.0
 """How many seconds a login through a browser may take.

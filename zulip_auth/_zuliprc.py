@@ -18,7 +18,7 @@ from pathlib import Path
 
 from attrs import field, frozen
 
-from ._errors import ZuliprcError
+from ._exceptions import ZuliprcError
 
 _SECTION = "api"
 _MOST_BYTES = 64 * 1024

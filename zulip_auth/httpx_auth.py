@@ -13,10 +13,10 @@ from typing import NoReturn
 import httpx
 
 from ._credentials import basic_header
-from ._errors import InvalidApiKeyError
-from ._inputs import checked_instance
-from ._send import MAX_BODY
-from ._source import ApiKeySource
+from ._exceptions import InvalidApiKeyError
+from ._http.exchange import MAX_BODY
+from ._key_source import ApiKeySource
+from ._validation import checked_instance
 
 Rest = AsyncIterator[bytes]
 

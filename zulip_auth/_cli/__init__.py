@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 
-from zulip_auth._errors import (
+from zulip_auth._exceptions import (
     APIConnectionError,
     InvalidInputError,
     InvalidResponseError,
@@ -16,9 +16,9 @@ from zulip_auth._errors import (
     ZuliprcError,
 )
 
-from . import _terminal
-from ._commands import run
-from ._parser import EXIT_CODES, parse
+from . import output
+from .commands import run
+from .parser import EXIT_CODES, parse
 
 # The first that fits; whatever else a server refuses is NOPERM.
 _BY_ERROR: list[tuple[type[ZulipAuthError], str]] = [
@@ -46,18 +46,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = parse(arguments)
     try:
-        with _terminal.retries_reported(), warnings.catch_warnings():
-            warnings.showwarning = _terminal.warn
+        with output.retries_reported(), warnings.catch_warnings():
+            warnings.showwarning = output.warn
             text = run(options)
     except KeyboardInterrupt:
-        _terminal.say("")  # off the line with the prompt and the ^C
-        _terminal.complain("Interrupted.")
+        output.say("")  # off the line with the prompt and the ^C
+        output.complain("Interrupted.")
         return EXIT_CODES["INTERRUPTED"]
     except ZulipAuthError as error:
-        _terminal.complain(str(error))
+        output.complain(str(error))
         return EXIT_CODES[next(name for kind, name in _BY_ERROR if isinstance(error, kind))]
-    problem = _terminal.write(text)
+    problem = output.write(text)
     if problem is not None:
-        _terminal.complain(f"It is done, but cannot be said: {problem}.")
+        output.complain(f"It is done, but cannot be said: {problem}.")
         return EXIT_CODES["IOERR"]
     return EXIT_CODES["OK"]

@@ -5,7 +5,7 @@ async with FakeZulip(users={"iago@zulip.com": "secret"}) as server:
 """
 
 try:
-    from ._server import FakeZulip
+    from .server import FakeZulip
 except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] not in ("jwt", "starlette", "uvicorn"):
         raise
@@ -14,6 +14,6 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from None
 
-from ._state import Account, ExternalMethod, Realm, ReceivedRequest
+from .state import Account, ExternalMethod, Realm, ReceivedRequest
 
 __all__ = ["Account", "ExternalMethod", "FakeZulip", "Realm", "ReceivedRequest"]

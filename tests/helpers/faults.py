@@ -1,0 +1,360 @@
+"""Everything that can go wrong on the wire: each fault a small function with a name.
+
+To add one: write it here, and give it a row in test_faults.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import gzip
+import json
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import cache
+from typing import Any
+from urllib.parse import unquote_plus
+
+import trustme
+from attrs import field, frozen
+
+from helpers.raw_server import SUCCESS, Connection, Scenario, WireServer, answer, response
+
+REFUSED = {
+    "result": "error",
+    "msg": "Your username or password is incorrect",
+    "code": "AUTHENTICATION_FAILED",
+}
+HTML = "<!DOCTYPE html><html><body>Something else</body></html>"
+
+
+# ---- Lost on the way
+
+
+async def reset_before_headers(connection: Connection) -> None:
+    await connection.read()
+    connection.reset()
+
+
+async def close_in_the_headers(connection: Connection) -> None:
+    await connection.read()
+    await connection.write(b"HTTP/1.1 200 OK\r\ncontent-type: appl")
+
+
+async def truncate_the_body(connection: Connection) -> None:
+    await connection.read()
+    await connection.write(b'HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{"result"')
+
+
+async def truncate_the_chunks(connection: Connection) -> None:
+    await connection.read()
+    await connection.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n64\r\n{")
+
+
+async def reset_in_the_body(connection: Connection) -> None:
+    await connection.read()
+    await connection.write(b'HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{"result"')
+    await asyncio.sleep(0.02)  # so that the head is there before the reset
+    connection.reset()
+
+
+# ---- Too slow
+
+
+async def drip(connection: Connection) -> None:
+    """One byte each half second."""
+    await connection.read()
+    for byte in response(200, json.dumps(SUCCESS)):
+        await connection.write(bytes([byte]))
+        await asyncio.sleep(0.5)
+
+
+async def never_end_1xx(connection: Connection) -> None:
+    await connection.read()
+    while True:
+        await connection.write(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100)
+        await asyncio.sleep(0)
+
+
+# ---- Not HTTP, or not quite
+
+
+async def garbage_with_the_password(connection: Connection) -> None:
+    body = await connection.read()
+    await connection.write(b"WHAT? " + unquote_plus(body.decode()).encode() + b"\r\n\r\n")
+
+
+async def speak_ssh(connection: Connection) -> None:
+    await connection.read()
+    await connection.write(b"SSH-2.0-OpenSSH_9.2\r\nInvalid SSH identification string.\r\n")
+
+
+async def headers_of_1_mb(connection: Connection) -> None:
+    await connection.read()
+    await connection.write(b"HTTP/1.1 200 OK\r\nx: " + b"a" * 2**20 + b"\r\n\r\n")
+
+
+async def ten_thousand_headers(connection: Connection) -> None:
+    await connection.read()
+    lines = b"".join(b"x-%d: %s\r\n" % (number, b"a" * 20) for number in range(10_000))
+    await connection.write(b"HTTP/1.1 200 OK\r\n" + lines + b"\r\n")
+
+
+async def bad_chunk_size(connection: Connection) -> None:
+    await connection.read()
+    await connection.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n{}\r\n")
+
+
+async def bad_chunk_size_after_the_head(connection: Connection) -> None:
+    await connection.read()
+    await connection.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+    await asyncio.sleep(0.02)  # so that the head is there before
+    await connection.write(b"xyz\r\n{}\r\n")
+
+
+async def bad_chunk_size_of_a_503(connection: Connection) -> None:
+    await connection.read()
+    await connection.write(b"HTTP/1.1 503 Busy\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n{}\r\n")
+
+
+async def conflicting_lengths(connection: Connection) -> None:
+    await connection.read()
+    body = json.dumps(SUCCESS).encode()
+    await connection.write(
+        b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\ncontent-length: 7\r\n\r\n" % len(body) + body
+    )
+
+
+# ---- Too much, or wrapped up
+
+
+def body_of(size: int) -> Scenario:
+    """A success in every respect but its size, which is in bytes."""
+    return answer(200, json.dumps(SUCCESS).encode().ljust(size))
+
+
+async def body_of_200_mb(connection: Connection) -> None:
+    await connection.read()
+    await connection.write(b"HTTP/1.1 200 OK\r\ncontent-length: 209715200\r\n\r\n")
+    chunk = b" " * 2**16
+    for _ in range(3200):
+        await connection.write(chunk)
+
+
+def zipped(times: int) -> Scenario:
+    """10 MB of spaces around a success, compressed so many times."""
+    body = json.dumps(SUCCESS).encode().ljust(10 * 2**20)
+    for _ in range(times):
+        body = gzip.compress(body)
+    return answer(200, body, {"Content-Encoding": ", ".join(["gzip"] * times)})
+
+
+corrupt_gzip = answer(200, b"\x1f\x8b\x08garbage", {"Content-Encoding": "gzip"})
+
+
+# ---- Servers that repeat what they were sent
+
+
+def echo_as_message(status: int) -> Scenario:
+    """Put the password, and the whole form, into the error's words and code."""
+
+    async def scenario(connection: Connection) -> None:
+        body = (await connection.read()).decode()
+        password = unquote_plus(body.rpartition("password=")[2])
+        said = {"result": "error", "msg": f"{password} {body}", "code": password.upper()}
+        await connection.write(response(status, json.dumps(said)))
+
+    return scenario
+
+
+async def echo_as_html(connection: Connection) -> None:
+    body = (await connection.read()).decode()
+    await connection.write(response(403, f"<html>{body} {unquote_plus(body)}</html>"))
+
+
+async def echo_as_location(connection: Connection) -> None:
+    body = (await connection.read()).decode()
+    await connection.write(response(302, b"", {"Location": f"https://{body}/?{body}"}))
+
+
+async def echo_as_retry_after(connection: Connection) -> None:
+    body = (await connection.read()).decode()
+    await connection.write(response(429, body, {"Retry-After": body}))
+
+
+async def echo_in_a_malformed_success(connection: Connection) -> None:
+    body = (await connection.read()).decode()
+    password = unquote_plus(body.rpartition("password=")[2])
+    said = {**SUCCESS, "api_key": f"{password} ", "user_id": password}
+    await connection.write(response(200, json.dumps(said)))
+
+
+# ---- Places: what is at the address, beside a plain server
+
+
+@frozen
+class Place:
+    """Where a login goes.
+
+    Attributes:
+        site: The address.
+        server: What counts what arrives there.
+        options: What the login needs besides.
+        environment: The environment variables that must be set meanwhile.
+    """
+
+    site: str
+    server: WireServer
+    options: dict[str, Any] = field(factory=dict)
+    environment: dict[str, str] = field(factory=dict)
+
+
+MakePlace = Callable[[], AbstractAsyncContextManager[Place]]
+
+
+@cache
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def trusting() -> dict[str, ssl.SSLContext]:
+    context = ssl.create_default_context()
+    authority().configure_trust(context)
+    return {"ssl_context": context}
+
+
+def certified(name: str = "127.0.0.1", **options: Any) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority().issue_cert(name, **options).configure_cert(context)
+    return context
+
+
+def plain(*scenarios: Scenario) -> MakePlace:
+    @asynccontextmanager
+    async def place() -> AsyncIterator[Place]:
+        async with WireServer(*scenarios) as server:
+            yield Place(server.site, server)
+
+    return place
+
+
+def secure(*scenarios: Scenario) -> MakePlace:
+    @asynccontextmanager
+    async def place() -> AsyncIterator[Place]:
+        async with WireServer(*scenarios, tls=certified()) as server:
+            yield Place(server.site, server, trusting())
+
+    return place
+
+
+@asynccontextmanager
+async def no_such_name() -> AsyncIterator[Place]:
+    yield Place("https://nosuch.invalid", WireServer())
+
+
+@asynccontextmanager
+async def nobody_listens() -> AsyncIterator[Place]:
+    async with WireServer() as server:
+        site = server.site
+    yield Place(site, server)
+
+
+@asynccontextmanager
+async def full_backlog() -> AsyncIterator[Place]:
+    """A socket that listens, and has no room for another connection."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        waiting = [socket.socket() for _ in range(4)]
+        for each in waiting:
+            each.setblocking(False)
+            each.connect_ex(full.getsockname())
+        yield Place(f"http://127.0.0.1:{full.getsockname()[1]}", WireServer())
+        for each in waiting:
+            each.close()
+
+
+@asynccontextmanager
+async def handshake_that_hangs() -> AsyncIterator[Place]:
+    async def hang(connection: Connection) -> None:
+        await connection.until_closed()
+
+    async with WireServer(hang) as server:
+        yield Place(f"https://127.0.0.1:{server.port}", server, trusting())
+
+
+@asynccontextmanager
+async def untrusted_certificate() -> AsyncIterator[Place]:
+    async with WireServer(answer(200, SUCCESS), tls=certified()) as server:
+        yield Place(server.site, server)
+
+
+@asynccontextmanager
+async def expired_certificate() -> AsyncIterator[Place]:
+    past = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+    tls = certified(not_before=past, not_after=past + dt.timedelta(days=1))
+    async with WireServer(answer(200, SUCCESS), tls=tls) as server:
+        yield Place(server.site, server, trusting())
+
+
+@asynccontextmanager
+async def wrong_host_certificate() -> AsyncIterator[Place]:
+    tls = certified("chat.example.com")
+    async with WireServer(answer(200, SUCCESS), tls=tls) as server:
+        yield Place(server.site, server, trusting())
+
+
+@asynccontextmanager
+async def https_to_a_plain_port() -> AsyncIterator[Place]:
+    async def talk(connection: Connection) -> None:
+        await connection.write(response(400, "Speak HTTP."))
+
+    async with WireServer(talk) as server:
+        yield Place(f"https://127.0.0.1:{server.port}", server, trusting())
+
+
+@asynccontextmanager
+async def http_to_a_tls_port() -> AsyncIterator[Place]:
+    async with WireServer(answer(200, SUCCESS), tls=certified()) as server:
+        yield Place(f"http://127.0.0.1:{server.port}", server)
+
+
+def redirect(status: int) -> MakePlace:
+    """To another server, which fails the test if it is asked anything."""
+
+    @asynccontextmanager
+    async def place() -> AsyncIterator[Place]:
+        async with WireServer(answer(200, SUCCESS)) as elsewhere:
+            location = f"{elsewhere.site}/api/v1/fetch_api_key"
+            async with WireServer(answer(status, b"", {"Location": location})) as server:
+                yield Place(server.site, server)
+            assert elsewhere.connections == 0
+
+    return place
+
+
+def proxied(*scenarios: Scenario) -> MakePlace:
+    @asynccontextmanager
+    async def place() -> AsyncIterator[Place]:
+        async with WireServer(*scenarios) as proxy:
+            yield Place("https://chat.example.com", proxy, environment={"HTTPS_PROXY": proxy.site})
+
+    return place
+
+
+async def refuse_the_tunnel(connection: Connection) -> None:
+    await connection.read_without_counting()
+    await connection.write(response(403, "No"))
+
+
+async def want_authentication(connection: Connection) -> None:
+    await connection.read_without_counting()
+    await connection.write(response(407, "Who?", {"Proxy-Authenticate": "Basic"}))
+
+
+def environment(name: str, value: str) -> MakePlace:
+    @asynccontextmanager
+    async def place() -> AsyncIterator[Place]:
+        yield Place("https://127.0.0.1:1", WireServer(), environment={name: value})
+
+    return place

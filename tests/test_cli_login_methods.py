@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+
+import pytest
+from attrs import evolve
+
+from zulip_auth import ExternalMethod, InvalidInputError, ServerSettings
+from zulip_auth._cli.login_methods import Way, ask, choose_way
+
+SITE = "https://chat.example.com"
+GOOGLE = ExternalMethod("google", "Google", f"{SITE}/google")
+SAML = ExternalMethod("saml:idp", "Our \x1b[2JSAML", f"{SITE}/saml")
+SETTINGS = ServerSettings(
+    zulip_version="10.0",
+    feature_level=325,
+    realm_name="Zulip\x1b Dev",
+    realm_url=SITE,
+    password_enabled=True,
+    ldap_enabled=False,
+    dev_enabled=False,
+    require_email_format_usernames=True,
+    external_methods=(),
+)
+ALL = evolve(SETTINGS, dev_enabled=True, external_methods=(GOOGLE, SAML))
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def typing(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal(text))
+
+
+def choose(settings: ServerSettings, sso: str | None = None) -> Way:
+    return choose_way(settings, SITE, argparse.Namespace(sso=sso))
+
+
+def refused(settings: ServerSettings, sso: str | None = None) -> str:
+    with pytest.raises(InvalidInputError) as caught:
+        choose(settings, sso)
+    assert "\x1b" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_only_way_in_is_taken() -> None:
+    assert choose(SETTINGS).kind == "password"
+    only = evolve(SETTINGS, password_enabled=False, external_methods=(GOOGLE,))
+    assert choose(only).method == choose(only, "").method == GOOGLE
+    assert choose(evolve(SETTINGS, password_enabled=False, dev_enabled=True)).kind == "dev"
+
+
+def test_the_user_chooses_among_several(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = []
+    for number in "1234":
+        typing(f"{number}\n", monkeypatch)
+        chosen.append(choose(ALL))
+    assert [way.kind for way in chosen] == ["password", "browser", "browser", "dev"]
+    assert [way.method for way in chosen] == [None, GOOGLE, SAML, None]
+    shown = capsys.readouterr().err
+    assert shown.startswith(
+        "Ways in to Zulip? Dev:\n"
+        "  1  a password\n"
+        "  2  Google, in the browser (google)\n"
+        "  3  Our ?[2JSAML, in the browser (saml:idp)\n"
+        "  4  no password, since this is a development server\n"
+        "Which one (1 to 4)? "
+    )
+
+
+@pytest.mark.parametrize("typed", ["0\n", "5\n", "x\n", "²\n", "-1\n"])
+def test_there_is_no_other_way(typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    typing(typed, monkeypatch)
+    assert refused(ALL) == "That is no number from 1 to 4."
+
+
+def test_without_a_terminal_there_is_nobody_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stdin in (None, io.StringIO("1\n")):
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert "Give a USERNAME, or --sso NAME." in refused(ALL)
+
+
+def test_a_way_through_the_browser_may_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose(ALL, "saml:idp").method == SAML
+    typing("2\n", monkeypatch)
+    assert choose(ALL, "").method == SAML
+    assert refused(ALL, "github") == (
+        "There is no such way in. What may follow --sso here: google, saml:idp."
+    )
+
+
+def test_there_may_be_no_way_through_the_browser() -> None:
+    assert refused(SETTINGS, "") == "Zulip? Dev has no way in through a browser."
+    old = evolve(SETTINGS, zulip_version="2.0.8", feature_level=0)
+    assert refused(old, "google") == (
+        "Zulip? Dev has no way in through a browser, or does not tell: it runs Zulip 2.0.8, "
+        "and 2.1 was the first to."
+    )
+    assert refused(evolve(SETTINGS, password_enabled=False)) == (
+        "Zulip? Dev has no way in for this command."
+    )
+
+
+def test_the_browser_ends_at_the_organizations_own_address() -> None:
+    other = evolve(ALL, realm_url="https://own.example.com")
+    assert refused(other, "google") == (
+        "The organization's own address is https://own.example.com. Log in there."
+    )
+    assert choose(evolve(SETTINGS, realm_url="https://own.example.com")).kind == "password"
+
+
+def test_an_answer_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    typing(" iago@zulip.com \nmore\n", monkeypatch)
+    assert ask("Username: ") == "iago@zulip.com"
+    odd = io.TextIOWrapper(io.BytesIO(b"\xff\n"), encoding="utf-8")
+    monkeypatch.setattr(odd, "isatty", lambda: True)
+    for stdin in (Terminal(), Terminal("\n"), odd):
+        monkeypatch.setattr(sys, "stdin", stdin)
+        with pytest.raises(InvalidInputError, match=r"^There is no answer\.$"):
+            ask("Username: ")
+
+
+def test_what_is_piped_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stdin in (None, io.StringIO("hunter2\n")):
+        monkeypatch.setattr(sys, "stdin", stdin)
+        with pytest.raises(InvalidInputError, match="no terminal to ask on"):
+            ask("Username: ")

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import re
+import sys
+import warnings
+from typing import Any
+
+import pytest
+
+import zulip_auth
+from helpers.cli_runner import PASSWORD, USERNAME, Home
+from helpers.raw_server import WireServer, answer, succeed
+from zulip_auth._cli import output
+from zulip_auth.testing import FakeZulip
+
+BUSY = {"result": "error", "msg": "Busy", "code": "RATE_LIMIT_HIT"}
+
+
+class Terminal(io.StringIO):
+    """An output that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def one_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Make both outputs a terminal. (Not a fixture: pytest would replace them again.)"""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    return terminal
+
+
+class Broken(io.StringIO):
+    """An output that fails in one way or another."""
+
+    encoding = "ascii"
+
+    def __init__(self, trouble: Exception) -> None:
+        super().__init__()
+        self._troubles = [trouble]
+
+    def write(self, text: str, /) -> int:
+        if self._troubles and text.strip():
+            raise self._troubles.pop()
+        return super().write(text)
+
+
+# ---- Standard output
+
+
+def test_what_an_output_cannot_write_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = Broken(UnicodeEncodeError("ascii", "é", 0, 1, "x"))
+    monkeypatch.setattr(sys, "stdout", odd)
+    assert output.write("é\nthe rest") is None
+    assert odd.getvalue() == "\\xe9\nthe rest\n"
+
+
+def test_an_output_that_is_closed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", Broken(BrokenPipeError(32, "Broken pipe")))
+    assert output.write("text") == "Broken pipe"
+
+
+def test_outputs_may_be_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    output.say("The address holds a pad.")
+    output.complain("No.")
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(sys, "stdout", None)
+    assert output.write("key") == "it is closed"
+
+
+# ---- Colours
+
+
+def test_an_error_begins_in_colour_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal = one_terminal(monkeypatch)
+    output.write("Logged in.\nThe rest.")
+    output.complain("No.")
+    assert terminal.getvalue() == ("Logged in.\nThe rest.\n\x1b[31mzulip-auth:\x1b[0m No.\n")
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_there_may_be_no_colour(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = one_terminal(monkeypatch)
+    monkeypatch.setenv(name, value)
+    output.write("Logged in.")
+    output.complain("No.")
+    assert terminal.getvalue() == "Logged in.\nzulip-auth: No.\n"
+
+
+def test_elsewhere_than_on_a_terminal_there_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    output.write("Logged in.")
+    output.complain("No.")
+    with warnings.catch_warnings():
+        warnings.showwarning = output.warn
+        warnings.simplefilter("default")
+        warnings.warn("Mind the gap.", stacklevel=1)
+    assert capsys.readouterr() == ("Logged in.\n", "zulip-auth: No.\nzulip-auth: Mind the gap.\n")
+
+
+# ---- Waiting
+
+
+def without_control(shown: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*[mK]", "", shown)
+
+
+async def test_a_live_line_counts_down_and_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = one_terminal(monkeypatch)
+    async with WireServer(answer(429, BUSY, {"Retry-After": "0.35"}), succeed) as server:
+        with output.retries_reported():
+            await zulip_auth.login(server.site, USERNAME, PASSWORD)
+    *lines, last = terminal.getvalue().split("\r\x1b[K")
+    assert last == ""
+    assert len(lines) >= 3
+    seconds = [
+        re.fullmatch("busy, trying again in (0.[0-3]) s, attempt 2 of 5", line) for line in lines
+    ]
+    counted = [float(each[1]) for each in seconds if each]
+    assert len(counted) == len(lines)
+    assert counted == sorted(counted, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "word"),
+    [
+        (zulip_auth.APIConnectionError("No.", sent=False), "not reached"),
+        (zulip_auth.APIConnectionError("No.", sent=True), "lost"),
+        (zulip_auth.ServerError("No.", status_code=503), "busy"),
+    ],
+)
+async def test_the_live_line_says_why_in_a_word(
+    error: Exception, word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = one_terminal(monkeypatch)
+    with output.retries_reported():
+        log = logging.getLogger("zulip_auth")
+        log.info("%s Trying again in %.1f s, attempt %d of %d.", error, 0.05, 2, 5)
+        assert terminal.getvalue().startswith(f"{word}, trying again in 0.")
+        log.warning("Something else, %s.", "too")
+        log.warning("And more.")
+        await asyncio.sleep(0)
+    assert terminal.getvalue().endswith(
+        "\r\x1b[K\x1b[31mzulip-auth:\x1b[0m Something else, too.\n"
+        "\x1b[31mzulip-auth:\x1b[0m And more.\n"
+    )
+
+
+async def test_an_interrupted_wait_leaves_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = one_terminal(monkeypatch)
+    async with WireServer(answer(429, BUSY, {"Retry-After": "9"})) as server:
+        with output.retries_reported():
+            waiting = asyncio.create_task(zulip_auth.login(server.site, USERNAME, PASSWORD))
+            async with asyncio.timeout(10):
+                while "busy" not in terminal.getvalue():  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+    assert terminal.getvalue().endswith("\r\x1b[K")
+
+
+async def test_elsewhere_there_is_a_plain_line_for_each_retry(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with WireServer(answer(429, BUSY, {"Retry-After": "0.1"}), succeed) as server:
+        with output.retries_reported():
+            await zulip_auth.login(server.site, USERNAME, PASSWORD)
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.endswith("Trying again in 0.1 s, attempt 2 of 5.")
+
+
+def test_the_log_is_as_it_was_afterwards() -> None:
+    log = logging.getLogger("zulip_auth")
+    before: tuple[Any, int] = (list(log.handlers), log.level)
+    with output.retries_reported():
+        assert log.level == logging.INFO
+    assert (log.handlers, log.level) == before
+
+
+def test_on_a_real_terminal(home: Home, fake_zulip: FakeZulip) -> None:
+    fake_zulip.add_user(USERNAME, PASSWORD)
+    _, shown = home.run_on_a_terminal("login", "127.0.0.1:1", USERNAME, "--dev", TERM="xterm")
+    assert "not reached, trying again in " in shown
+    assert "attempt 5 of 5" in shown
+    assert without_control(shown).splitlines()[-1].startswith("zulip-auth: ")
+    _, shown = home.run_on_a_terminal(
+        *("login", fake_zulip.site, USERNAME, "--dev"), TERM="xterm", NO_COLOR="1"
+    )
+    assert "\x1b" not in shown

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import argparse
+import getpass
+import io
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+from helpers.cli_runner import PASSWORD, USERNAME, Home
+from helpers.secret_scanner import Leaks
+from zulip_auth import InvalidInputError
+from zulip_auth._cli.prompts import read_password
+from zulip_auth.testing import FakeZulip
+
+
+def options(*, stdin: bool = False, command: str | None = None) -> argparse.Namespace:
+    return argparse.Namespace(password_stdin=stdin, password_command=command)
+
+
+def refused(given: argparse.Namespace) -> str:
+    with pytest.raises(InvalidInputError) as caught:
+        read_password(given, USERNAME)
+    Leaks("hunter2").check_error(caught.value)
+    return str(caught.value)
+
+
+def piped(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+# ---- Standard input
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
+def test_standard_input_is_the_password_with_or_without_the_end_of_a_line(
+    end: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    piped(monkeypatch, PASSWORD.encode() + end)
+    assert read_password(options(stdin=True), USERNAME) == PASSWORD
+
+
+def test_standard_input_may_be_closed_or_not_written_in_utf_8(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    piped(monkeypatch, b"hunter2\xff")
+    assert refused(options(stdin=True)) == "The password is not written in UTF-8."
+    monkeypatch.setattr(sys, "stdin", None)
+    assert refused(options(stdin=True)) == "Standard input is closed."
+
+
+def test_a_terminal_would_show_what_is_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    piped(monkeypatch, b"hunter2\n")
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    assert "Leave --password-stdin out" in refused(options(stdin=True))
+
+
+# ---- A command
+
+
+@pytest.mark.parametrize(
+    ("command", "password"),
+    [
+        ("echo hunter3", "hunter3"),
+        ("printf 'hunter3'", "hunter3"),
+        ("printf 'hunter3\\r\\nuser: iago\\n'", "hunter3"),
+        ("printf '%s' 'two words; $HOME'", "two words; $HOME"),
+        ("yes", "y"),
+    ],
+)
+def test_the_first_line_that_a_command_prints_is_the_password(command: str, password: str) -> None:
+    assert read_password(options(command=command), USERNAME) == password
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("false", "it ended with exit code 1"),
+        ("sh -c 'echo hunter2; exit 3'", "it ended with exit code 3"),
+        ("no-such-command hunter2", "it cannot be started"),
+        ("'hunter2", "it cannot be started"),
+        ("", "it cannot be started"),
+        ("a\0b", "it cannot be started"),
+    ],
+)
+def test_a_command_may_fail_and_is_not_repeated(command: str, why: str) -> None:
+    # What was given for a command may have been the password itself.
+    with pytest.raises(InvalidInputError) as caught:
+        read_password(options(command=command), USERNAME)
+    assert str(caught.value) == f"The password command gave no password: {why}."
+
+
+def test_what_a_command_prints_may_not_be_written_in_utf_8(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_bytes(b"hunter2\xff")
+    assert refused(options(command=f"cat {file}")) == "The password is not written in UTF-8."
+
+
+def test_a_command_may_ask_for_something_itself(home: Home, fake_zulip: FakeZulip) -> None:
+    fake_zulip.add_user(USERNAME, "hunter3")
+    asking = "sh -c 'read -p \"PIN: \" pin; echo hunter$pin'"
+    code, shown = home.run_on_a_terminal(
+        *("login", fake_zulip.site, USERNAME, "--no-save", "--password-command", asking),
+        typed={"PIN: ": "3"},
+    )
+    assert code == 0
+    assert "Logged in to" in shown
+
+
+# ---- A prompt
+
+
+def test_the_password_is_asked_for_without_echo(home: Home, fake_zulip: FakeZulip) -> None:
+    """On a real terminal: what is typed must not come back on it."""
+    fake_zulip.add_user(USERNAME, PASSWORD)
+    code, shown = home.run_on_a_terminal(
+        *("login", fake_zulip.site, USERNAME), typed={f"Password of {USERNAME}: ": PASSWORD}
+    )
+    assert code == 0
+    assert "Logged in to" in shown
+    assert "horse" not in shown
+
+
+def test_what_is_typed_is_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(getpass, "getpass", lambda prompt: f"{prompt}?")
+    assert read_password(options(), USERNAME) == f"Password of {USERNAME}: ?"
+
+
+def test_a_terminal_that_would_echo_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    def warn(prompt: str) -> str:
+        warnings.warn("Can not control echo on the terminal.", getpass.GetPassWarning, 2)
+        raise AssertionError("it went on to read")
+
+    monkeypatch.setattr(getpass, "getpass", warn)
+    assert "Use --password-stdin or --password-command." in refused(options())
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        (EOFError(), "No password was given."),
+        (UnicodeDecodeError("utf-8", b"hunter2\xff", 7, 8, "x"), "not written in UTF-8"),
+    ],
+)
+def test_what_is_typed_may_be_no_password(
+    trouble: Exception, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def typed(prompt: str) -> str:
+        raise trouble
+
+    monkeypatch.setattr(getpass, "getpass", typed)
+    assert words in refused(options())

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers.cli_runner import Home
+from zulip_auth import APIConnectionError, InvalidInputError
+from zulip_auth._cli import url_handler
+from zulip_auth._cli.url_handler import hand_over, install, listening, uninstall
+
+URL = "zulip://login?otp_encrypted_api_key=e5e3&email=hamlet%40zulip.com"
+
+
+@pytest.fixture
+def private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a directory as a desktop has one for each user."""
+    directory = tmp_path / "run"
+    directory.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(directory))
+    return directory
+
+
+async def test_what_is_handed_over_arrives(private: Path) -> None:
+    taken: asyncio.Queue[bytes] = asyncio.Queue()
+    async with listening(taken.put_nowait) as is_listening:
+        assert is_listening
+        [path] = private.iterdir()
+        assert path.stat().st_mode & 0o777 == 0o600
+        for url in (URL, "", "x" * 100_000):
+            assert await asyncio.to_thread(hand_over, url) == "Handed over."
+            assert (await taken.get()).decode() == url[: 64 * 1024]
+    with pytest.raises(APIConnectionError) as caught:
+        hand_over(URL)
+    assert str(caught.value) == "No login waits for this. Start one: zulip-auth login SITE --sso"
+
+
+async def test_the_newest_login_gets_it(private: Path) -> None:
+    taken: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue()
+    async with (
+        listening(lambda data: taken.put_nowait((1, data))),
+        listening(lambda data: taken.put_nowait((2, data))) as is_listening,
+    ):
+        assert is_listening
+        await asyncio.to_thread(hand_over, URL)
+        assert await taken.get() == (2, URL.encode())
+
+
+async def test_who_connects_and_does_not_finish_is_dropped(private: Path) -> None:
+    taken: list[bytes] = []
+    async with listening(taken.append):
+        reader, writer = await asyncio.open_unix_connection(private / "zulip-auth-sso.socket")
+        writer.write(b"zulip://")
+        await writer.drain()
+        await asyncio.sleep(0.05)  # in which it is accepted
+    async with asyncio.timeout(10):
+        assert await reader.read() == b""
+    writer.close()
+    assert taken == []
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o711, 0o770, None])
+async def test_only_a_private_directory_is_used(mode: int | None, private: Path) -> None:
+    private.rmdir() if mode is None else private.chmod(mode)
+    async with listening(lambda _: None) as is_listening:
+        assert not is_listening
+    with pytest.raises(APIConnectionError):
+        hand_over(URL)
+
+
+async def test_there_may_be_no_such_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    async with listening(lambda _: None) as is_listening:
+        assert not is_listening
+
+
+async def test_a_socket_that_cannot_be_made_is_done_without(private: Path) -> None:
+    (private / "zulip-auth-sso.socket").mkdir()
+    async with listening(lambda _: None) as is_listening:
+        assert not is_listening
+
+
+# ---- The desktop
+
+
+@pytest.fixture
+def desktop(home: Home, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return where a stand-in for xdg-mime notes what it is told."""
+    tools, told = home.path / "bin", home.path / "told"
+    tools.mkdir()
+    tool = tools / "xdg-mime"
+    tool.write_text(f'#!/bin/sh\necho "$@" >> {told}\nexit ${{XDG_MIME_EXIT:-0}}\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    monkeypatch.setenv("HOME", str(home.path))
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    return told
+
+
+def test_the_desktop_is_told_and_untold(desktop: Path, home: Home) -> None:
+    entry = home.path / ".local/share/applications/zulip-auth.desktop"
+    assert uninstall() == "The handler is not installed."
+    assert install() == f"zulip:// now leads to zulip-auth ({entry})."
+    assert desktop.read_text() == "default zulip-auth.desktop x-scheme-handler/zulip\n"
+    lines = entry.read_text().splitlines()
+    assert lines[0] == "[Desktop Entry]"
+    assert "MimeType=x-scheme-handler/zulip;" in lines
+    assert f'Exec="{sys.executable}" "-P" "-m" "zulip_auth" "sso-handler" %u' in lines
+    assert uninstall() == f"Removed {entry}."
+    assert not entry.exists()
+
+
+def test_a_path_is_quoted_as_the_format_wants_it(
+    desktop: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", '/a b/$x"%`\\python')
+    monkeypatch.setenv("XDG_DATA_HOME", str(home.path / "data"))
+    install()
+    text = (home.path / "data/applications/zulip-auth.desktop").read_text()
+    assert 'Exec="/a b/\\\\$x\\\\"%%\\\\`\\\\\\\\python" "-P" "-m"' in text
+
+
+def test_the_desktop_may_refuse_or_be_missing(
+    desktop: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_MIME_EXIT", "3")
+    with pytest.raises(InvalidInputError, match="xdg-mime ended with exit code 3"):
+        install()
+    (home.path / "file").touch()
+    monkeypatch.setenv("XDG_DATA_HOME", str(home.path / "file"))
+    with pytest.raises(InvalidInputError, match="cannot be installed: Not a directory"):
+        install()
+    monkeypatch.setenv("PATH", str(home.path))
+    with pytest.raises(InvalidInputError, match="no xdg-mime here"):
+        install()
+
+
+def test_what_was_installed_may_not_be_removable(
+    desktop: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = home.path / ".local/share/applications/zulip-auth.desktop"
+    entry.mkdir(parents=True)
+    with pytest.raises(InvalidInputError, match="cannot be removed: Is a directory"):
+        uninstall()
+    monkeypatch.setenv("XDG_DATA_HOME", "~nobody-of-that-name")
+    for call in (install, uninstall):
+        with pytest.raises(InvalidInputError, match="no home directory"):
+            call()
+
+
+def test_the_command_that_the_desktop_starts_can_be_started(
+    desktop: Path, home: Home, private: Path
+) -> None:
+    install()
+    entry = (home.path / ".local/share/applications/zulip-auth.desktop").read_text()
+    [line] = [line for line in entry.splitlines() if line.startswith("Exec=")]
+    command = line.removeprefix("Exec=").replace('"', "").replace("%u", URL).split()
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 69
+    assert done.stderr.startswith("zulip-auth: No login waits for this.")
+    assert "e5e3" not in done.stderr
+    assert url_handler._NAME in desktop.read_text()

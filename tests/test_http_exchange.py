@@ -1,0 +1,223 @@
+"""One try over the wire: which bodies are read, and what counts as sent."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import ssl
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Any
+
+import httpx
+import pytest
+from httpx_aiohttp import AiohttpTransport
+
+from helpers.raw_server import SUCCESS, WireServer, answer, drop, succeed
+from zulip_auth import (
+    APIConnectionError,
+    APITimeoutError,
+    AuthenticationFailedError,
+    InvalidResponseError,
+    RetryPolicy,
+    TLSError,
+    login,
+)
+from zulip_auth._http.exchange import MAX_BODY, send
+from zulip_auth._responses.context import Answer
+from zulip_auth.testing import FakeZulip
+from zulip_auth_client import Client
+from zulip_auth_client.types import Response
+
+USERNAME, PASSWORD = "iago@zulip.com", "secret"
+ONCE = RetryPolicy(attempts=1)
+
+
+async def failing(kind: type[Any], site: str, **options: Any) -> Any:
+    with pytest.raises(kind) as caught:
+        await login(site, USERNAME, PASSWORD, **{"retry": ONCE, **options})
+    assert type(caught.value) is kind
+    return caught.value
+
+
+# ---- Bodies
+
+
+async def test_a_body_of_just_64_kib_is_read() -> None:
+    body = b'{"result":"error","msg":"' + b"x" * (MAX_BODY - 27) + b'"}'
+    assert len(body) == MAX_BODY
+    async with WireServer(answer(401, body)) as server:
+        error = await failing(AuthenticationFailedError, server.site)
+    assert len(error.message) == MAX_BODY - 27
+
+
+@pytest.mark.parametrize("status", [200, 401])
+async def test_a_longer_body_is_no_answer(status: int) -> None:
+    body = b'{"result":"error","msg":"' + b"x" * (MAX_BODY - 26) + b'"}'
+    assert len(body) == MAX_BODY + 1
+    async with WireServer(answer(status, body)) as server:
+        error = await failing(InvalidResponseError, server.site)
+    assert error.status_code == status
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "deflate", "br", "identity, gzip"])
+async def test_an_encoded_body_is_no_answer(encoding: str) -> None:
+    body = gzip.compress(b'{"result":"error","msg":"No"}')
+    async with WireServer(answer(401, body, {"Content-Encoding": encoding})) as server:
+        await failing(InvalidResponseError, server.site)
+
+
+async def test_a_body_said_to_be_plain_is_read() -> None:
+    async with WireServer(answer(200, SUCCESS, {"Content-Encoding": "identity"})) as server:
+        await login(server.site, USERNAME, PASSWORD)
+
+
+async def test_a_malformed_redirect_does_not_upset_anything() -> None:
+    async with WireServer(answer(302, b"", {"Location": "http://[::1"})) as server:
+        await failing(InvalidResponseError, server.site)
+
+
+# ---- Requests
+
+
+@pytest.mark.parametrize("transport", [httpx.AsyncHTTPTransport, AiohttpTransport])
+async def test_a_request_without_a_form_is_carried_too(transport: Any) -> None:
+    async def get_me(*, client: Client) -> Response[str]:
+        http = client.get_async_httpx_client()
+        answered = await http.request(method="get", url="/users/me")
+        return Response(HTTPStatus.OK, answered.content, {}, parsed=answered.json()["email"])
+
+    async with WireServer(succeed) as server, transport() as carrying:
+        deadline = asyncio.get_running_loop().time() + 5
+        options: dict[str, Any] = {"timeout": 5, "deadline": deadline, "user_agent": None}
+        outcome = await send(get_me, site=server.site, transport=carrying, **options)
+        [request] = server.requests
+    assert isinstance(outcome.result, Answer)
+    assert (outcome.result.parsed, outcome.sent) == (SUCCESS["email"], True)
+    assert (request.line, request.body) == ("GET /api/v1/users/me HTTP/1.1", b"")
+    assert "transfer-encoding" not in request.headers
+
+
+# ---- Transports of the callers
+
+
+class Canned(httpx.AsyncBaseTransport):
+    """Does as it is told, with or without looking at the body."""
+
+    def __init__(self, *, read: bool, outcome: Exception | httpx.Response) -> None:
+        self._read = read
+        self._outcome = outcome
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if self._read:
+            await request.aread()
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return self._outcome
+
+
+def ring() -> Exception:
+    first, second = RuntimeError("secret"), RuntimeError("secret")
+    first.__cause__, second.__cause__ = second, first
+    return first
+
+
+def long_chain() -> Exception:
+    error = RuntimeError("secret")
+    for _ in range(3000):
+        error, earlier = RuntimeError("secret"), error
+        error.__cause__ = earlier
+    return error
+
+
+TROUBLES = [
+    httpx.ConnectError("x"),
+    httpx.PoolTimeout("x"),
+    httpx.ReadError("x"),
+    OSError(5, "x"),
+    TimeoutError("x"),
+    RuntimeError("secret"),
+    KeyError("secret"),
+    ExceptionGroup("secret", [ConnectionResetError(104, "x"), ValueError("secret")]),
+    ssl.SSLError("secret"),
+    OSError("secret", "secret"),
+    OSError(10**30, "secret"),
+    ring(),
+    long_chain(),
+]
+
+
+@pytest.mark.parametrize("trouble", TROUBLES, ids=repr)
+@pytest.mark.parametrize("read", [False, True])
+async def test_whatever_a_transport_raises_is_a_connection_error(
+    trouble: Exception, read: bool
+) -> None:
+    with pytest.raises(APIConnectionError) as caught:
+        await login(
+            "https://chat.example.com",
+            USERNAME,
+            PASSWORD,
+            retry=ONCE,
+            transport=Canned(read=read, outcome=trouble),
+        )
+    assert caught.value.__context__ is None
+    # The password has left when, and only when, the body was looked at.
+    assert caught.value.sent is read
+    assert "secret" not in str(caught.value)
+    timeouts = (httpx.TimeoutException, TimeoutError)
+    assert isinstance(caught.value, APITimeoutError) == isinstance(trouble, timeouts)
+    tls = isinstance(trouble, ssl.SSLError) and not read
+    assert isinstance(caught.value, TLSError) == tls
+
+
+async def test_a_transport_that_tries_again_by_itself_sends_no_more_than_once_a_try() -> None:
+    class Stubborn(httpx.AsyncHTTPTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            for _ in range(5):
+                with suppress(httpx.TransportError):
+                    return await super().handle_async_request(request)
+            raise AssertionError
+
+    async with WireServer(drop) as server, Stubborn() as transport:
+        with pytest.raises(APIConnectionError) as caught:
+            await login(
+                server.site,
+                USERNAME,
+                PASSWORD,
+                transport=transport,
+                retry=RetryPolicy(wait_max=0),
+            )
+    assert caught.value.sent is True
+    assert len(server.requests) == 2
+
+
+async def test_an_answer_counts_as_sent_even_if_the_body_was_not_looked_at() -> None:
+    transport = Canned(read=False, outcome=httpx.Response(503))
+    with pytest.raises(Exception, match="failed with status 503"):
+        await login(
+            "https://chat.example.com",
+            USERNAME,
+            PASSWORD,
+            retry=RetryPolicy(max_sends=1),
+            transport=transport,
+        )
+
+
+async def test_a_transport_that_runs_the_server_in_process_works() -> None:
+    fake = FakeZulip(users={USERNAME: PASSWORD})
+    fake.add_realm("chat.example.com").add_user("hamlet@zulip.com", PASSWORD)
+    transport = httpx.ASGITransport(fake.app)
+    credentials = await login(
+        "https://chat.example.com", "hamlet@zulip.com", PASSWORD, transport=transport
+    )
+    assert credentials.email == "hamlet@zulip.com"
+
+
+async def test_a_stream_of_the_synchronous_kind_is_a_connection_error() -> None:
+    class Synchronous(httpx.SyncByteStream):
+        def __iter__(self) -> Any:
+            yield b"{}"
+
+    transport = Canned(read=True, outcome=httpx.Response(200, stream=Synchronous()))
+    with pytest.raises(APIConnectionError):
+        await login("https://chat.example.com", USERNAME, PASSWORD, retry=ONCE, transport=transport)

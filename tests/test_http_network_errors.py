@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import Any
+
+import aiohttp
+import httpx
+import pytest
+
+from zulip_auth import APIConnectionError, APITimeoutError, InvalidResponseError, TLSError
+from zulip_auth._http.network_errors import _causes, explain_failure, is_malformed
+
+SITE = "https://chat.example.com"
+
+
+def certificate_error() -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_message = "certificate has expired"
+    return error
+
+
+def tls_error() -> ssl.SSLError:
+    error = ssl.SSLError(1, "wrong version number")
+    error.reason = "WRONG_VERSION_NUMBER"
+    return error
+
+
+def because(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+REFUSED = ConnectionRefusedError(111, "anything that a server sent")
+UNREACHED = (
+    "https://chat.example.com could not be reached ({}). Check the address, that the server is "
+    "running, and the proxy, if there is one."
+)
+LOST = (
+    "The connection to https://chat.example.com was lost before its answer was complete ({}). "
+    "Try again later."
+)
+TLS = (
+    "No secure connection to https://chat.example.com: {}. "
+    "Check the address, the certificate, and the certificates trusted here."
+)
+TOO_LATE = "https://chat.example.com {} in time. Try again later, or allow it more."
+
+# what was raised, whether it was sent, the error, its words
+FAILURES: dict[str, tuple[Exception, bool, type[Any], str]] = {
+    "refused": (
+        because(httpx.ConnectError("x"), because(OSError("all failed"), REFUSED)),
+        False,
+        APIConnectionError,
+        UNREACHED.format("connection refused"),
+    ),
+    "one of several": (
+        ExceptionGroup("x", [ValueError("x"), REFUSED]),
+        False,
+        APIConnectionError,
+        UNREACHED.format("connection refused"),
+    ),
+    "no such name": (
+        because(httpx.ConnectError("x"), socket.gaierror(-2, "x")),
+        False,
+        APIConnectionError,
+        UNREACHED.format("its name does not resolve"),
+    ),
+    "proxy": (
+        because(httpx.ProxyError("407 x"), REFUSED),
+        False,
+        APIConnectionError,
+        UNREACHED.format("the proxy refused"),
+    ),
+    "something else": (
+        RuntimeError("secret"),
+        False,
+        APIConnectionError,
+        UNREACHED.format("RuntimeError"),
+    ),
+    "reset": (
+        because(httpx.ReadError("x"), ConnectionResetError(104, "x")),
+        True,
+        APIConnectionError,
+        LOST.format("connection reset by peer"),
+    ),
+    "no connection in time": (
+        httpx.ConnectTimeout("x"),
+        False,
+        APITimeoutError,
+        TOO_LATE.format("could not be reached"),
+    ),
+    "no answer in time": (
+        httpx.ReadTimeout("x"),
+        True,
+        APITimeoutError,
+        TOO_LATE.format("gave no complete answer"),
+    ),
+    "deadline": (
+        TimeoutError(),
+        True,
+        APITimeoutError,
+        TOO_LATE.format("gave no complete answer"),
+    ),
+    "time over, in two words": (
+        because(httpx.ReadTimeout("x"), httpx.ConnectTimeout("x")),
+        True,
+        APITimeoutError,
+        TOO_LATE.format("gave no complete answer"),
+    ),
+    "deadline, after something else": (
+        because(TimeoutError(), RuntimeError()),
+        False,
+        APITimeoutError,
+        TOO_LATE.format("could not be reached"),
+    ),
+    # What httpx-aiohttp makes of errors of aiohttp; test_faults.py has them from the wire.
+    "aiohttp, refused": (
+        because(httpx.ConnectTimeout("x"), REFUSED),
+        False,
+        APIConnectionError,
+        UNREACHED.format("connection refused"),
+    ),
+    "aiohttp, lost": (
+        because(httpx.ConnectTimeout("x"), aiohttp.ServerDisconnectedError()),
+        True,
+        APIConnectionError,
+        LOST.format("ServerDisconnectedError"),
+    ),
+    "aiohttp, no connection in time": (
+        because(httpx.ConnectTimeout("x"), aiohttp.ConnectionTimeoutError()),
+        False,
+        APITimeoutError,
+        TOO_LATE.format("could not be reached"),
+    ),
+    "aiohttp, certificate": (
+        because(
+            httpx.ConnectTimeout("x"), because(ssl.SSLCertVerificationError(), certificate_error())
+        ),
+        False,
+        TLSError,
+        TLS.format("certificate has expired"),
+    ),
+    "certificate": (
+        because(httpx.ConnectError("x"), certificate_error()),
+        False,
+        TLSError,
+        TLS.format("certificate has expired"),
+    ),
+    "handshake": (
+        because(httpx.ConnectError("x"), tls_error()),
+        False,
+        TLSError,
+        TLS.format("WRONG_VERSION_NUMBER"),
+    ),
+    "handshake without words": (
+        because(httpx.ConnectError("x"), ssl.SSLError()),
+        False,
+        TLSError,
+        TLS.format("the handshake failed"),
+    ),
+    "TLS trouble after it was sent": (
+        because(httpx.ReadError("x"), tls_error()),
+        True,
+        APIConnectionError,
+        LOST.format("operation not permitted"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_failure_is_explained(name: str) -> None:
+    raised, sent, kind, words = FAILURES[name]
+    error = explain_failure(raised, site=SITE, sent=sent)
+    assert type(error) is kind
+    assert isinstance(error, APIConnectionError)
+    assert error.sent is sent
+    assert str(error) == words
+    assert (error.__cause__, error.__context__) == (None, None)
+
+
+def test_what_is_not_http_is_an_answer_that_is_none() -> None:
+    error = explain_failure(httpx.RemoteProtocolError("illegal secret"), site=SITE, sent=True)
+    assert isinstance(error, InvalidResponseError)
+    assert error.status_code is None
+    assert str(error) == (
+        "What answered at https://chat.example.com does not speak HTTP as it should. "
+        "Check the address and the port."
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "malformed"),
+    [
+        # The words of httpcore 1.0 and h11 0.16; test_faults.py has them from the wire.
+        ("Server disconnected without sending a response.", False),
+        ("peer closed connection without sending complete message body (incomplete read)", False),
+        ("peer unexpectedly closed connection", False),
+        ("illegal status line: bytearray(b'Server disconnected')", True),
+        ("Receive buffer too long", True),
+        ("", True),
+    ],
+)
+def test_lost_and_malformed_are_told_apart(words: str, malformed: bool) -> None:
+    assert is_malformed(httpx.RemoteProtocolError(words)) is malformed
+    assert is_malformed(httpx.ReadError(words)) is False
+
+
+def test_what_aiohttp_cannot_read_is_malformed_and_nothing_else_of_it_is() -> None:
+    asked: Any = None
+    assert is_malformed(aiohttp.ClientResponseError(asked, ()))
+    assert not is_malformed(aiohttp.ClientHttpProxyError(asked, ()))
+    assert not is_malformed(aiohttp.ClientPayloadError())
+
+
+def test_causes_are_found_each_once_and_not_without_end() -> None:
+    first, second, third = RuntimeError(), RuntimeError(), RuntimeError()
+    first.__cause__, first.__context__ = second, third
+    second.__context__ = first
+    assert _causes(first) == [first, second]
+    group = ExceptionGroup("x", [second, third])
+    assert _causes(group) == [group, second, third, first]
+    for _ in range(100):
+        first = because(RuntimeError(), first)  # type: ignore[assignment]
+    assert len(_causes(first)) == 50

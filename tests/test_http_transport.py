@@ -1,0 +1,238 @@
+"""What carries requests, for real: TLS, certificates, proxies."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import trustme
+from httpx_aiohttp import AiohttpTransport
+
+from helpers.raw_server import (
+    KEPT_ALIVE,
+    SUCCESS,
+    Connection,
+    WireServer,
+    answer,
+    drop,
+    keep_serving,
+    succeed,
+)
+from zulip_auth import (
+    APIConnectionError,
+    AuthClient,
+    InvalidInputError,
+    RetryPolicy,
+    TLSError,
+    login,
+)
+from zulip_auth._http import transport
+from zulip_auth._http.transport import open_transport
+
+USERNAME, PASSWORD = "iago@zulip.com", "secret"
+ONCE = RetryPolicy(attempts=1)
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def trusting(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+def serving(authority: trustme.CA, name: str = "127.0.0.1") -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    return context
+
+
+async def failing(kind: type[Any], site: str, **options: Any) -> Any:
+    with pytest.raises(kind) as caught:
+        await login(site, USERNAME, PASSWORD, **{"retry": ONCE, **options})
+    assert type(caught.value) is kind
+    return caught.value
+
+
+# ---- TLS
+
+
+async def test_a_login_over_tls(authority: trustme.CA, trusting: ssl.SSLContext) -> None:
+    async with WireServer(succeed, tls=serving(authority)) as server:
+        credentials = await login(server.site, USERNAME, PASSWORD, ssl_context=trusting)
+    assert credentials.site == server.site
+    assert credentials.site.startswith("https://")
+
+
+def test_the_certificates_are_loaded_once_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    transport._shared_context.cache_clear()
+    loaded: list[ssl.SSLContext] = []
+    load = ssl.create_default_context
+
+    def counted(**options: Any) -> ssl.SSLContext:
+        loaded.append(load(**options))
+        return loaded[-1]
+
+    monkeypatch.setattr(ssl, "create_default_context", counted)
+    for _ in range(3):
+        open_transport("https://chat.example.com", None)
+    open_transport("http://localhost", None)
+    assert len(loaded) == 1
+
+
+async def test_ssl_cert_file_is_honoured(
+    authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(file))
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    transport._shared_context.cache_clear()
+    try:
+        async with WireServer(succeed, tls=serving(authority)) as server:
+            await login(server.site, USERNAME, PASSWORD)
+    finally:
+        transport._shared_context.cache_clear()
+
+
+async def test_certificates_that_cannot_be_loaded_are_a_tls_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    transport._shared_context.cache_clear()
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
+    error = await failing(TLSError, "https://127.0.0.1:1")
+    assert str(error) == (
+        "The trusted certificates cannot be loaded. Check SSL_CERT_FILE and SSL_CERT_DIR."
+    )
+    assert (error.sent, error.__context__) == (False, None)
+    monkeypatch.delenv("SSL_CERT_FILE")
+    # Not remembered: what was mended works without a new process.
+    await failing(APIConnectionError, "https://127.0.0.1:1")
+
+
+# ---- Proxies
+
+
+async def tunnel(connection: Connection) -> None:
+    """Be a proxy that opens every tunnel to the same server: itself."""
+    reader, writer = connection._reader, connection._writer
+    head = await reader.readuntil(b"\r\n\r\n")
+    target = head.split()[1].decode()
+    connection._server.tunnels.append(target)
+    onward_reader, onward_writer = await asyncio.open_connection("127.0.0.1", tunnel_to[0])
+    await connection.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+
+    async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while data := await source.read(65536):
+            sink.write(data)
+
+    there = asyncio.create_task(pump(reader, onward_writer))
+    await pump(onward_reader, writer)
+    there.cancel()
+    onward_writer.transport.abort()
+
+
+tunnel_to: list[int] = []
+
+
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize("scheme", ["http://", ""])
+async def test_a_proxy_is_used_for_https(
+    variable: str,
+    scheme: str,
+    authority: trustme.CA,
+    trusting: ssl.SSLContext,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tls = serving(authority, "chat.example.com")
+    async with WireServer(succeed, tls=tls) as server, WireServer(tunnel) as proxy:
+        tunnel_to[:] = [server.port]
+        monkeypatch.setenv(variable, f"{scheme}127.0.0.1:{proxy.port}")
+        await login("https://chat.example.com", USERNAME, PASSWORD, ssl_context=trusting)
+        assert proxy.tunnels == ["chat.example.com:443"]
+        assert len(server.requests) == 1
+
+
+async def test_no_proxy_is_honoured(
+    authority: trustme.CA, trusting: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    async with WireServer(succeed, tls=serving(authority)) as server:
+        await login(server.site, USERNAME, PASSWORD, ssl_context=trusting)
+
+
+async def test_no_proxy_is_used_for_loopback_without_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    async with WireServer(succeed) as server:
+        await login(server.site, USERNAME, PASSWORD)
+
+
+@pytest.mark.parametrize("proxy", ["ftp://127.0.0.1", "http://x:hunter2", "socks5://127.0.0.1"])
+async def test_a_proxy_that_cannot_be_used_is_bad_input(
+    proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    error = await failing(InvalidInputError, "https://chat.example.com")
+    assert str(error) == (
+        "The proxy that the environment names cannot be used. "
+        "Check HTTPS_PROXY and ALL_PROXY; SOCKS needs the package socksio."
+    )
+    assert "hunter2" not in str(error)
+    assert error.__context__ is None
+
+
+# ---- httpx-aiohttp
+
+
+async def test_httpx_aiohttp_keeps_connections() -> None:
+    async with WireServer(keep_serving) as server, AiohttpTransport() as transport:
+        client = AuthClient(server.site, transport=transport)
+        for _ in range(3):
+            await client.login(USERNAME, PASSWORD)
+        assert (server.connections, len(server.requests)) == (1, 3)
+        await asyncio.gather(*(client.login(USERNAME, PASSWORD) for _ in range(10)))
+        assert server.connections == 10
+
+
+async def test_a_kept_connection_that_is_lost_shows_the_password_no_more_than_twice(
+    at_once: RetryPolicy,
+) -> None:
+    async def serve_once(connection: Connection) -> None:
+        await connection.read()
+        await connection.write(KEPT_ALIVE)
+        await connection.read()
+
+    async with WireServer(serve_once, drop) as server, AiohttpTransport() as transport:
+        client = AuthClient(server.site, transport=transport, retry=at_once)
+        await client.login(USERNAME, PASSWORD)
+        with pytest.raises(APIConnectionError) as caught:
+            await client.login(USERNAME, PASSWORD)
+        assert caught.value.sent is True
+        assert (server.connections, len(server.requests)) == (2, 3)
+
+
+@pytest.mark.parametrize("told_not_to", [True, False])
+async def test_httpx_aiohttp_keeps_cookies_unless_its_session_is_told_not_to(
+    told_not_to: bool,
+) -> None:
+    def session() -> aiohttp.ClientSession:
+        jar = aiohttp.DummyCookieJar() if told_not_to else aiohttp.CookieJar()
+        return aiohttp.ClientSession(cookie_jar=jar)
+
+    with_a_cookie = answer(200, SUCCESS, {"Set-Cookie": "account=iago"})
+    async with WireServer(with_a_cookie) as server, AiohttpTransport(client=session) as transport:
+        # aiohttp keeps none of a host that has no name.
+        client = AuthClient(f"localhost:{server.port}", transport=transport)
+        for _ in range(2):
+            await client.login(USERNAME, PASSWORD)
+        cookies = [request.headers.get("cookie") for request in server.requests]
+    assert cookies == [None, None if told_not_to else "account=iago"]

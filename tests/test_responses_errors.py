@@ -1,0 +1,589 @@
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import zulip_auth
+from helpers.recordings import Exchange, recorded
+from zulip_auth import ZulipAuthError
+from zulip_auth._redaction import Secret
+from zulip_auth._responses.context import Answer, Question
+from zulip_auth._responses.success import read_answer, read_credentials
+
+SITE = "https://chat.example.com"
+PASSWORD = "hunter2!"
+LOGIN = Question(SITE, "password", (Secret(PASSWORD),))
+DEV_LOGIN = Question(SITE, "dev")
+TOKEN = Question(SITE, "jwt", (Secret("a.b.c"),))
+KEY = Question(SITE, "key", (Secret("iago@zulip.com:k3y"), Secret("k3y")))
+SETTINGS = Question(SITE, "nothing")
+
+
+def refusal(
+    status: int,
+    body: bytes | str | dict[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+    question: Question = LOGIN,
+) -> Any:
+    """Return the error that an answer means."""
+    if isinstance(body, dict):
+        body = json.dumps(body)
+    if isinstance(body, str):
+        body = body.encode()
+    error = read_answer(Answer(status, headers or {}, body), question, read_credentials)
+    assert isinstance(error, ZulipAuthError)
+    assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
+    return error
+
+
+def said(msg: str = "No", **more: Any) -> dict[str, Any]:
+    return {"result": "error", "msg": msg, **more}
+
+
+# What each recorded refusal is: class, code, attempts left, seconds to wait.
+RECORDED: dict[str, tuple[type[Any], str | None, int | None, float | None]] = {
+    "fetch: wrong password": (
+        zulip_auth.AuthenticationFailedError,
+        "AUTHENTICATION_FAILED",
+        4,
+        None,
+    ),
+    "fetch: username not an email": (zulip_auth.BadRequestError, "BAD_REQUEST", None, None),
+    "fetch: password missing": (
+        zulip_auth.BadRequestError,
+        "REQUEST_VARIABLE_MISSING",
+        None,
+        None,
+    ),
+    "fetch: GET": (zulip_auth.APIStatusError, None, None, None),
+    "fetch: unknown subdomain": (
+        zulip_auth.InvalidSubdomainError,
+        "NONEXISTENT_SUBDOMAIN",
+        None,
+        None,
+    ),
+    "fetch: rate limit, bad attempt 5": (
+        zulip_auth.AuthenticationFailedError,
+        "AUTHENTICATION_FAILED",
+        0,
+        None,
+    ),
+    "fetch: rate limit, bad attempt 6": (
+        zulip_auth.RateLimitedError,
+        "RATE_LIMIT_HIT",
+        None,
+        1799.7959835529327,
+    ),
+    "fetch: user deactivated": (zulip_auth.UserDeactivatedError, "USER_DEACTIVATED", 4, None),
+    "fetch: realm deactivated": (zulip_auth.RealmDeactivatedError, "REALM_DEACTIVATED", 4, None),
+    "fetch: password auth disabled": (
+        zulip_auth.PasswordAuthDisabledError,
+        "PASSWORD_AUTH_DISABLED",
+        3,
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "exchange", [each for each in recorded("fetch:") if each.name in RECORDED], ids=str
+)
+def test_a_recorded_refusal_is_read_exactly(exchange: Exchange) -> None:
+    kind, code, attempts_remaining, retry_after = RECORDED[exchange.name]
+    error = refusal(exchange.status, exchange.body, exchange.headers)
+    assert type(error) is kind
+    assert error.status_code == exchange.status
+    assert error.code == code
+    assert error.message == exchange.said["msg"]
+    assert getattr(error, "attempts_remaining", None) == attempts_remaining
+    assert getattr(error, "retry_after", None) == retry_after
+
+
+LEGACY = {
+    "incorrect_creds": zulip_auth.AuthenticationFailedError,
+    "user disable": zulip_auth.UserDeactivatedError,
+    "realm deactivated": zulip_auth.RealmDeactivatedError,
+    "password auth disabled": zulip_auth.PasswordAuthDisabledError,
+    "something else": zulip_auth.AuthenticationFailedError,
+}
+
+
+@pytest.mark.parametrize("reason", LEGACY)
+def test_servers_before_5_give_a_reason_with_403(reason: str) -> None:
+    error = refusal(403, said("Not you.", reason=reason))
+    assert type(error) is LEGACY[reason]
+    assert (error.status_code, error.code, error.message) == (403, None, "Not you.")
+
+
+def test_servers_before_5_may_give_403_without_a_reason() -> None:
+    assert type(refusal(403, said())) is zulip_auth.AuthenticationFailedError
+
+
+@pytest.mark.parametrize("code", ["CSRF_FAILED", "odd code", 7])
+def test_a_403_with_an_unknown_code_is_no_failed_authentication(code: object) -> None:
+    assert type(refusal(403, said(code=code))) is zulip_auth.APIStatusError
+
+
+def test_servers_of_4_x_give_400_for_an_unknown_organization() -> None:
+    error = refusal(400, said("Invalid subdomain"))
+    assert type(error) is zulip_auth.InvalidSubdomainError
+    assert error.code is None
+
+
+def test_servers_before_4_give_429_without_a_code() -> None:
+    body = said("API usage exceeded rate limit", **{"retry-after": 28.7})
+    error = refusal(429, body)
+    assert type(error) is zulip_auth.RateLimitedError
+    assert (error.code, error.retry_after) == (None, 28.7)
+
+
+CODES: dict[str, type[Any]] = {
+    "AUTHENTICATION_FAILED": zulip_auth.AuthenticationFailedError,
+    "USER_DEACTIVATED": zulip_auth.UserDeactivatedError,
+    "REALM_DEACTIVATED": zulip_auth.RealmDeactivatedError,
+    "PASSWORD_AUTH_DISABLED": zulip_auth.PasswordAuthDisabledError,
+    "PASSWORD_RESET_REQUIRED": zulip_auth.PasswordResetRequiredError,
+    "NONEXISTENT_SUBDOMAIN": zulip_auth.InvalidSubdomainError,
+}
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 418])
+@pytest.mark.parametrize("code", CODES)
+def test_a_known_code_decides_whatever_the_status(code: str, status: int) -> None:
+    error = refusal(status, said(code=code))
+    assert type(error) is CODES[code]
+    assert (error.status_code, error.code) == (status, code)
+    assert f"({code})" in str(error)
+
+
+UNKNOWN: dict[int, type[Any]] = {
+    400: zulip_auth.BadRequestError,
+    401: zulip_auth.AuthenticationFailedError,
+    402: zulip_auth.APIStatusError,
+    404: zulip_auth.APIStatusError,
+    405: zulip_auth.APIStatusError,
+    408: zulip_auth.APIStatusError,
+    418: zulip_auth.APIStatusError,
+    429: zulip_auth.RateLimitedError,
+    499: zulip_auth.APIStatusError,
+    500: zulip_auth.ServerError,
+    520: zulip_auth.ServerError,
+    599: zulip_auth.ServerError,
+    600: zulip_auth.APIStatusError,
+    999: zulip_auth.APIStatusError,
+}
+
+
+@pytest.mark.parametrize("status", UNKNOWN)
+def test_an_unknown_code_keeps_the_class_of_its_status(status: int) -> None:
+    error = refusal(status, said(code="SOMETHING_NEW"))
+    assert type(error) is UNKNOWN[status]
+    assert (error.status_code, error.code, error.message) == (status, "SOMETHING_NEW", "No")
+
+
+NO_ANSWERS_OF_ZULIP: dict[str, bytes | str | dict[str, Any] | None] = {
+    "nothing": b"",
+    "not read": None,
+    "HTML": "<html>Page not found</html>",
+    "null": "null",
+    "list": "[]",
+    "text": '"error"',
+    "another object": {"error": "no"},
+    "success": {"result": "success", "msg": ""},
+    "no msg": {"result": "error"},
+    "msg of another kind": {"result": "error", "msg": 7},
+    "invalid UTF-8": b'{"result":"error","msg":"\xff"}',
+    "100,000 nested lists": "[" * 100_000,
+    "5,000 digits": "9" * 5000,
+}
+
+
+@pytest.mark.parametrize("body", NO_ANSWERS_OF_ZULIP.values(), ids=NO_ANSWERS_OF_ZULIP)
+def test_what_is_not_zulips_json_goes_by_status_or_is_no_answer(body: Any) -> None:
+    assert type(refusal(429, body)) is zulip_auth.RateLimitedError
+    assert type(refusal(500, body)) is zulip_auth.ServerError
+    assert type(refusal(599, body)) is zulip_auth.ServerError
+    for status in (200, 201, 204, 206, 400, 401, 403, 404, 405, 408, 418, 499, 600, 999):
+        error = refusal(status, body)
+        assert type(error) is zulip_auth.InvalidResponseError
+        assert error.status_code == status
+        assert str(status) in str(error)
+
+
+@pytest.mark.parametrize("status", [200, 201, 299])
+def test_an_error_that_claims_to_be_a_success_is_no_answer(status: int) -> None:
+    error = refusal(status, said(code="AUTHENTICATION_FAILED"))
+    assert type(error) is zulip_auth.InvalidResponseError
+
+
+DEV_DISABLED = {
+    "production": (404, "<html>Page not found</html>"),
+    "production, page too long": (404, None),
+    "off": (400, said("DevAuthBackend not enabled.", code="BAD_REQUEST")),
+    "off, in words": (400, said("Endpoint not available in production.", code="BAD_REQUEST")),
+}
+
+
+@pytest.mark.parametrize(("status", "body"), DEV_DISABLED.values(), ids=DEV_DISABLED)
+def test_there_may_be_no_development_login(status: int, body: Any) -> None:
+    error = refusal(status, body, question=DEV_LOGIN)
+    assert type(error) is zulip_auth.DevAuthDisabledError
+    assert error.status_code == status
+    assert error.message == (body["msg"] if isinstance(body, dict) else "")
+    # With a password, the same answers mean nothing of the kind.
+    assert not isinstance(refusal(status, body), zulip_auth.DevAuthDisabledError)
+
+
+def test_a_development_login_may_fail_for_two_reasons_and_both_are_named() -> None:
+    error = refusal(401, said(code="AUTHENTICATION_FAILED"), question=DEV_LOGIN)
+    assert type(error) is zulip_auth.AuthenticationFailedError
+    assert "no such account" in str(error)
+    assert "does not allow development logins" in str(error)
+    assert "password" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("header", "left", "words"),
+    [
+        ("4", 4, "4 attempts are left."),
+        ("1", 1, "1 attempt is left."),
+        ("0", 0, "No attempt is left"),
+        (None, None, None),
+        ("", None, None),
+        ("-1", None, None),
+        ("4.0", None, None),
+        ("many", None, None),
+        ("٤", None, None),
+        ("9" * 5000, None, None),
+    ],
+)
+def test_the_attempts_left_are_told(
+    header: str | None, left: int | None, words: str | None
+) -> None:
+    headers = {} if header is None else {"x-ratelimit-remaining": header}
+    error = refusal(401, said(code="AUTHENTICATION_FAILED"), headers)
+    assert error.attempts_remaining == left
+    assert (words in str(error)) if words else ("left" not in str(error))
+
+
+RETRY_AFTER: dict[str, tuple[str | None, object, float | None]] = {
+    "a fraction": ("1799.7959835529327", None, 1799.7959835529327),
+    "a whole number": ("30", None, 30.0),
+    "nothing to wait for": ("0.0", 7, 0.0),
+    "tiny": ("9.5e-05", None, 9.5e-05),
+    "header before body": ("1.5", 2.5, 1.5),
+    "body alone": (None, 2.5, 2.5),
+    "body alone, whole": (None, 3, 3.0),
+    "body alone, as text": (None, "2.5", 2.5),
+    "neither": (None, None, None),
+    "empty": ("", None, None),
+    "null, in the header": ("null", None, None),
+    "words": ("soon", None, None),
+    "words, then body": ("soon", 2.5, 2.5),
+    "negative": ("-1", None, None),
+    "negative, then body": ("-1", 2.5, 2.5),
+    "negative body": (None, -1, None),
+    "nan": ("nan", None, None),
+    "nan body": (None, float("nan"), None),
+    "infinite": ("inf", None, None),
+    "beyond floats": ("9" * 400, None, None),
+    "beyond floats, body": (None, 10**400, None),
+    "true": (None, True, None),
+    "list": (None, [1], None),
+    "day that is none": ("Mon, 32 Nov 2026 22:00:00 GMT", None, None),
+    "month that is none": ("Mon, 23 Nix 2026 22:00:00 GMT", None, None),
+    "date of long ago": ("Mon, 23 Nov 2020 22:00:00 GMT", None, 0.0),
+}
+
+
+@pytest.mark.parametrize(("header", "body", "seconds"), RETRY_AFTER.values(), ids=RETRY_AFTER)
+def test_retry_after_is_read(header: str | None, body: object, seconds: float | None) -> None:
+    headers = {} if header is None else {"retry-after": header}
+    error = refusal(429, said("Busy", **{"retry-after": body}), headers)
+    assert type(error) is zulip_auth.RateLimitedError
+    assert error.retry_after == seconds
+
+
+def test_retry_after_may_be_a_date() -> None:
+    date = format_datetime(datetime.now(UTC) + timedelta(minutes=10), usegmt=True)
+    error = refusal(429, b"", {"retry-after": date})
+    assert 595 < error.retry_after <= 600
+
+
+@given(st.text(alphabet=st.characters(max_codepoint=255)) | st.floats().map(str))
+def test_any_retry_after_is_seconds_or_nothing(header: str) -> None:
+    seconds = refusal(429, b"", {"retry-after": header}).retry_after
+    assert seconds is None or (isinstance(seconds, float) and 0 <= seconds < float("inf"))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (None, "a while"),
+        ("0.4", "0.4 s"),
+        ("119.9", "119.9 s"),
+        ("120", "2 minutes"),
+        ("121", "3 minutes"),
+        ("3660", "61 minutes"),
+    ],
+)
+def test_the_wait_is_said_for_people(seconds: str | None, words: str) -> None:
+    headers = {} if seconds is None else {"retry-after": seconds}
+    assert f"Wait {words}:" in str(refusal(429, b"", headers))
+
+
+@pytest.mark.parametrize(
+    ("location", "host"),
+    [
+        ("https://zulip.example.org/api/v1/fetch_api_key", "zulip.example.org"),
+        ("https://zulip.example.org:8443/", "zulip.example.org:8443"),
+        ("//zulip.example.org/", "zulip.example.org"),
+        ("https://user:pass@zulip.example.org/", "zulip.example.org"),
+        ("http://[::1]:9991/", "[::1]:9991"),
+        ("/login", "another address"),
+        ("", "another address"),
+        ("https://[::1/", "another address"),
+        ("https://evil\x1b[2J.example.org/", "another address"),
+        (f"https://{PASSWORD}.example.org/", "another address"),
+        ("https://x.hunter2.example.org/", "x.hunter2.example.org"),
+    ],
+)
+@pytest.mark.parametrize("status", [300, 301, 302, 307, 308, 399])
+def test_a_redirect_names_the_host_and_is_no_answer(status: int, location: str, host: str) -> None:
+    error = refusal(status, said(code="AUTHENTICATION_FAILED"), {"location": location})
+    assert type(error) is zulip_auth.InvalidResponseError
+    assert error.status_code == status
+    assert f"redirect to {host}." in str(error)
+
+
+def test_a_redirect_does_not_name_a_host_made_of_the_password() -> None:
+    question = Question(SITE, "password", (Secret("hunter2"),))
+    headers = {"location": "https://hunter2.example.org/"}
+    assert "hunter2" not in str(refusal(302, b"", headers, question))
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500])
+def test_a_server_that_repeats_the_password_is_not_repeated(status: int) -> None:
+    question = Question(SITE, "password", (Secret("HUNTER2"),))
+    error = refusal(status, said("You sent HUNTER2, hunter2.", code="HUNTER2"), {}, question)
+    assert error.message == "You sent [cut out], [cut out]."
+    assert error.code is None
+    assert "hunter2" not in f"{error!r} {error.__dict__}".lower()
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_a_password_that_occurs_in_a_known_code_hides_nothing(code: str) -> None:
+    question = Question(SITE, "password", (Secret(code.split("_")[0].lower()),))
+    error = refusal(401, said(code=code), {}, question)
+    assert type(error) is CODES[code]
+    assert error.code == code
+
+
+@pytest.mark.parametrize("code", [None, 7, "", "lower", "A" * 65, "A B", "A\nB", ["A"]])
+def test_what_is_no_code_is_not_shown_as_one(code: object) -> None:
+    assert refusal(400, said(code=code)).code is None
+
+
+SENTENCES: dict[str, tuple[int, Any, Mapping[str, str], Question]] = {
+    "https://chat.example.com answered 200, but not as Zulip does. "
+    "Check the address: another program may be answering there.": (200, "{}", {}, LOGIN),
+    "https://chat.example.com answered 401, but not as Zulip does. "
+    "Check the address: a proxy or another program may be answering there.": (401, "", {}, LOGIN),
+    "https://chat.example.com answered 302, a redirect to x.org. It was not followed. "
+    "If that is the right address, log in there.": (
+        302,
+        "",
+        {"location": "https://x.org/"},
+        LOGIN,
+    ),
+    "https://chat.example.com could not make sense of the request (BAD_REQUEST). "
+    "Check that the username is what this organization logs in with, usually an e-mail.": (
+        400,
+        said(code="BAD_REQUEST"),
+        {},
+        LOGIN,
+    ),
+    "https://chat.example.com refused with status 418. The server's own words may say more.": (
+        418,
+        said(),
+        {},
+        LOGIN,
+    ),
+    "https://chat.example.com refused the login: the username or the password is wrong "
+    "(AUTHENTICATION_FAILED). Check both before you try again. 2 attempts are left.": (
+        401,
+        said(code="AUTHENTICATION_FAILED"),
+        {"x-ratelimit-remaining": "2"},
+        LOGIN,
+    ),
+    "https://chat.example.com refused the login: the username or the password is wrong. "
+    "Check both before you try again.": (403, said(reason="incorrect_creds"), {}, LOGIN),
+    "https://chat.example.com refused the login: the server did not say why (ODD). "
+    "Check the account. No attempt is left: for a while even the right password will be "
+    "refused.": (401, said(code="ODD"), {"x-ratelimit-remaining": "0"}, LOGIN),
+    "https://chat.example.com refused the login: there is no such account, or the "
+    "organization does not allow development logins (AUTHENTICATION_FAILED). "
+    "Check the username.": (401, said(code="AUTHENTICATION_FAILED"), {}, DEV_LOGIN),
+    "https://chat.example.com refused the login: the account is deactivated "
+    "(USER_DEACTIVATED). Ask an administrator of the organization to reactivate it.": (
+        401,
+        said(code="USER_DEACTIVATED"),
+        {},
+        DEV_LOGIN,
+    ),
+    "There is no organization at https://chat.example.com, or the account belongs to another "
+    "one (NONEXISTENT_SUBDOMAIN). Check the organization's address.": (
+        404,
+        said(code="NONEXISTENT_SUBDOMAIN"),
+        {},
+        LOGIN,
+    ),
+    "https://chat.example.com does not offer development logins. Log in with a password.": (
+        404,
+        "",
+        {},
+        DEV_LOGIN,
+    ),
+    "https://chat.example.com has had too many attempts (RATE_LIMIT_HIT). "
+    "Wait 30 minutes: until then even the right password is refused.": (
+        429,
+        said(code="RATE_LIMIT_HIT"),
+        {"retry-after": "1799.8"},
+        LOGIN,
+    ),
+    "https://chat.example.com failed with status 500 (SERVER_NOT_READY). Try again later.": (
+        500,
+        said(code="SERVER_NOT_READY"),
+        {},
+        LOGIN,
+    ),
+    "https://chat.example.com could not make sense of the request (BAD_REQUEST). "
+    "It takes no tokens, or not this one; its own words say which.": (
+        400,
+        said(code="BAD_REQUEST"),
+        {},
+        TOKEN,
+    ),
+    "https://chat.example.com refused the login: the token is good, but there is no account "
+    "with its e-mail address (AUTHENTICATION_FAILED). Check the address in the token.": (
+        401,
+        said(code="AUTHENTICATION_FAILED"),
+        {},
+        TOKEN,
+    ),
+    "https://chat.example.com answered 404, but not as Zulip does. Check the address: a proxy or "
+    "another program may be answering there. Servers before Zulip 7.0 take no tokens.": (
+        404,
+        "",
+        {},
+        TOKEN,
+    ),
+    "https://chat.example.com does not take the API key (UNAUTHORIZED): it is wrong or was "
+    "revoked, it belongs to another account, or the account is deactivated. Log in again.": (
+        401,
+        said(code="UNAUTHORIZED"),
+        {},
+        KEY,
+    ),
+    "https://chat.example.com has had too many requests (RATE_LIMIT_HIT). "
+    "Wait 20.0 s: until then it answers none.": (
+        429,
+        said(code="RATE_LIMIT_HIT"),
+        {"retry-after": "20"},
+        KEY,
+    ),
+    "https://chat.example.com is the root of a server with many organizations (BAD_REQUEST). "
+    "Give the address of one of them.": (
+        400,
+        said("Subdomain required", code="BAD_REQUEST"),
+        {},
+        SETTINGS,
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", SENTENCES)
+def test_each_error_says_what_happened_and_what_to_do(sentence: str) -> None:
+    assert str(refusal(*SENTENCES[sentence])) == sentence
+
+
+@pytest.mark.parametrize("code", ["UNAUTHORIZED", "INVALID_API_KEY", "ODD", None])
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_key_that_is_not_taken_is_an_error_of_its_own(code: str | None, status: int) -> None:
+    refused = refusal(status, said(code=code) if code else said(), question=KEY)
+    expected: type[Any] = zulip_auth.InvalidApiKeyError
+    if status == 403 and code is not None:
+        expected = zulip_auth.APIStatusError
+    assert type(refused) is expected
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("USER_DEACTIVATED", zulip_auth.UserDeactivatedError),
+        ("REALM_DEACTIVATED", zulip_auth.RealmDeactivatedError),
+    ],
+)
+def test_a_server_may_say_that_it_is_not_the_keys_fault(code: str, error: type[Any]) -> None:
+    assert type(refusal(401, said(code=code), question=KEY)) is error
+
+
+def test_who_sends_nothing_is_not_told_of_a_wrong_password() -> None:
+    for status in (401, 403):
+        assert type(refusal(status, said(), question=SETTINGS)) is zulip_auth.APIStatusError
+    deactivated = refusal(401, said(code="USER_DEACTIVATED"), question=KEY)
+    assert "refused the API key: the account is deactivated" in str(deactivated)
+
+
+def test_a_login_at_the_root_of_a_server_is_a_bad_request() -> None:
+    body = said("Subdomain required", code="BAD_REQUEST")
+    assert type(refusal(400, body)) is zulip_auth.BadRequestError
+    assert type(refusal(400, body, question=SETTINGS)) is zulip_auth.SubdomainRequiredError
+    unknown = said("Invalid subdomain", code="BAD_REQUEST")
+    assert type(refusal(400, unknown, question=SETTINGS)) is zulip_auth.InvalidSubdomainError
+
+
+def test_a_server_that_repeats_the_key_is_not_repeated() -> None:
+    header = b64encode(b"iago@zulip.com:k3y").decode()
+    refused = refusal(401, said(f"k3y, which came as {header}"), question=KEY)
+    assert refused.message == "[cut out], which came as [cut out]"
+
+
+def test_neither_question_nor_answer_shows_a_secret() -> None:
+    answer = Answer(200, {"set-cookie": "sessionid=s3cret"}, b"s3cret", parsed=b"s3cret")
+    assert "s3cret" not in repr(answer)
+    assert PASSWORD not in repr(LOGIN)
+
+
+@given(
+    st.integers(100, 999),
+    st.binary()
+    | st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(),
+        lambda inner: (
+            st.lists(inner)
+            | st.dictionaries(
+                st.sampled_from(["result", "msg", "code", "reason", "retry-after", "x"]), inner
+            )
+        ),
+    ).map(lambda value: json.dumps(value).encode()),
+    st.dictionaries(
+        st.sampled_from(["location", "retry-after", "x-ratelimit-remaining"]), st.text()
+    ),
+    st.sampled_from([LOGIN, DEV_LOGIN, TOKEN, KEY, SETTINGS]),
+)
+def test_any_answer_has_a_documented_meaning(
+    status: int, body: bytes, headers: dict[str, str], question: Question
+) -> None:
+    error = refusal(status, body, headers, question)
+    assert type(error).__name__ in zulip_auth.__all__
+    assert str(error).startswith((SITE, f"There is no organization at {SITE}"))
+    assert "\n" not in str(error)

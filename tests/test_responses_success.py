@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import zulip_auth
+from helpers.recordings import recorded
+from zulip_auth import Credentials
+from zulip_auth._models import ExternalMethod, Owner
+from zulip_auth._responses.context import Answer, Question
+from zulip_auth._responses.success import (
+    Reader,
+    owner_reader,
+    read_answer,
+    read_credentials,
+    read_new_key,
+    read_settings,
+)
+from zulip_auth_client.models import (
+    ApiKeyResponse,
+    CodedError,
+    NewApiKeyResponse,
+    OwnUserResponse,
+    ServerSettingsResponse,
+)
+
+SITE = "https://chat.example.com"
+
+
+def read(reader: Reader[Any], parsed: object) -> Any:
+    """Return what a 200 means."""
+    return read_answer(Answer(200, {}, b"", parsed), Question(SITE, "nothing"), reader)
+
+
+@pytest.mark.parametrize("reader", [read_credentials, read_new_key, owner_reader(1), read_settings])
+@pytest.mark.parametrize("parsed", [None, CodedError.from_dict({"result": "error", "msg": ""})])
+def test_what_the_generated_client_could_not_read_is_no_answer(
+    reader: Reader[Any], parsed: object
+) -> None:
+    error = read(reader, parsed)
+    assert type(error) is zulip_auth.InvalidResponseError
+    assert (error.status_code, error.__context__) == (200, None)
+
+
+# ---- A login
+
+
+def parsed(**fields: object) -> Any:
+    body: dict[str, Any] = {
+        "result": "success",
+        "msg": "",
+        "api_key": "fAEg1OmbknQqBdDG3cVHyP2jjGLMfmtF",
+        "email": "iago@zulip.com",
+        "user_id": 16,
+    }
+    body.update(fields)
+    body = {name: value for name, value in body.items() if value is not ...}
+    return read(read_credentials, ApiKeyResponse.from_dict(body))
+
+
+def test_a_success_is_credentials() -> None:
+    assert parsed() == Credentials(SITE, "iago@zulip.com", "fAEg1OmbknQqBdDG3cVHyP2jjGLMfmtF", 16)
+
+
+def test_the_first_user_of_a_server_has_the_id_1() -> None:
+    assert parsed(user_id=1).user_id == 1
+
+
+def test_unknown_fields_are_ignored_and_the_user_id_may_be_absent() -> None:
+    credentials = parsed(user_id=..., ignored_parameters_unsupported=["x"], brand_new={})
+    assert credentials == Credentials(SITE, "iago@zulip.com", "fAEg1OmbknQqBdDG3cVHyP2jjGLMfmtF")
+
+
+ODD: dict[str, dict[str, object]] = {
+    "key null": {"api_key": None},
+    "key a number": {"api_key": 7},
+    "key NaN": {"api_key": float("nan")},
+    "key empty": {"api_key": ""},
+    "key with a newline": {"api_key": "fAEg1Omb\n"},
+    "key with a space": {"api_key": "fAEg 1Omb"},
+    "key beyond ASCII": {"api_key": "fAEgé"},
+    "key of 1 MB": {"api_key": "a" * 2**20},
+    "email null": {"email": None},
+    "email empty": {"email": ""},
+    "email with a newline": {"email": "iago@zulip.com\nX: y"},
+    "email with a surrogate": {"email": "\ud800@zulip.com"},
+    "user id null": {"user_id": None},
+    "user id as text": {"user_id": "5"},
+    "user id negative": {"user_id": -1},
+    "user id zero": {"user_id": 0},
+    "user id true": {"user_id": True},
+    "user id a fraction": {"user_id": 5.0},
+    "user id without an end": {"user_id": 10**18},
+}
+
+
+@pytest.mark.parametrize("fields", ODD.values(), ids=ODD)
+def test_a_success_with_anything_odd_about_it_is_no_answer(fields: dict[str, object]) -> None:
+    error = parsed(**fields)
+    assert type(error) is zulip_auth.InvalidResponseError
+    assert error.status_code == 200
+
+
+# ---- A new key
+
+
+@pytest.mark.parametrize("key", [None, 7, "", "a b", "a\n"])
+def test_a_new_key_with_anything_odd_about_it_is_no_answer(key: object) -> None:
+    def answered(key: object) -> Any:
+        body = {"result": "success", "msg": "", "api_key": key}
+        return read(read_new_key, NewApiKeyResponse.from_dict(body))
+
+    assert answered("9Ct5riTe") == "9Ct5riTe"
+    assert type(answered(key)) is zulip_auth.InvalidResponseError
+
+
+# ---- A key's owner
+
+[ME] = recorded("me: success")
+
+
+def owner(user_id: int | None = None, /, **fields: object) -> Any:
+    body = {**ME.said, **fields}
+    body = {name: value for name, value in body.items() if value is not ...}
+    return read(owner_reader(user_id), OwnUserResponse.from_dict(body))
+
+
+def test_the_owner_of_a_key_is_told_by_the_address_that_logs_in() -> None:
+    assert owner() == owner(16) == Owner(16, "iago@zulip.com", "Iago", 200)
+    assert owner(delivery_email=...).email == "user16@zulipdev.com"
+    assert owner(delivery_email=None).email == "user16@zulipdev.com"
+
+
+def test_another_accounts_key_is_no_good_whatever_the_server_says() -> None:
+    error = owner(15)
+    assert type(error) is zulip_auth.InvalidApiKeyError
+    assert (error.status_code, error.code, error.message) == (200, None, "")
+
+
+@pytest.mark.parametrize(
+    ("flags", "role"),
+    [
+        ({"is_owner": True, "is_admin": True}, 100),
+        ({"is_owner": ..., "is_admin": True}, 200),
+        ({"is_admin": False, "is_guest": True}, 600),
+        ({"is_admin": False, "is_guest": ...}, 400),
+    ],
+)
+def test_servers_before_4_tell_the_role_otherwise(flags: dict[str, object], role: int) -> None:
+    assert owner(role=..., **flags).role == role
+
+
+ODD_OWNERS: dict[str, dict[str, object]] = {
+    "id null": {"user_id": None},
+    "id zero": {"user_id": 0},
+    "id true": {"user_id": True},
+    "email a number": {"delivery_email": 7},
+    "email with a newline": {"delivery_email": "iago\n@zulip.com"},
+    "no email": {"delivery_email": None, "email": None},
+    "name null": {"full_name": None},
+    "role as text": {"role": "owner"},
+}
+
+
+@pytest.mark.parametrize("fields", ODD_OWNERS.values(), ids=ODD_OWNERS)
+def test_an_owner_with_anything_odd_about_it_is_no_answer(fields: dict[str, object]) -> None:
+    assert type(owner(**fields)) is zulip_auth.InvalidResponseError
+
+
+# ---- A server's settings
+
+[REALM] = recorded("settings: realm")
+
+
+def settings(**fields: object) -> Any:
+    body = {**REALM.said, **fields}
+    body = {name: value for name, value in body.items() if value is not ...}
+    return read(read_settings, ServerSettingsResponse.from_dict(body))
+
+
+def test_the_settings_of_a_recorded_server() -> None:
+    found = settings()
+    assert found.zulip_version == "10.0-dev+git"
+    assert found.feature_level == 325
+    assert (found.realm_name, found.realm_url) == ("Zulip Dev", "http://localhost:9991")
+    assert (found.password_enabled, found.ldap_enabled, found.dev_enabled) == (True, False, True)
+    assert found.require_email_format_usernames is True
+    names = [each["name"] for each in REALM.said["external_authentication_methods"]]
+    assert [method.name for method in found.external_methods] == names
+    assert found.external_methods[1] == ExternalMethod(
+        "remoteuser", "SSO", f"{SITE}/accounts/login/start/sso/"
+    )
+
+
+def test_older_servers_say_less() -> None:
+    found = settings(
+        realm_url=...,
+        realm_uri="https://chat.example.com/",
+        zulip_feature_level=...,
+        external_authentication_methods=...,
+        authentication_methods=...,
+        require_email_format_usernames=...,
+        realm_name=...,
+    )
+    assert found.realm_url == "https://chat.example.com"
+    assert (found.feature_level, found.external_methods) == (0, ())
+    assert (found.password_enabled, found.ldap_enabled, found.dev_enabled) == (True, False, False)
+    assert settings(authentication_methods=..., email_auth_enabled=...).password_enabled is False
+
+
+def test_an_address_that_is_none_is_told_as_the_server_has_it() -> None:
+    assert settings(realm_url="http://chat.example.com").realm_url == "http://chat.example.com"
+
+
+def test_the_root_of_a_server_with_many_organizations_has_no_realm() -> None:
+    error = settings(realm_url=..., realm_uri=...)
+    assert type(error) is zulip_auth.SubdomainRequiredError
+    assert error.status_code == 200
+    assert str(error) == (
+        "https://chat.example.com is a Zulip server, but none of its organizations. "
+        "Give the address of one of them."
+    )
+
+
+def method(**fields: object) -> dict[str, object]:
+    whole = {"name": "google", "display_name": "Google", "login_url": "/accounts/login"}
+    return {"external_authentication_methods": [{**whole, **fields}]}
+
+
+@pytest.mark.parametrize(
+    ("url", "absolute"),
+    [
+        ("/accounts/login", f"{SITE}/accounts/login"),
+        ("accounts/login?next=x", f"{SITE}/accounts/login?next=x"),
+        ("https://id.example.com/login", "https://id.example.com/login"),
+        ("//id.example.com/login", "https://id.example.com/login"),
+        ("http://localhost:9991/login", "http://localhost:9991/login"),
+    ],
+)
+def test_a_login_url_is_made_absolute(url: str, absolute: str) -> None:
+    [found] = settings(**method(login_url=url)).external_methods
+    assert found.login_url == absolute
+
+
+ODD_SETTINGS: dict[str, dict[str, object]] = {
+    "version null": {"zulip_version": None},
+    "level as text": {"zulip_feature_level": "325"},
+    "level true": {"zulip_feature_level": True},
+    "address a number": {"realm_url": 7},
+    "name null": {"realm_name": None},
+    "flag as text": {"email_auth_enabled": "yes"},
+    "usernames null": {"require_email_format_usernames": None},
+    "way as text": {"authentication_methods": {"ldap": "yes"}},
+    "login url null": method(login_url=None),
+    "login url to another machine unencrypted": method(login_url="http://id.example.com/"),
+    "login url of another kind": method(login_url="javascript:alert(1)"),
+    "login url with a newline": method(login_url="/a\nb"),
+    "login url with half a bracket": method(login_url="//[/"),
+    "login url with half a surrogate pair": method(login_url="/a\ud800"),
+    "method without a name": method(name=None),
+    "method without a name for people": method(display_name=7),
+}
+
+
+@pytest.mark.parametrize("fields", ODD_SETTINGS.values(), ids=ODD_SETTINGS)
+def test_settings_with_anything_odd_about_them_are_no_answer(fields: dict[str, object]) -> None:
+    assert type(settings(**fields)) is zulip_auth.InvalidResponseError

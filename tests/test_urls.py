@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zulip_auth import InsecureSiteError, InvalidSiteError
+from zulip_auth._urls import find_site, is_secure_url, normalise_site
+
+GOOD = {
+    "chat.example.com": "https://chat.example.com",
+    "https://chat.example.com": "https://chat.example.com",
+    "https://chat.example.com/": "https://chat.example.com",
+    "HTTPS://Chat.Example.com": "https://chat.example.com",
+    "https://chat.example.com/api": "https://chat.example.com",
+    "https://chat.example.com/api/": "https://chat.example.com",
+    "https://chat.example.com/api/v1": "https://chat.example.com",
+    "https://chat.example.com/api/v1/": "https://chat.example.com",
+    "chat.example.com/api": "https://chat.example.com",
+    "https://chat.example.com:443": "https://chat.example.com",
+    "https://chat.example.com:8443": "https://chat.example.com:8443",
+    "https://chat.example.com:08443": "https://chat.example.com:8443",
+    "chat.example.com:65535": "https://chat.example.com:65535",
+    "chat.example.com:80": "https://chat.example.com:80",
+    "localhost:9991": "http://localhost:9991",
+    "LOCALHOST": "http://localhost",
+    "127.0.0.1:9991": "http://127.0.0.1:9991",
+    "127.255.255.254": "http://127.255.255.254",
+    "[::1]:9991": "http://[::1]:9991",
+    "[0:0:0:0:0:0:0:1]": "http://[::1]",
+    "http://localhost:80": "http://localhost",
+    "http://localhost:443": "http://localhost:443",
+    "https://localhost": "https://localhost",
+    "https://[2001:DB8::1]": "https://[2001:db8::1]",
+    "10.0.0.1": "https://10.0.0.1",
+    "zulip_internal": "https://zulip_internal",
+    "https://chät.example": "https://xn--cht-rla.example",
+    "https://faß.example": "https://xn--fa-hia.example",
+    "https://xn--cht-rla.example": "https://xn--cht-rla.example",
+    "https://chat.example.com.": "https://chat.example.com.",
+}
+
+INSECURE = [
+    "http://chat.example.com",
+    "HTTP://chat.example.com",
+    "http://localhost.evil.com",
+    "http://localhost.",
+    "http://zulip.localhost",
+    "http://127.0.0.1.evil.com",
+    "http://0x7f000001",
+    "http://0.0.0.0",
+    "http://10.0.0.1",
+    "http://[::2]",
+    "http://[::]",
+]
+
+INVALID = {
+    "empty": "",
+    "white space": " ",
+    "space before": " https://chat.example.com",
+    "newline behind": "https://chat.example.com\n",
+    "tab inside": "https://chat.exa\tmple.com",
+    "newline inside": "https://chat.exa\nmple.com",
+    "NUL": "https://chat.example.com\x00",
+    "no-break space": "https://chat\u00a0.example.com",
+    "control character": "https://chat\x85.example.com",
+    "lone surrogate": "https://chat\ud800.example.com",
+    "user": "https://iago@chat.example.com",
+    "user and password": "https://iago:hunter2@chat.example.com",
+    "query": "https://chat.example.com?a=b",
+    "empty query": "https://chat.example.com?",
+    "fragment": "https://chat.example.com#a",
+    "empty fragment": "https://chat.example.com#",
+    "another path": "https://chat.example.com/login",
+    "another version": "https://chat.example.com/api/v2",
+    "path in capitals": "https://chat.example.com/API",
+    "double slash": "https://chat.example.com//",
+    "dots": "https://chat.example.com/api/../api",
+    "another scheme": "ftp://chat.example.com",
+    "no scheme": "://chat.example.com",
+    "script": "javascript:alert(1)",
+    "mail": "mailto:iago@zulip.com",
+    "e-mail": "iago@zulip.com",
+    "no host": "https://",
+    "no host but port": "https://:443",
+    "no host but path": "https:///api",
+    "port 0": "https://chat.example.com:0",
+    "port too high": "https://chat.example.com:65536",
+    "port way too high": "https://chat.example.com:99999999",
+    "port negative": "https://chat.example.com:-1",
+    "port of letters": "https://chat.example.com:hunter2",
+    "port of other digits": "https://chat.example.com:٤٤٣",
+    "empty port": "https://chat.example.com:",
+    "backslash": "https://chat.example.com\\.evil.com",
+    "percent": "https://chat%2eexample.com",
+    "no IPv6": "https://[hunter2]",
+    "IPv6 that is none": "https://[:::1]",
+    "IPv6 with a zone": "https://[fe80::1%25eth0]",
+    "IPv6 with more behind": "https://[::1]evil.com",
+    "IPv6 with more before": "https://evil.com[::1]",
+    "IPv6 without an end": "https://[::1",
+    "IPv6 without brackets": "https://::1",
+    "empty label": "https://chat..example.com",
+    "dot in front": "https://.example.com",
+    "label too long": f"https://{'a' * 64}.example.com",
+    "host too long": "https://" + ".".join(["a" * 60] * 5),
+    "site too long": "https://" + "a" * 2000,
+    "symbols": "https://chat,example.com",
+    "full-width letters": "https://ｃｈａｔ.example.com",
+    "ideographic full stop": "https://chat。example.com",
+    "Kelvin sign": "https://\u212aelvin.example.com",
+    "capital beyond ASCII": "https://CHÄT.example.com",
+    "zero-width space": "https://chat\u200b.example.com",
+    "address cut short": "http://127.1",
+    "address as one number": "http://2130706433",
+    "address out of range": "https://999.1.1.1",
+    "address with zeros": "https://01.02.03.04",
+    "name that ends in a number": "https://chat.7",
+    "IDNA label beside one that is none": "https://xn--bcher-kva.my_server.de",
+    "malformed IDNA label": "https://xn--localhost-",
+    "slash look-alike": "https://chat.example.com\u2044login",
+}
+
+
+@pytest.mark.parametrize("site", GOOD)
+def test_what_people_type_is_normalised(site: str) -> None:
+    assert normalise_site(site) == GOOD[site]
+
+
+@pytest.mark.parametrize("site", INSECURE)
+def test_plain_http_to_another_machine_is_refused(site: str) -> None:
+    with pytest.raises(InsecureSiteError, match="unencrypted"):
+        normalise_site(site)
+
+
+@pytest.mark.parametrize("site", INVALID.values(), ids=INVALID)
+def test_what_is_no_site_is_refused_without_repeating_it(site: str) -> None:
+    with pytest.raises(InvalidSiteError) as caught:
+        normalise_site(site)
+    assert type(caught.value) is InvalidSiteError
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+EXAMPLE = "Give the organization's address, such as https://chat.example.com."
+REASONS: dict[Any, str] = {
+    7: "site must be a str, not int.",
+    "a" * 1025: "site is longer than 1024 characters.",
+    "a b": f"site has white space or a control character in it. {EXAMPLE}",
+    "iago@zulip.com": f"site has a user name in it. {EXAMPLE}",
+    "": f"site is empty, or has a query, a fragment, a path or a malformed port. {EXAMPLE}",
+    "https://chat.7": f"site has a host that is not allowed. {EXAMPLE}",
+    "a" * 1024: f"site has a host that is not allowed. {EXAMPLE}",
+    "ftp://x.org": "site must start with https:// (http:// for this machine alone).",
+    "x.org:65536": "site has a port out of range.",
+    "http://x.org:80": (
+        "Plain http to x.org would send the password unencrypted. Use https://x.org."
+    ),
+}
+
+
+@pytest.mark.parametrize("site", REASONS, ids=lambda site: str(site)[:20])
+def test_a_refusal_says_why(site: Any) -> None:
+    with pytest.raises(InvalidSiteError) as caught:
+        normalise_site(site)
+    assert str(caught.value) == REASONS[site]
+
+
+@pytest.mark.parametrize("site", [None, 7, b"https://chat.example.com", ["localhost"]])
+def test_what_is_no_str_is_refused(site: Any) -> None:
+    with pytest.raises(InvalidSiteError, match="must be a str"):
+        normalise_site(site)
+
+
+names = st.from_regex(r"[a-zA-Z0-9-]{1,20}(\.[a-zA-Z0-9-]{0,20}[a-zA-Z]){0,3}\.?", fullmatch=True)
+hosts = st.one_of(
+    names.filter(lambda name: "xn--" not in name.lower() and not name.rstrip(".").isdigit()),
+    st.ip_addresses(v=4).map(str),
+    st.ip_addresses(v=6).map(lambda address: f"[{address}]"),
+    st.sampled_from(["localhost", "127.0.0.1", "[::1]"]),
+)
+ports = st.one_of(st.just(""), st.integers(1, 65535).map(lambda port: f":{port}"))
+paths = st.sampled_from(["", "/", "/api", "/api/", "/api/v1", "/api/v1/"])
+
+
+@given(st.sampled_from(["", "https://", "HTTPS://"]), hosts, ports, paths)
+def test_normalising_is_idempotent_and_keeps_host_and_port(
+    scheme: str, host: str, port: str, path: str
+) -> None:
+    site = normalise_site(scheme + host + port + path)
+    assert normalise_site(site) == site
+    asked, typed = httpx.URL(site), httpx.URL(f"https://{host}{port}")
+    assert asked.raw_host == typed.raw_host.lower()
+    default = {"http": 80, "https": 443}[asked.scheme]
+    assert (asked.port or default) == int(port[1:] or default)
+
+
+@given(st.text() | st.from_regex(r"(https?://)?[^/]*(/api)?", fullmatch=True))
+def test_any_text_ends_in_a_safe_site_or_a_typed_error(text: str) -> None:
+    try:
+        site = normalise_site(text)
+    except InvalidSiteError as error:
+        assert error.__context__ is None
+        return
+    assert normalise_site(site) == site
+    url = httpx.URL(site)
+    assert url.scheme == "https" or url.host in ("localhost", "::1") or url.host[:4] == "127."
+    assert not (url.userinfo or url.query or url.fragment)
+
+
+def test_an_address_that_is_none_is_not_found() -> None:
+    assert find_site("Chat.Example.com/") == "https://chat.example.com"
+    assert find_site("http://chat.example.com") is None
+    assert find_site("") is None
+    assert find_site(None) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://chat.example.com", True),
+        ("https://chat.example.com:8443/login?next=/#top", True),
+        ("http://localhost:9991/login", True),
+        ("http://[::1]/login", True),
+        ("http://chat.example.com/login", False),
+        ("http://localhost@chat.example.com/login", False),
+        ("http://localhost\\@chat.example.com/login", False),
+        ("https://chat.example.com/a\nb", False),
+        ("//chat.example.com/login", False),
+        ("https://[/", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_a_url_is_secure_or_not(url: Any, expected: bool) -> None:
+    assert is_secure_url(url) is expected

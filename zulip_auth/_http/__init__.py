@@ -1,0 +1,1 @@
+"""Send requests. Only this package and the `*_auth` modules import an HTTP library."""

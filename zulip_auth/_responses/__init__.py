@@ -1,0 +1,1 @@
+"""Parse responses: a result, or an exception. No I/O."""

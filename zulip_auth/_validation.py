@@ -1,0 +1,107 @@
+"""What is refused before any request: arguments that cannot be meant."""
+
+from __future__ import annotations
+
+import re
+from typing import TypeVar
+
+from ._exceptions import InvalidInputError
+
+Kind = TypeVar("Kind")
+
+MAX_LENGTH = 1024
+"""The longest username, password or user agent that is sent, in characters."""
+
+MAX_TOKEN_LENGTH = 16 * 1024
+"""The longest JSON web token that is sent, in characters."""
+
+_MOST_SECONDS = 1e9
+_UNSENDABLE = re.compile(r"[\x00\r\n\ud800-\udfff]")
+_HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
+
+
+def checked_text(name: str, value: str, *, longest: int = MAX_LENGTH) -> str:
+    """Return a username, a password or a token that can be sent as it is.
+
+    Raises:
+        InvalidInputError: It is no str, empty, too long, or has a line break,
+            a NUL or half a surrogate pair in it. The error does not repeat it.
+    """
+    problem = _problem_with_text(value, longest)
+    if problem is None:
+        return value
+    del value  # which a traceback that shows variables would show
+    raise InvalidInputError(f"{name} {problem}.")
+
+
+def _problem_with_text(value: str, longest: int) -> str | None:
+    if not isinstance(value, str):
+        return f"must be a str, not {type(value).__name__}"
+    if not value:
+        return "is empty"
+    if len(value) > longest:
+        return f"is longer than {longest} characters"
+    if _UNSENDABLE.search(value):
+        # A line break is nearly always what is left of reading a file.
+        return "has a line break, a NUL or half a surrogate pair in it; check how it was read"
+    return None
+
+
+def checked_user_agent(value: str | None) -> str | None:
+    """Return a user agent that fits into a header.
+
+    Raises:
+        InvalidInputError: It is empty, too long, or not plain printable ASCII.
+    """
+    if value is None:
+        return None
+    if not (isinstance(value, str) and len(value) <= MAX_LENGTH and _HEADER_VALUE.fullmatch(value)):
+        raise InvalidInputError(
+            f"user_agent must be printable ASCII of at most {MAX_LENGTH} characters."
+        )
+    return value
+
+
+def checked_seconds(name: str, value: float, *, zero: bool) -> float:
+    """Return a number of seconds that can be waited.
+
+    Raises:
+        InvalidInputError: It is no number, not finite, negative, or zero where
+            that makes no sense.
+    """
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not 0 <= value <= _MOST_SECONDS or (value == 0 and not zero):
+        least = "at least 0" if zero else "more than 0"
+        raise InvalidInputError(f"{name} must be a finite number of seconds, {least}.")
+    return value
+
+
+def checked_count(name: str, value: int) -> int:
+    """Return a count of at least one.
+
+    Raises:
+        InvalidInputError: It is no int, or less than one.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InvalidInputError(f"{name} must be a whole number, at least 1.")
+    return value
+
+
+def checked_instance(name: str, value: Kind, kind: type[Kind]) -> Kind:
+    """Return an option that is of the kind it has to be.
+
+    Raises:
+        InvalidInputError: It is not.
+    """
+    if not isinstance(value, kind):
+        raise InvalidInputError(f"{name} must be a {kind.__name__}, not {type(value).__name__}.")
+    return value
+
+
+def checked_option(name: str, value: Kind | None, kind: type[Kind]) -> Kind | None:
+    """Return an option that may be left out, and else is of the kind it has to be.
+
+    Raises:
+        InvalidInputError: It is not.
+    """
+    return None if value is None else checked_instance(name, value, kind)

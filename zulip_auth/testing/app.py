@@ -1,0 +1,39 @@
+"""The stand-in server as an ASGI application: which address leads where."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from .http import Refused, method_not_allowed, not_found, refused
+from .routes_auth import Logins
+from .routes_events import Events
+from .routes_sso import SingleSignOn
+from .routes_users import Accounts
+from .state import State
+
+
+def make_app(state: State) -> Starlette:
+    """Return an application that answers out of a state."""
+    logins, accounts, events = Logins(state), Accounts(state), Events(state)
+    endpoints = [
+        ("POST", "/fetch_api_key", logins.fetch_api_key),
+        ("POST", "/dev_fetch_api_key", logins.dev_fetch_api_key),
+        ("GET", "/dev_list_users", logins.dev_list_users),
+        ("POST", "/jwt/fetch_api_key", logins.jwt_fetch_api_key),
+        ("GET", "/server_settings", logins.server_settings),
+        ("GET", "/users/me", accounts.own_user),
+        ("POST", "/users/me/api_key/regenerate", accounts.regenerate_api_key),
+        ("POST", "/register", events.register),
+        ("GET", "/events", events.events),
+        ("DELETE", "/events", events.delete),
+        ("POST", "/messages", events.send_message),
+    ]
+    routes = [Route(f"/api/v1{path}", call, methods=[method]) for method, path, call in endpoints]
+    routes.append(Route("/accounts/login/social/{name:path}", SingleSignOn(state).login))
+    app = Starlette(
+        routes=routes,
+        exception_handlers={404: not_found, 405: method_not_allowed, Refused: refused},
+    )
+    app.router.redirect_slashes = False
+    return app

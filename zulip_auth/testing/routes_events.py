@@ -1,0 +1,112 @@
+"""The endpoints of a bot: an event queue, and messages to send."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+
+from attrs import frozen
+from starlette.requests import Request
+from starlette.responses import Response
+
+from .http import Refused, needed, parameters_of, success
+from .routes_users import owner_of_key
+from .state import FEATURE_LEVEL, VERSION, Account, Queue, Realm, State
+
+
+@frozen
+class Events:
+    """The endpoints."""
+
+    state: State
+
+    async def register(self, request: Request) -> Response:
+        await parameters_of(request, self.state)
+        realm, account = owner_of_key(request, self.state)
+        queue_id = secrets.token_hex(16)
+        self.state.queues[queue_id] = Queue(account)
+        return success(
+            queue_id=queue_id,
+            last_event_id=-1,
+            event_queue_longpoll_timeout_seconds=90,
+            zulip_version=VERSION,
+            zulip_feature_level=FEATURE_LEVEL,
+            zulip_merge_base="",
+            realm_name=realm.name,
+        )
+
+    async def events(self, request: Request) -> Response:
+        parameters = await parameters_of(request, self.state)
+        _, account = owner_of_key(request, self.state)
+        queue_id, queue = self._queue(parameters, account)
+        seen = _whole(parameters.get("last_event_id", "-1"), "last_event_id")
+        queue.events = [event for event in queue.events if event["id"] > seen]
+        if not queue.events and parameters.get("dont_block") != "true":
+            await queue.wait()
+        return success(events=list(queue.events), queue_id=queue_id)
+
+    async def delete(self, request: Request) -> Response:
+        parameters = await parameters_of(request, self.state)
+        _, account = owner_of_key(request, self.state)
+        queue_id, queue = self._queue(parameters, account)
+        del self.state.queues[queue_id]
+        queue.wake()
+        return success()
+
+    async def send_message(self, request: Request) -> Response:
+        parameters = await parameters_of(request, self.state)
+        realm, account = owner_of_key(request, self.state)
+        kind, to = needed(parameters, "type"), needed(parameters, "to")
+        content = needed(parameters, "content")
+        direct = kind in ("direct", "private")
+        readers = _recipients(realm, to) if direct else realm.accounts
+        if account not in readers:
+            readers = [*readers, account]
+        message = {
+            "id": next(self.state.message_ids),
+            "type": "private" if direct else "stream",
+            "sender_id": account.user_id,
+            "sender_email": account.email,
+            "sender_full_name": account.full_name,
+            "content": content,
+            "content_type": "text/x-markdown",
+            "display_recipient": [{"id": each.user_id, "email": each.email} for each in readers]
+            if direct
+            else to,
+            "subject": "" if direct else parameters.get("topic", "(no topic)"),
+            "timestamp": int(time.time()),
+        }
+        for queue in self.state.queues.values():
+            if queue.owner in readers:
+                queue.add({"type": "message", "message": message, "flags": []})
+        return success(id=message["id"])
+
+    def _queue(self, parameters: dict[str, str], account: Account) -> tuple[str, Queue]:
+        queue_id = needed(parameters, "queue_id")
+        queue = self.state.queues.get(queue_id)
+        if queue is None or queue.owner is not account:
+            raise Refused(
+                400, "BAD_EVENT_QUEUE_ID", f"Bad event queue ID: {queue_id}", queue_id=queue_id
+            )
+        return queue_id, queue
+
+
+def _whole(text: str, name: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise Refused(400, "BAD_REQUEST", f"{name} is not an integer") from None
+
+
+def _recipients(realm: Realm, to: str) -> list[Account]:
+    """Return the accounts that a message is addressed to, by address or by number."""
+    try:
+        named = json.loads(to)
+    except ValueError:
+        named = to.split(",")
+    named = named if isinstance(named, list) else [named]
+    found = [each for each in realm.accounts if each.email in named or each.user_id in named]
+    if len(found) != len(named):
+        raise Refused(400, "BAD_REQUEST", f"Invalid email '{to}'")
+    return found

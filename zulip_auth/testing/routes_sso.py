@@ -1,0 +1,74 @@
+"""The web page on which a user logs in with a browser: an identity provider for tests."""
+
+from __future__ import annotations
+
+import re
+from html import escape
+from urllib.parse import urlencode
+
+from attrs import frozen
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from .http import Refused, address_of, parameters_of
+from .state import Account, Realm, State
+
+_PAD = re.compile(r"[0-9A-Fa-f]{64}")
+_PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>Log in to {name}</title></head>
+<body><h1>Log in to {name}</h1>
+<ul>
+{users}</ul></body></html>
+"""
+
+
+@frozen
+class SingleSignOn:
+    """The page behind the `login_path` of each external method."""
+
+    state: State
+
+    async def login(self, request: Request) -> Response:
+        """Ask who is there; with an `email`, send the browser on with that account's key."""
+        parameters = await parameters_of(request, self.state)
+        realm = self._realm(request)
+        pad = parameters.get("mobile_flow_otp", "")
+        if not _PAD.fullmatch(pad):
+            raise Refused(400, "BAD_REQUEST", "Invalid OTP")
+        active = [account for account in realm.accounts if account.active]
+        if "email" not in parameters:
+            return HTMLResponse(_page(realm, active, pad))
+        for account in active:
+            if account.email == parameters["email"]:
+                return _redirect(account, pad, address_of(realm, request))
+        raise HTTPException(404)
+
+    def _realm(self, request: Request) -> Realm:
+        # Where one of these is missing, the real server shows pages of many kinds.
+        realm = self.state.realm_at(request.headers.get("host", ""))
+        name = request.path_params["name"]
+        if realm and realm.active and any(name == each.name for each in realm.external_methods):
+            return realm
+        raise HTTPException(404)
+
+
+def _page(realm: Realm, accounts: list[Account], pad: str) -> str:
+    users = ""
+    for account in accounts:
+        query = urlencode({"mobile_flow_otp": pad, "email": account.email})
+        users += f'<li><a href="?{escape(query)}">{escape(account.email)}</a></li>\n'
+    return _PAGE.format(name=escape(realm.name), users=users)
+
+
+def _redirect(account: Account, pad: str, address: str) -> Response:
+    both = zip(account.api_key.encode(), bytes.fromhex(pad), strict=True)
+    query = urlencode(
+        {
+            "otp_encrypted_api_key": bytes(a ^ b for a, b in both).hex(),
+            "email": account.email,
+            "user_id": account.user_id,
+            "realm": address,
+        }
+    )
+    return HTMLResponse(status_code=302, headers={"Location": f"zulip://login?{query}"})

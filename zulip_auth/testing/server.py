@@ -1,0 +1,173 @@
+"""The stand-in server: its life, and what a test can do to it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+import uvicorn
+from starlette.applications import Starlette
+
+from .app import make_app
+from .state import Account, DevLogin, Realm, ReceivedRequest, State
+
+_HOST = "127.0.0.1"
+
+
+class FakeZulip:
+    """A Zulip server on a free loopback port, in a thread of its own.
+
+    It answers as the real one does, byte for byte where that matters, and
+    remembers as the real one does: who has which password, who is deactivated,
+    how many attempts a username has left. It is used with `async with` or, in
+    tests that are not asynchronous, with `with`.
+
+    Args:
+        users: The passwords of the first organization's users, by their e-mail
+            addresses.
+        dev_login: Whether `dev_fetch_api_key` is `"on"`, is `"off"`, or does
+            not exist, as in `"production"`.
+    """
+
+    def __init__(
+        self, users: Mapping[str, str] | None = None, *, dev_login: DevLogin = "on"
+    ) -> None:
+        self._state = State(dev_login)
+        self._realm = self._state.add_realm(_HOST)
+        for email, password in (users or {}).items():
+            self._realm.add_user(email, password)
+        self._app = make_app(self._state)
+        self._running: _Running | None = None
+
+    @property
+    def app(self) -> Starlette:
+        """Return the ASGI application, for transports that need no socket."""
+        return self._app
+
+    @property
+    def site(self) -> str:
+        """Return the first organization's address.
+
+        Raises:
+            RuntimeError: The server is not running.
+        """
+        return self._realm.site
+
+    @property
+    def realm(self) -> Realm:
+        """Return the first organization."""
+        return self._realm
+
+    @property
+    def dev_login(self) -> DevLogin:
+        """Return, or set, whether the server lets anyone in without a password."""
+        return self._state.dev_login
+
+    @dev_login.setter
+    def dev_login(self, value: DevLogin) -> None:
+        self._state.dev_login = value
+
+    @property
+    def requests(self) -> Sequence[ReceivedRequest]:
+        """Return the requests that reached an endpoint, oldest first."""
+        return tuple(self._state.requests)
+
+    def add_user(self, email: str, password: str) -> Account:
+        """Create an account in the first organization and return it."""
+        return self._realm.add_user(email, password)
+
+    def account(self, email: str) -> Account:
+        """Return an account of the first organization by its address, in any case.
+
+        Raises:
+            KeyError: There is none.
+        """
+        return self._realm.account(email)
+
+    def add_realm(self, host: str) -> Realm:
+        """Create an organization that answers at another host name, and return it.
+
+        Args:
+            host: The name, as in the Host header, without a port. `localhost`
+                reaches this server as it is; any other name does with a
+                transport that connects to it. `.site` of what is returned is
+                its address.
+        """
+        return self._state.add_realm(host)
+
+    def advance(self, seconds: float) -> None:
+        """Put the server's clock forward."""
+        self._state.ahead += seconds
+
+    def __enter__(self) -> Self:
+        if self._running is not None:
+            raise RuntimeError("FakeZulip is running already.")
+        self._running = _Running(self._app, self._state)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        running, self._running = self._running, None
+        if running is not None:
+            running.ask_to_stop()
+            running.wait()
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        running, self._running = self._running, None
+        if running is not None:
+            running.ask_to_stop()  # which it does even if the wait is cancelled
+            await asyncio.to_thread(running.wait)
+
+    def __repr__(self) -> str:
+        return f"<FakeZulip {self.site if self._running else 'not running'}>"
+
+
+class _Running:
+    """A uvicorn server and its thread, from when it listens until it has stopped."""
+
+    def __init__(self, app: Starlette, state: State) -> None:
+        # Listening before the thread is up: the first request waits in the queue.
+        self._socket = socket.create_server((_HOST, 0), backlog=2048)
+        state.port = self._socket.getsockname()[1]
+        self._state = state
+        config = uvicorn.Config(
+            app,
+            loop="asyncio",
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._serve, name="FakeZulip", daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        with self._socket:
+            self._server.run(sockets=[self._socket])
+
+    def ask_to_stop(self) -> None:
+        self._server.should_exit = True
+        self._state.close_queues()
+        self._state.port = None
+
+    def wait(self) -> None:
+        self._thread.join()
