@@ -129,7 +129,7 @@ class Description:
                 found[key] = replace(either({key: found[key]}, {key: field})[key], place=places)
             else:
                 found[key] = field
-        return found | self._answers(operation)
+        return found | self._success(operation)
 
     def _authentication(self, operation: Part) -> frozenset[str]:
         """Return each way in which a request may authenticate."""
@@ -174,7 +174,7 @@ class Description:
                 needed = field.required and (len(path) > 1 or body.get("required") is True)
                 yield ("", *path), replace(field, required=needed, place=place)
 
-    def _answers(self, operation: Part) -> Fields:
+    def _success(self, operation: Part) -> Fields:
         """Return what the server answers: statuses, and the fields of each."""
         found: Fields = {}
         for status, part in mapping(operation.get("responses", {}), "responses").items():

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from helpers.cli_runner import Home
+from helpers.cli_runner import CLIRunner
 from zulip_auth import RetryPolicy
 
 # One login is a few milliseconds, but the machine may be busy.
@@ -42,11 +42,11 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path)
+def home(tmp_path: Path) -> CLIRunner:
+    return CLIRunner(tmp_path)
 
 
 @pytest.fixture
-def at_once() -> RetryPolicy:
+def no_backoff() -> RetryPolicy:
     """The default policy, without its waits."""
     return RetryPolicy(wait_initial=0, wait_max=0)

@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 
 import zulip_auth
-from helpers import faults
-from helpers import raw_server as wire
-from helpers.cli_runner import COMMAND, PASSWORD, USERNAME, Home
-from helpers.secret_scanner import Leaks
+from helpers import faults, raw_server
+from helpers.cli_runner import COMMAND, PASSWORD, USERNAME, CLIRunner
+from helpers.secret_scanner import SecretScanner
 from zulip_auth import __main__, _cli
 from zulip_auth._cli import commands, output
 from zulip_auth.testing import FakeZulip
@@ -27,7 +26,9 @@ def server(fake_zulip: FakeZulip) -> FakeZulip:
     return fake_zulip
 
 
-def test_it_runs_as_a_module_and_names_itself_to_the_server(server: FakeZulip, home: Home) -> None:
+def test_it_runs_as_a_module_and_names_itself_to_the_server(
+    server: FakeZulip, home: CLIRunner
+) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "zulip_auth", "login", server.site, USERNAME, "--dev"],
         capture_output=True,
@@ -40,7 +41,7 @@ def test_it_runs_as_a_module_and_names_itself_to_the_server(server: FakeZulip, h
     assert __main__.main is _cli.main
 
 
-def test_a_refusal_is_one_line_and_exit_code_77(server: FakeZulip, home: Home) -> None:
+def test_a_refusal_is_one_line_and_exit_code_77(server: FakeZulip, home: CLIRunner) -> None:
     code, out, err = home.run("login", server.site, USERNAME, "--password-stdin", stdin="a guess")
     assert (code, out) == (77, "")
     assert err.startswith("zulip-auth: ")
@@ -48,7 +49,7 @@ def test_a_refusal_is_one_line_and_exit_code_77(server: FakeZulip, home: Home) -
     assert err.count("\n") == 1
 
 
-def test_retries_are_said_on_standard_error(home: Home) -> None:
+def test_retries_are_said_on_standard_error(home: CLIRunner) -> None:
     code, out, err = home.run("login", "127.0.0.1:1", USERNAME, "--dev")
     assert (code, out) == (69, "")
     lines = err.splitlines()
@@ -133,7 +134,9 @@ def test_what_is_done_may_not_be_sayable(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-def test_an_output_that_is_full_is_one_line_and_exit_code_74(server: FakeZulip, home: Home) -> None:
+def test_an_output_that_is_full_is_one_line_and_exit_code_74(
+    server: FakeZulip, home: CLIRunner
+) -> None:
     with Path("/dev/full").open("wb") as full:
         command: list[str | Path] = [COMMAND, "login", server.site, USERNAME, "--dev"]
         done = subprocess.run(command, stdout=full, stderr=PIPE, env=home.environment())
@@ -144,7 +147,7 @@ def test_an_output_that_is_full_is_one_line_and_exit_code_74(server: FakeZulip, 
 
 
 def test_an_output_that_cannot_write_the_address_gets_it_escaped(
-    server: FakeZulip, home: Home
+    server: FakeZulip, home: CLIRunner
 ) -> None:
     server.add_user("é@zulip.com", PASSWORD)
     code, out, _ = home.run("login", server.site, "é@zulip.com", "--dev", PYTHONIOENCODING="ascii")
@@ -152,7 +155,7 @@ def test_an_output_that_cannot_write_the_address_gets_it_escaped(
     assert "as \\xe9@zulip.com" in out
 
 
-def test_a_warning_is_one_line(home: Home, server: FakeZulip) -> None:
+def test_a_warning_is_one_line(home: CLIRunner, server: FakeZulip) -> None:
     home.run("login", server.site, USERNAME, "--dev")
     home.zuliprc.chmod(0o644)
     code, _, err = home.run("whoami")
@@ -177,7 +180,7 @@ def arguments_of(pid: int) -> str:
 
 
 HOSTILE = {
-    "success": (wire.succeed, 0),
+    "success": (raw_server.succeed, 0),
     "words": (faults.echo_as_message(401), 77),
     "page": (faults.echo_as_html, 76),
     "redirect": (faults.echo_as_location, 76),
@@ -188,9 +191,9 @@ HOSTILE = {
 
 @pytest.mark.parametrize(("scenario", "code"), HOSTILE.values(), ids=HOSTILE)
 async def test_nothing_secret_is_written_and_no_argument_is_secret(
-    scenario: wire.Scenario, code: int, home: Home
+    scenario: raw_server.Scenario, code: int, home: CLIRunner
 ) -> None:
-    async with wire.WireServer(scenario) as server:
+    async with raw_server.ScriptedServer(scenario) as server:
         process = await asyncio.create_subprocess_exec(
             *(COMMAND, "login", server.site, USERNAME, "--password-stdin"),
             stdin=PIPE,
@@ -202,7 +205,7 @@ async def test_nothing_secret_is_written_and_no_argument_is_secret(
         out, err = await process.communicate(PASSWORD.encode())
     assert process.returncode == code
     assert out or err.count(b"\n") == 1
-    leaks = Leaks(PASSWORD, wire.API_KEY)
+    leaks = SecretScanner(PASSWORD, raw_server.API_KEY)
     for where, text in (("stdout", out), ("stderr", err)):
         leaks.check(text.decode(), where)
     leaks.check(arguments, "the process's arguments")

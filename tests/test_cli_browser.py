@@ -18,8 +18,8 @@ import httpx
 import pytest
 
 import zulip_auth
-from helpers.cli_runner import COMMAND, Home
-from helpers.secret_scanner import Leaks
+from helpers.cli_runner import COMMAND, CLIRunner
+from helpers.secret_scanner import SecretScanner
 from zulip_auth import AuthClient, Credentials, InvalidInputError, SSOFlowEndedError
 from zulip_auth._cli import browser, output, url_handler
 from zulip_auth._cli.browser import log_in_through_browser
@@ -54,16 +54,16 @@ def end_of(url: str) -> str:
     return httpx.get(f"{url}&email={HAMLET.replace('@', '%40')}").headers["location"]
 
 
-def private(home: Home) -> str:
+def private(home: CLIRunner) -> str:
     directory = home.path / "run"
     directory.mkdir(mode=0o700)
     return str(directory)
 
 
-def test_with_the_handler_nothing_needs_to_be_pasted(server: FakeZulip, home: Home) -> None:
+def test_with_the_handler_nothing_needs_to_be_pasted(server: FakeZulip, home: CLIRunner) -> None:
     script = home.path / "browser.py"
     script.write_text(BROWSER)
-    code, shown = home.run_on_a_terminal(
+    code, shown = home.run_in_pty(
         *("login", server.site, "--sso"),
         XDG_RUNTIME_DIR=private(home),
         BROWSER=f"{sys.executable} {script} %s &",
@@ -76,7 +76,7 @@ def test_with_the_handler_nothing_needs_to_be_pasted(server: FakeZulip, home: Ho
     assert [path.name for path in home.path.glob("zulip-auth-*")] == []
 
 
-def test_what_is_pasted_is_not_shown(server: FakeZulip, home: Home) -> None:
+def test_what_is_pasted_is_not_shown(server: FakeZulip, home: CLIRunner) -> None:
     pasted: list[str] = []
 
     def paste(shown: str) -> str:
@@ -84,20 +84,20 @@ def test_what_is_pasted_is_not_shown(server: FakeZulip, home: Home) -> None:
         pasted.append(end_of(url))
         return pasted[0]
 
-    code, shown = home.run_on_a_terminal(
+    code, shown = home.run_in_pty(
         *("login", server.site, "--sso", "google"),
-        typed={"Ctrl-C gives up": paste},
+        inputs={"Ctrl-C gives up": paste},
         BROWSER="true",
         XDG_RUNTIME_DIR="",
     )
     assert code == 0, shown
     assert f"as {HAMLET}" in shown
     assert "otp_encrypted_api_key" not in shown
-    Leaks(server.account(HAMLET).api_key).check(shown, "the terminal")
+    SecretScanner(server.account(HAMLET).api_key).check(shown, "the terminal")
 
 
 def test_standard_input_may_be_a_pipe_and_nothing_secret_is_an_argument(
-    server: FakeZulip, home: Home
+    server: FakeZulip, home: CLIRunner
 ) -> None:
     seen = home.path / "seen"
     browser = home.path / "browser.sh"
@@ -136,7 +136,7 @@ def stdin(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 
 
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch, home: Home) -> list[str]:
+def opened(monkeypatch: pytest.MonkeyPatch, home: CLIRunner) -> list[str]:
     """Return the addresses at which the browser was opened."""
     found: list[str] = []
 
@@ -191,7 +191,7 @@ async def test_an_input_that_ends_without_the_right_address_ends_the_login(
 
 
 async def test_without_standard_input_there_is_the_handler(
-    server: FakeZulip, opened: list[str], home: Home, monkeypatch: pytest.MonkeyPatch
+    server: FakeZulip, opened: list[str], home: CLIRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     task = await begin(server, opened)
@@ -227,7 +227,7 @@ async def test_the_server_is_asked_whose_key_it_is(
 
 
 async def test_a_login_that_is_given_up_leaves_nothing(
-    server: FakeZulip, opened: list[str], stdin: int, home: Home
+    server: FakeZulip, opened: list[str], stdin: int, home: CLIRunner
 ) -> None:
     task = await begin(server, opened)
     assert len(list(home.path.glob("zulip-auth-*"))) == 1

@@ -12,10 +12,10 @@ import keyring
 import pytest
 import trustme
 import zulip
-from test_cli_keyring import Memory, memory
+from test_cli_keyring import InMemoryKeyring, memory
 
-from helpers.cli_runner import PASSWORD, USERNAME, Home
-from helpers.secret_scanner import Leaks
+from helpers.cli_runner import PASSWORD, USERNAME, CLIRunner
+from helpers.secret_scanner import SecretScanner
 from zulip_auth import (
     APIConnectionError,
     AuthClient,
@@ -41,7 +41,7 @@ def server(fake_zulip: FakeZulip) -> FakeZulip:
 
 
 @pytest.fixture(autouse=True)
-def at_home(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def at_home(home: CLIRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let what runs in this process find the same home as what does not."""
     for name in list(os.environ):
         if name.startswith("ZULIP_"):
@@ -58,7 +58,7 @@ def do(*arguments: str) -> str:
 def refused(kind: type[Exception], *arguments: str) -> str:
     with pytest.raises(kind) as caught:
         do(*arguments)
-    Leaks(PASSWORD).check("".join(map(str, caught.value.args)), "the error")
+    SecretScanner(PASSWORD).check("".join(map(str, caught.value.args)), "the error")
     return str(caught.value)
 
 
@@ -69,7 +69,7 @@ def key(server: FakeZulip) -> str:
 # ---- login
 
 
-def test_a_login_keeps_the_key_and_does_not_show_it(server: FakeZulip, home: Home) -> None:
+def test_a_login_keeps_the_key_and_does_not_show_it(server: FakeZulip, home: CLIRunner) -> None:
     code, out, err = home.run("login", server.site, USERNAME, "--password-stdin", stdin=PASSWORD)
     assert (code, err) == (0, "")
     assert out == (
@@ -80,14 +80,16 @@ def test_a_login_keeps_the_key_and_does_not_show_it(server: FakeZulip, home: Hom
     assert home.zuliprc.stat().st_mode & 0o777 == 0o600
 
 
-def test_zulips_own_client_gets_its_profile_with_the_file(server: FakeZulip, home: Home) -> None:
+def test_zulips_own_client_gets_its_profile_with_the_file(
+    server: FakeZulip, home: CLIRunner
+) -> None:
     do("login", server.site, USERNAME, "--password-stdin")
     profile = zulip.Client(config_file=str(home.zuliprc)).get_profile()
     assert (profile["result"], profile["delivery_email"]) == ("success", USERNAME)
 
 
 def test_a_login_may_keep_nothing_and_show_the_key_when_asked_to(
-    server: FakeZulip, home: Home
+    server: FakeZulip, home: CLIRunner
 ) -> None:
     hidden = do("login", server.site, USERNAME, "--no-save", "--dev")
     assert hidden.endswith("\nAPI key: ******** (--show-key shows it)")
@@ -96,14 +98,14 @@ def test_a_login_may_keep_nothing_and_show_the_key_when_asked_to(
     assert not home.zuliprc.exists()
 
 
-def test_the_file_may_be_another_one(server: FakeZulip, home: Home) -> None:
+def test_the_file_may_be_another_one(server: FakeZulip, home: CLIRunner) -> None:
     other = home.path / "other"
     assert str(other) in do("login", server.site, USERNAME, "--dev", "--config", str(other))
     assert Credentials.load(other).email == USERNAME
     assert not home.zuliprc.exists()
 
 
-def test_the_file_may_go_to_standard_output(server: FakeZulip, home: Home) -> None:
+def test_the_file_may_go_to_standard_output(server: FakeZulip, home: CLIRunner) -> None:
     text = do("login", server.site, USERNAME, "--dev", "--config", "-")
     assert text.rstrip("\n") == (
         f"[api]\nemail = {USERNAME}\nkey = {key(server)}\nsite = {server.site}\nuser_id = 10"
@@ -111,7 +113,7 @@ def test_the_file_may_go_to_standard_output(server: FakeZulip, home: Home) -> No
     assert not home.zuliprc.exists()
 
 
-def test_it_talks_to_machines(server: FakeZulip, home: Home) -> None:
+def test_it_talks_to_machines(server: FakeZulip, home: CLIRunner) -> None:
     told = json.loads(do("login", server.site, USERNAME, "--dev", "--json"))
     assert told == {
         "site": server.site,
@@ -126,7 +128,7 @@ def test_it_talks_to_machines(server: FakeZulip, home: Home) -> None:
 
 
 def test_another_account_is_left_alone_before_anything_is_sent(
-    server: FakeZulip, home: Home
+    server: FakeZulip, home: CLIRunner
 ) -> None:
     Credentials(server.site, "hamlet@zulip.com", "k3y").save(home.zuliprc)
     text = refused(ZuliprcError, "login", server.site, USERNAME, "--password-stdin")
@@ -141,7 +143,7 @@ def test_another_account_is_left_alone_before_anything_is_sent(
 
 
 def test_only_the_server_knows_whose_name_it_is_if_it_is_no_address(
-    server: FakeZulip, home: Home
+    server: FakeZulip, home: CLIRunner
 ) -> None:
     server.realm.email_usernames = False
     server.add_user("iago", PASSWORD)
@@ -151,7 +153,7 @@ def test_only_the_server_knows_whose_name_it_is_if_it_is_no_address(
     assert Credentials.load(home.zuliprc).email == "iago"
 
 
-def test_bad_arguments_are_refused_before_the_password_is_asked_for(home: Home) -> None:
+def test_bad_arguments_are_refused_before_the_password_is_asked_for(home: CLIRunner) -> None:
     assert "site" in refused(InvalidInputError, "login", "not a site", USERNAME)
     assert "username" in refused(InvalidInputError, "login", "localhost", "")
     assert "path" in refused(ZuliprcError, "login", "localhost", "x", "--config", "~nobody-x/y")
@@ -168,7 +170,9 @@ def test_a_server_that_does_not_give_the_user_id() -> None:
 # ---- The keyring
 
 
-def test_the_key_may_be_kept_in_the_keyring(server: FakeZulip, home: Home, memory: Memory) -> None:
+def test_the_key_may_be_kept_in_the_keyring(
+    server: FakeZulip, home: CLIRunner, memory: InMemoryKeyring
+) -> None:
     told = do("login", server.site, USERNAME, "--dev", "--keyring")
     assert told.endswith(
         f"The API key is kept in the system's keyring, the account in {home.zuliprc}."
@@ -183,7 +187,7 @@ def test_the_key_may_be_kept_in_the_keyring(server: FakeZulip, home: Home, memor
 
 
 def test_a_keyring_that_fails_leaves_the_file_as_it_was(
-    server: FakeZulip, home: Home, memory: Memory, monkeypatch: pytest.MonkeyPatch
+    server: FakeZulip, home: CLIRunner, memory: InMemoryKeyring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def locked(*_: object) -> None:
         raise RuntimeError("locked")
@@ -197,7 +201,7 @@ def test_a_keyring_that_fails_leaves_the_file_as_it_was(
 
 
 def test_a_key_in_the_keyring_goes_with_its_own_account_alone(
-    server: FakeZulip, home: Home, memory: Memory, monkeypatch: pytest.MonkeyPatch
+    server: FakeZulip, home: CLIRunner, memory: InMemoryKeyring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     do("login", server.site, USERNAME, "--dev", "--keyring")
     with FakeZulip() as other:
@@ -207,7 +211,7 @@ def test_a_key_in_the_keyring_goes_with_its_own_account_alone(
 
 
 def test_logout_leaves_no_key_in_either_place(
-    server: FakeZulip, home: Home, memory: Memory
+    server: FakeZulip, home: CLIRunner, memory: InMemoryKeyring
 ) -> None:
     do("login", server.site, USERNAME, "--dev", "--keyring")
     do("login", server.site, USERNAME, "--dev")
@@ -217,12 +221,14 @@ def test_logout_leaves_no_key_in_either_place(
     assert key(server) not in home.zuliprc.read_text()
 
 
-def test_a_key_is_not_both_printed_and_kept(server: FakeZulip, memory: Memory) -> None:
+def test_a_key_is_not_both_printed_and_kept(server: FakeZulip, memory: InMemoryKeyring) -> None:
     refused(InvalidInputError, "login", server.site, USERNAME, "--keyring", "--config", "-")
     assert not server.requests
 
 
-def test_a_symbolic_link_is_refused_before_anything_is_sent(server: FakeZulip, home: Home) -> None:
+def test_a_symbolic_link_is_refused_before_anything_is_sent(
+    server: FakeZulip, home: CLIRunner
+) -> None:
     home.zuliprc.symlink_to(home.path / "elsewhere")
     text = refused(ZuliprcError, "login", server.site, USERNAME, "--dev")
     assert "is a symbolic link" in text
@@ -232,7 +238,7 @@ def test_a_symbolic_link_is_refused_before_anything_is_sent(server: FakeZulip, h
 # ---- whoami
 
 
-def test_whoami_asks_the_server(server: FakeZulip, home: Home) -> None:
+def test_whoami_asks_the_server(server: FakeZulip, home: CLIRunner) -> None:
     do("login", server.site, USERNAME, "--dev")
     server.account(USERNAME).role = 200
     server.account(USERNAME).full_name = "Iago"
@@ -255,7 +261,7 @@ def test_whoami_asks_the_server(server: FakeZulip, home: Home) -> None:
 
 
 def test_whoami_takes_the_environment_and_another_file(
-    server: FakeZulip, home: Home, monkeypatch: pytest.MonkeyPatch
+    server: FakeZulip, home: CLIRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = home.path / "other"
     do("login", server.site, USERNAME, "--dev", "--config", str(other))
@@ -269,10 +275,12 @@ def test_whoami_takes_the_environment_and_another_file(
     assert USERNAME in do("whoami")
 
 
-def test_whoami_trusts_the_certificates_that_the_file_names(home: Home, server: FakeZulip) -> None:
-    authority = trustme.CA()
+def test_whoami_trusts_the_certificates_that_the_file_names(
+    home: CLIRunner, server: FakeZulip
+) -> None:
+    test_ca = trustme.CA()
     bundle = home.path / "ca.pem"
-    authority.cert_pem.write_to_path(bundle)
+    test_ca.cert_pem.write_to_path(bundle)
     Credentials("https://127.0.0.1:1", USERNAME, "k3y", cert_bundle=str(bundle)).save()
     assert "could not be reached" in refused(Exception, "whoami")
     bundle.unlink()
@@ -282,7 +290,9 @@ def test_whoami_trusts_the_certificates_that_the_file_names(home: Home, server: 
 # ---- logout
 
 
-def test_logout_removes_the_key_and_says_how_to_revoke_it(server: FakeZulip, home: Home) -> None:
+def test_logout_removes_the_key_and_says_how_to_revoke_it(
+    server: FakeZulip, home: CLIRunner
+) -> None:
     do("login", server.site, USERNAME, "--dev")
     told = do("logout")
     assert told.splitlines()[0] == f"Removed the API key from {home.zuliprc}."
@@ -293,11 +303,11 @@ def test_logout_removes_the_key_and_says_how_to_revoke_it(server: FakeZulip, hom
     assert Credentials.load().api_key == key(server)
 
 
-def test_logout_without_a_file_is_an_error(home: Home) -> None:
+def test_logout_without_a_file_is_an_error(home: CLIRunner) -> None:
     assert "No such file" in refused(ZuliprcError, "logout")
 
 
-def test_logout_without_account_or_key(home: Home) -> None:
+def test_logout_without_account_or_key(home: CLIRunner) -> None:
     home.zuliprc.write_text("[api]\ncolour = red\n")
     home.zuliprc.chmod(0o600)
     assert do("logout") == f"There is no API key in {home.zuliprc}."
@@ -337,11 +347,11 @@ def test_without_the_extra_completion_says_what_to_install(
 # ---- Which way in
 
 
-def test_without_a_username_the_server_is_asked(server: FakeZulip, home: Home) -> None:
+def test_without_a_username_the_server_is_asked(server: FakeZulip, home: CLIRunner) -> None:
     server.dev_login = "off"
-    code, shown = home.run_on_a_terminal(
+    code, shown = home.run_in_pty(
         *("login", server.site),
-        typed={"Username: ": USERNAME, f"Password of {USERNAME}: ": PASSWORD},
+        inputs={"Username: ": USERNAME, f"Password of {USERNAME}: ": PASSWORD},
     )
     assert code == 0
     assert f"as {USERNAME}" in shown
@@ -351,10 +361,10 @@ def test_without_a_username_the_server_is_asked(server: FakeZulip, home: Home) -
     ]
 
 
-def test_the_user_chooses_among_the_ways_in(server: FakeZulip, home: Home) -> None:
-    code, shown = home.run_on_a_terminal(
+def test_the_user_chooses_among_the_ways_in(server: FakeZulip, home: CLIRunner) -> None:
+    code, shown = home.run_in_pty(
         *("login", server.site, "--json"),
-        typed={"Which one (1 to 2)? ": "2", "Username: ": USERNAME},
+        inputs={"Which one (1 to 2)? ": "2", "Username: ": USERNAME},
     )
     assert code == 0
     assert "  1  a password\n  2  no password, since this is a development server\n" in shown
@@ -383,7 +393,7 @@ def test_the_same_in_this_process(server: FakeZulip, monkeypatch: pytest.MonkeyP
 
 
 def test_a_way_through_the_browser_is_taken(
-    server: FakeZulip, home: Home, monkeypatch: pytest.MonkeyPatch
+    server: FakeZulip, home: CLIRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def log_in(client: AuthClient, method: ExternalMethod) -> Credentials:
         return Credentials(client.site, f"{method.name}@zulip.com", "k3y")
@@ -401,7 +411,7 @@ def test_a_way_through_the_browser_is_taken(
 # ---- The handler
 
 
-def test_the_handler_hands_over(monkeypatch: pytest.MonkeyPatch, home: Home) -> None:
+def test_the_handler_hands_over(monkeypatch: pytest.MonkeyPatch, home: CLIRunner) -> None:
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
     assert "No login waits" in refused(APIConnectionError, "sso-handler", "zulip://login?x")

@@ -10,7 +10,7 @@ import pytest
 from keyring.backend import KeyringBackend
 from keyring.backends import fail
 
-from helpers.secret_scanner import Leaks
+from helpers.secret_scanner import SecretScanner
 from zulip_auth import Credentials, InvalidInputError, ZuliprcError
 from zulip_auth._cli import keyring as keyring_store
 
@@ -19,7 +19,7 @@ SITE, EMAIL, KEY = "https://chat.example.com", "iago@zulip.com", "fAEg1OmbknQqBd
 CREDENTIALS = Credentials(SITE, EMAIL, KEY)
 
 
-class Memory(KeyringBackend):
+class InMemoryKeyring(KeyringBackend):
     """A keyring that forgets."""
 
     priority = 1  # pyright: ignore[reportAssignmentType]
@@ -39,15 +39,15 @@ class Memory(KeyringBackend):
 
 
 @pytest.fixture
-def memory() -> Iterator[Memory]:
+def memory() -> Iterator[InMemoryKeyring]:
     before = keyring.get_keyring()
-    memory = Memory()
+    memory = InMemoryKeyring()
     keyring.set_keyring(memory)
     yield memory
     keyring.set_keyring(before)
 
 
-def test_a_key_is_kept_for_each_account_until_it_is_removed(memory: Memory) -> None:
+def test_a_key_is_kept_for_each_account_until_it_is_removed(memory: InMemoryKeyring) -> None:
     assert keyring_store.find_key(SITE, EMAIL) is None
     keyring_store.store_key(CREDENTIALS)
     keyring_store.store_key(Credentials("https://x.org", EMAIL, "other"))
@@ -59,7 +59,7 @@ def test_a_key_is_kept_for_each_account_until_it_is_removed(memory: Memory) -> N
 
 
 @pytest.mark.parametrize("call", ["store", "remove"])
-def test_there_may_be_no_keyring(call: str, memory: Memory) -> None:
+def test_there_may_be_no_keyring(call: str, memory: InMemoryKeyring) -> None:
     keyring.set_keyring(fail.Keyring())  # type: ignore[no-untyped-call]
     arguments: tuple[Any, ...] = (CREDENTIALS,) if call == "store" else (SITE, EMAIL)
     with pytest.raises(ZuliprcError) as caught:
@@ -67,10 +67,10 @@ def test_there_may_be_no_keyring(call: str, memory: Memory) -> None:
     assert str(caught.value) == (
         "The system's keyring cannot be used (NoKeyringError). Is it unlocked?"
     )
-    Leaks(KEY).check("".join(map(str, caught.value.args)), "the error")
+    SecretScanner(KEY).check("".join(map(str, caught.value.args)), "the error")
 
 
-def test_where_there_is_no_keyring_there_is_no_key(memory: Memory) -> None:
+def test_where_there_is_no_keyring_there_is_no_key(memory: InMemoryKeyring) -> None:
     keyring.set_keyring(fail.Keyring())  # type: ignore[no-untyped-call]
     assert keyring_store.find_key(SITE, EMAIL) is None
     assert keyring_store.is_installed()
@@ -80,7 +80,7 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "keyring", None)
     with pytest.raises(InvalidInputError, match=r"pip install 'zulip-auth\[keyring\]'") as caught:
         keyring_store.store_key(CREDENTIALS)
-    Leaks(KEY).check_error(caught.value)
+    SecretScanner(KEY).check_error(caught.value)
 
 
 def test_it_is_imported_only_when_it_is_used() -> None:

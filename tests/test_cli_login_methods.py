@@ -32,7 +32,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def typing(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def type_input(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", Terminal(text))
 
 
@@ -59,7 +59,7 @@ def test_the_user_chooses_among_several(
 ) -> None:
     chosen = []
     for number in "1234":
-        typing(f"{number}\n", monkeypatch)
+        type_input(f"{number}\n", monkeypatch)
         chosen.append(choose(ALL))
     assert [way.kind for way in chosen] == ["password", "browser", "browser", "dev"]
     assert [way.method for way in chosen] == [None, GOOGLE, SAML, None]
@@ -74,9 +74,9 @@ def test_the_user_chooses_among_several(
     )
 
 
-@pytest.mark.parametrize("typed", ["0\n", "5\n", "x\n", "²\n", "-1\n"])
-def test_there_is_no_other_way(typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    typing(typed, monkeypatch)
+@pytest.mark.parametrize("inputs", ["0\n", "5\n", "x\n", "²\n", "-1\n"])
+def test_there_is_no_other_way(inputs: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    type_input(inputs, monkeypatch)
     assert refused(ALL) == "That is no number from 1 to 4."
 
 
@@ -88,7 +88,7 @@ def test_without_a_terminal_there_is_nobody_to_ask(monkeypatch: pytest.MonkeyPat
 
 def test_a_way_through_the_browser_may_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose(ALL, "saml:idp").method == SAML
-    typing("2\n", monkeypatch)
+    type_input("2\n", monkeypatch)
     assert choose(ALL, "").method == SAML
     assert refused(ALL, "github") == (
         "There is no such way in. What may follow --sso here: google, saml:idp."
@@ -116,7 +116,7 @@ def test_the_browser_ends_at_the_organizations_own_address() -> None:
 
 
 def test_an_answer_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    typing(" iago@zulip.com \nmore\n", monkeypatch)
+    type_input(" iago@zulip.com \nmore\n", monkeypatch)
     assert ask("Username: ") == "iago@zulip.com"
     odd = io.TextIOWrapper(io.BytesIO(b"\xff\n"), encoding="utf-8")
     monkeypatch.setattr(odd, "isatty", lambda: True)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import zulip_auth
-from helpers.cli_runner import PASSWORD, USERNAME, Home
-from helpers.raw_server import WireServer, answer, succeed
+from helpers.cli_runner import PASSWORD, USERNAME, CLIRunner
+from helpers.raw_server import ScriptedServer, respond, succeed
 from zulip_auth._cli import output
 from zulip_auth.testing import FakeZulip
 
@@ -36,7 +36,7 @@ def one_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     return terminal
 
 
-class Broken(io.StringIO):
+class FailingStream(io.StringIO):
     """An output that fails in one way or another."""
 
     encoding = "ascii"
@@ -55,14 +55,14 @@ class Broken(io.StringIO):
 
 
 def test_what_an_output_cannot_write_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
-    odd = Broken(UnicodeEncodeError("ascii", "é", 0, 1, "x"))
+    odd = FailingStream(UnicodeEncodeError("ascii", "é", 0, 1, "x"))
     monkeypatch.setattr(sys, "stdout", odd)
     assert output.write("é\nthe rest") is None
     assert odd.getvalue() == "\\xe9\nthe rest\n"
 
 
 def test_an_output_that_is_closed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdout", Broken(BrokenPipeError(32, "Broken pipe")))
+    monkeypatch.setattr(sys, "stdout", FailingStream(BrokenPipeError(32, "Broken pipe")))
     assert output.write("text") == "Broken pipe"
 
 
@@ -117,7 +117,7 @@ def without_control(shown: str) -> str:
 
 async def test_a_live_line_counts_down_and_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = one_terminal(monkeypatch)
-    async with WireServer(answer(429, BUSY, {"Retry-After": "0.35"}), succeed) as server:
+    async with ScriptedServer(respond(429, BUSY, {"Retry-After": "0.35"}), succeed) as server:
         with output.retries_reported():
             await zulip_auth.login(server.site, USERNAME, PASSWORD)
     *lines, last = terminal.getvalue().split("\r\x1b[K")
@@ -158,7 +158,7 @@ async def test_the_live_line_says_why_in_a_word(
 
 async def test_an_interrupted_wait_leaves_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = one_terminal(monkeypatch)
-    async with WireServer(answer(429, BUSY, {"Retry-After": "9"})) as server:
+    async with ScriptedServer(respond(429, BUSY, {"Retry-After": "9"})) as server:
         with output.retries_reported():
             waiting = asyncio.create_task(zulip_auth.login(server.site, USERNAME, PASSWORD))
             async with asyncio.timeout(10):
@@ -173,7 +173,7 @@ async def test_an_interrupted_wait_leaves_no_line(monkeypatch: pytest.MonkeyPatc
 async def test_elsewhere_there_is_a_plain_line_for_each_retry(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    async with WireServer(answer(429, BUSY, {"Retry-After": "0.1"}), succeed) as server:
+    async with ScriptedServer(respond(429, BUSY, {"Retry-After": "0.1"}), succeed) as server:
         with output.retries_reported():
             await zulip_auth.login(server.site, USERNAME, PASSWORD)
     [line] = capsys.readouterr().err.splitlines()
@@ -188,13 +188,13 @@ def test_the_log_is_as_it_was_afterwards() -> None:
     assert (log.handlers, log.level) == before
 
 
-def test_on_a_real_terminal(home: Home, fake_zulip: FakeZulip) -> None:
+def test_on_a_real_terminal(home: CLIRunner, fake_zulip: FakeZulip) -> None:
     fake_zulip.add_user(USERNAME, PASSWORD)
-    _, shown = home.run_on_a_terminal("login", "127.0.0.1:1", USERNAME, "--dev", TERM="xterm")
+    _, shown = home.run_in_pty("login", "127.0.0.1:1", USERNAME, "--dev", TERM="xterm")
     assert "not reached, trying again in " in shown
     assert "attempt 5 of 5" in shown
     assert without_control(shown).splitlines()[-1].startswith("zulip-auth: ")
-    _, shown = home.run_on_a_terminal(
+    _, shown = home.run_in_pty(
         *("login", fake_zulip.site, USERNAME, "--dev"), TERM="xterm", NO_COLOR="1"
     )
     assert "\x1b" not in shown

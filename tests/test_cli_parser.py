@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 import zulip_auth
-from helpers.cli_runner import USERNAME, Home
+from helpers.cli_runner import USERNAME, CLIRunner
 from zulip_auth._cli.parser import EXIT_CODES, make_parser, parse
 
 BAD_INPUT = {
@@ -33,7 +33,7 @@ BAD_INPUT = {
 
 @pytest.mark.parametrize(("arguments", "stdin"), BAD_INPUT.values(), ids=BAD_INPUT)
 def test_bad_input_is_one_line_and_exit_code_64(
-    home: Home, arguments: tuple[str, ...], stdin: bytes
+    home: CLIRunner, arguments: tuple[str, ...], stdin: bytes
 ) -> None:
     code, out, err = home.run(*arguments, stdin=stdin)
     assert (code, out) == (64, "")
@@ -53,12 +53,12 @@ def test_the_same_in_this_process(
         assert capsys.readouterr().err.endswith(" (see --help)\n")
 
 
-def test_a_password_that_looks_like_a_call_for_help_is_not_repeated(home: Home) -> None:
+def test_a_password_that_looks_like_a_call_for_help_is_not_repeated(home: CLIRunner) -> None:
     _, out, err = home.run("login", "localhost", USERNAME, "-hunter2")  # newer Pythons do help
     assert "unter2" not in out + err
 
 
-def test_no_option_takes_a_password(home: Home) -> None:
+def test_no_option_takes_a_password(home: CLIRunner) -> None:
     _, out, _ = home.run("login", "--help", COLUMNS="1000")
     taking = {line.split()[0]: line.split()[1] for line in out.splitlines() if line[:4] == "  --"}
     assert {name for name, value in taking.items() if value.isupper()} == {
@@ -69,11 +69,11 @@ def test_no_option_takes_a_password(home: Home) -> None:
     assert "--password-stdin" in taking
 
 
-def test_it_knows_its_version(home: Home) -> None:
+def test_it_knows_its_version(home: CLIRunner) -> None:
     assert home.run("--version") == (0, f"zulip-auth {zulip_auth.__version__}\n", "")
 
 
-def test_help_tells_a_newcomer_what_there_is(home: Home) -> None:
+def test_help_tells_a_newcomer_what_there_is(home: CLIRunner) -> None:
     code, out, err = home.run("--help")
     assert (code, err) == (0, "")
     for word in ("login", "whoami", "logout", "completion", "examples:", "exit codes:"):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers.cli_runner import PASSWORD, USERNAME, Home
-from helpers.secret_scanner import Leaks
+from helpers.cli_runner import PASSWORD, USERNAME, CLIRunner
+from helpers.secret_scanner import SecretScanner
 from zulip_auth import InvalidInputError
 from zulip_auth._cli.prompts import read_password
 from zulip_auth.testing import FakeZulip
@@ -23,7 +23,7 @@ def options(*, stdin: bool = False, command: str | None = None) -> argparse.Name
 def refused(given: argparse.Namespace) -> str:
     with pytest.raises(InvalidInputError) as caught:
         read_password(given, USERNAME)
-    Leaks("hunter2").check_error(caught.value)
+    SecretScanner("hunter2").check_error(caught.value)
     return str(caught.value)
 
 
@@ -98,12 +98,12 @@ def test_what_a_command_prints_may_not_be_written_in_utf_8(tmp_path: Path) -> No
     assert refused(options(command=f"cat {file}")) == "The password is not written in UTF-8."
 
 
-def test_a_command_may_ask_for_something_itself(home: Home, fake_zulip: FakeZulip) -> None:
+def test_a_command_may_ask_for_something_itself(home: CLIRunner, fake_zulip: FakeZulip) -> None:
     fake_zulip.add_user(USERNAME, "hunter3")
     asking = "sh -c 'read -p \"PIN: \" pin; echo hunter$pin'"
-    code, shown = home.run_on_a_terminal(
+    code, shown = home.run_in_pty(
         *("login", fake_zulip.site, USERNAME, "--no-save", "--password-command", asking),
-        typed={"PIN: ": "3"},
+        inputs={"PIN: ": "3"},
     )
     assert code == 0
     assert "Logged in to" in shown
@@ -112,11 +112,11 @@ def test_a_command_may_ask_for_something_itself(home: Home, fake_zulip: FakeZuli
 # ---- A prompt
 
 
-def test_the_password_is_asked_for_without_echo(home: Home, fake_zulip: FakeZulip) -> None:
+def test_the_password_is_asked_for_without_echo(home: CLIRunner, fake_zulip: FakeZulip) -> None:
     """On a real terminal: what is typed must not come back on it."""
     fake_zulip.add_user(USERNAME, PASSWORD)
-    code, shown = home.run_on_a_terminal(
-        *("login", fake_zulip.site, USERNAME), typed={f"Password of {USERNAME}: ": PASSWORD}
+    code, shown = home.run_in_pty(
+        *("login", fake_zulip.site, USERNAME), inputs={f"Password of {USERNAME}: ": PASSWORD}
     )
     assert code == 0
     assert "Logged in to" in shown
@@ -147,8 +147,8 @@ def test_a_terminal_that_would_echo_is_not_used(monkeypatch: pytest.MonkeyPatch)
 def test_what_is_typed_may_be_no_password(
     trouble: Exception, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def typed(prompt: str) -> str:
+    def inputs(prompt: str) -> str:
         raise trouble
 
-    monkeypatch.setattr(getpass, "getpass", typed)
+    monkeypatch.setattr(getpass, "getpass", inputs)
     assert words in refused(options())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.cli_runner import Home
+from helpers.cli_runner import CLIRunner
 from zulip_auth import APIConnectionError, InvalidInputError
 from zulip_auth._cli import url_handler
 from zulip_auth._cli.url_handler import hand_over, install, listening, uninstall
@@ -88,7 +88,7 @@ async def test_a_socket_that_cannot_be_made_is_done_without(private: Path) -> No
 
 
 @pytest.fixture
-def desktop(home: Home, monkeypatch: pytest.MonkeyPatch) -> Path:
+def desktop(home: CLIRunner, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return where a stand-in for xdg-mime notes what it is told."""
     tools, told = home.path / "bin", home.path / "told"
     tools.mkdir()
@@ -101,7 +101,7 @@ def desktop(home: Home, monkeypatch: pytest.MonkeyPatch) -> Path:
     return told
 
 
-def test_the_desktop_is_told_and_untold(desktop: Path, home: Home) -> None:
+def test_the_desktop_is_told_and_untold(desktop: Path, home: CLIRunner) -> None:
     entry = home.path / ".local/share/applications/zulip-auth.desktop"
     assert uninstall() == "The handler is not installed."
     assert install() == f"zulip:// now leads to zulip-auth ({entry})."
@@ -115,7 +115,7 @@ def test_the_desktop_is_told_and_untold(desktop: Path, home: Home) -> None:
 
 
 def test_a_path_is_quoted_as_the_format_wants_it(
-    desktop: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+    desktop: Path, home: CLIRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", '/a b/$x"%`\\python')
     monkeypatch.setenv("XDG_DATA_HOME", str(home.path / "data"))
@@ -125,7 +125,7 @@ def test_a_path_is_quoted_as_the_format_wants_it(
 
 
 def test_the_desktop_may_refuse_or_be_missing(
-    desktop: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+    desktop: Path, home: CLIRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_MIME_EXIT", "3")
     with pytest.raises(InvalidInputError, match="xdg-mime ended with exit code 3"):
@@ -140,7 +140,7 @@ def test_the_desktop_may_refuse_or_be_missing(
 
 
 def test_what_was_installed_may_not_be_removable(
-    desktop: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+    desktop: Path, home: CLIRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = home.path / ".local/share/applications/zulip-auth.desktop"
     entry.mkdir(parents=True)
@@ -153,7 +153,7 @@ def test_what_was_installed_may_not_be_removable(
 
 
 def test_the_command_that_the_desktop_starts_can_be_started(
-    desktop: Path, home: Home, private: Path
+    desktop: Path, home: CLIRunner, private: Path
 ) -> None:
     install()
     entry = (home.path / ".local/share/applications/zulip-auth.desktop").read_text()

@@ -26,15 +26,15 @@ from helpers.raw_server import (
     SUCCESS,
     Connection,
     Scenario,
-    WireServer,
-    answer,
-    drop,
-    response,
-    stay_silent,
+    ScriptedServer,
+    close_without_response,
+    never_respond,
+    raw_response,
+    respond,
     succeed,
 )
-from helpers.recordings import Exchange, recorded
-from helpers.secret_scanner import Leaks
+from helpers.recordings import Exchange, load_recordings
+from helpers.secret_scanner import SecretScanner
 from zulip_auth import (
     APIConnectionError,
     APITimeoutError,
@@ -73,7 +73,7 @@ async def test_a_development_login_in_one_line() -> None:
 
 
 async def test_the_request_is_a_form_and_nothing_else() -> None:
-    async with WireServer(succeed) as server:
+    async with ScriptedServer(succeed) as server:
         await login(server.site, USERNAME, PASSWORD, user_agent="my-bot/2.0")
         [request] = server.requests
     assert request.line == "POST /api/v1/fetch_api_key HTTP/1.1"
@@ -92,7 +92,7 @@ async def test_the_request_is_a_form_and_nothing_else() -> None:
 
 
 async def test_a_development_login_sends_the_username_alone() -> None:
-    async with WireServer(succeed) as server:
+    async with ScriptedServer(succeed) as server:
         await dev_login(server.site, USERNAME)
         [request] = server.requests
     assert request.line == "POST /api/v1/dev_fetch_api_key HTTP/1.1"
@@ -108,7 +108,7 @@ sendable = st.text(
 @given(username=sendable, password=sendable)
 def test_what_the_server_decodes_is_what_was_given(username: str, password: str) -> None:
     async def check() -> None:
-        async with WireServer(succeed) as server:
+        async with ScriptedServer(succeed) as server:
             await login(server.site, username, password)
             [request] = server.requests
         assert parse_qs(request.body.decode("ascii"), strict_parsing=True) == {
@@ -166,31 +166,31 @@ EXPECTED: dict[str, tuple[type[Any], int | None, float | None] | None] = {
 }
 
 
-def byte_for_byte(exchange: Exchange) -> Scenario:
+def exact_server(exchange: Exchange) -> Scenario:
     async def scenario(connection: Connection) -> None:
         await connection.read()
-        await connection.write(response(exchange.status, exchange.body, exchange.headers))
+        await connection.write(raw_response(exchange.status, exchange.body, exchange.headers))
 
     return scenario
 
 
-async def log_in_somehow(exchange: Exchange, site: str) -> Credentials:
+async def login_as_recorded(exchange: Exchange, site: str) -> Credentials:
     if exchange.name.startswith("dev:"):
         return await dev_login(site, USERNAME)
     return await login(site, USERNAME, PASSWORD)
 
 
-@pytest.mark.parametrize("exchange", recorded("fetch:", "dev:"), ids=str)
+@pytest.mark.parametrize("exchange", load_recordings("fetch:", "dev:"), ids=str)
 async def test_every_recorded_answer_ends_as_documented(exchange: Exchange) -> None:
     expected = EXPECTED[exchange.name]
-    async with WireServer(byte_for_byte(exchange)) as server:
+    async with ScriptedServer(exact_server(exchange)) as server:
         if expected is None:
-            credentials = await log_in_somehow(exchange, server.site)
+            credentials = await login_as_recorded(exchange, server.site)
             assert credentials == Credentials(server.site, USERNAME, API_KEY, 16)
             return
         kind, attempts_remaining, retry_after = expected
         with pytest.raises(kind) as caught:
-            await log_in_somehow(exchange, server.site)
+            await login_as_recorded(exchange, server.site)
         assert len(server.requests) == 1
     error: Any = caught.value
     assert type(error) is kind
@@ -203,7 +203,7 @@ async def test_every_recorded_answer_ends_as_documented(exchange: Exchange) -> N
 
 
 def test_no_recorded_answer_is_left_out() -> None:
-    assert EXPECTED.keys() == {exchange.name for exchange in recorded("fetch:", "dev:")}
+    assert EXPECTED.keys() == {exchange.name for exchange in load_recordings("fetch:", "dev:")}
 
 
 LEGACY: dict[str, tuple[int, dict[str, object], type[zulip_auth.APIStatusError]]] = {
@@ -247,7 +247,7 @@ LEGACY: dict[str, tuple[int, dict[str, object], type[zulip_auth.APIStatusError]]
 async def test_old_servers_are_understood(
     status: int, body: dict[str, object], kind: type[zulip_auth.APIStatusError]
 ) -> None:
-    async with WireServer(answer(status, {"result": "error", **body})) as server:
+    async with ScriptedServer(respond(status, {"result": "error", **body})) as server:
         with pytest.raises(kind) as caught:
             await login(server.site, USERNAME, PASSWORD)
         assert len(server.requests) == 1
@@ -270,17 +270,17 @@ async def test_a_refused_password_is_sent_once() -> None:
 
 
 async def test_half_an_hour_is_not_waited_out() -> None:
-    limited = answer(429, BUSY, {"Retry-After": "1799.7959835529327"})
-    async with WireServer(limited) as server:
-        await login_expecting(RateLimitedError, server.site)  # imports and all
+    limited = respond(429, BUSY, {"Retry-After": "1799.7959835529327"})
+    async with ScriptedServer(limited) as server:
+        await login_error(RateLimitedError, server.site)  # imports and all
         start = time.monotonic()
-        error = await login_expecting(RateLimitedError, server.site)
+        error = await login_error(RateLimitedError, server.site)
         assert time.monotonic() - start < 0.1
         assert error.retry_after == 1799.7959835529327
         assert len(server.requests) == 2
 
 
-async def login_expecting(kind: type[Any], site: str, **options: Any) -> Any:
+async def login_error(kind: type[Any], site: str, **options: Any) -> Any:
     with pytest.raises(kind) as caught:
         await login(site, USERNAME, PASSWORD, **options)
     assert type(caught.value) is kind
@@ -288,7 +288,7 @@ async def login_expecting(kind: type[Any], site: str, **options: Any) -> Any:
 
 
 async def test_a_short_rate_limit_is_waited_out() -> None:
-    async with WireServer(answer(429, BUSY, {"Retry-After": "0.4"}), succeed) as server:
+    async with ScriptedServer(respond(429, BUSY, {"Retry-After": "0.4"}), succeed) as server:
         start = time.monotonic()
         credentials = await login(server.site, USERNAME, PASSWORD)
         assert 0.4 <= time.monotonic() - start < 1.4
@@ -312,26 +312,28 @@ async def test_a_rate_limit_without_a_short_wait_ends_the_login(
     header: str | None, body: dict[str, object], seconds: Any
 ) -> None:
     headers = {} if header is None else {"Retry-After": header}
-    async with WireServer(answer(429, {**BUSY, **body}, headers)) as server:
-        error = await login_expecting(RateLimitedError, server.site)
+    async with ScriptedServer(respond(429, {**BUSY, **body}, headers)) as server:
+        error = await login_error(RateLimitedError, server.site)
         assert len(server.requests) == 1
     assert error.retry_after > 10**9 if seconds is ... else error.retry_after == seconds
 
 
 async def test_a_wait_beyond_the_deadline_is_not_begun() -> None:
-    async with WireServer(answer(429, BUSY, {"Retry-After": "5"})) as server:
+    async with ScriptedServer(respond(429, BUSY, {"Retry-After": "5"})) as server:
         start = time.monotonic()
-        await login_expecting(RateLimitedError, server.site, timeout=1.0)
+        await login_error(RateLimitedError, server.site, timeout=1.0)
         assert time.monotonic() - start < 0.5
         assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("fault", [drop, faults.reset_before_headers, faults.truncate_the_body])
+@pytest.mark.parametrize(
+    "fault", [close_without_response, faults.reset_before_headers, faults.truncate_the_body]
+)
 @pytest.mark.parametrize("max_sends", [1, 2, 3])
 async def test_a_lost_answer_costs_no_more_than_max_sends(fault: Scenario, max_sends: int) -> None:
     policy = RetryPolicy(max_sends=max_sends, wait_max=0)
-    async with WireServer(fault) as server:
-        error = await login_expecting(APIConnectionError, server.site, retry=policy)
+    async with ScriptedServer(fault) as server:
+        error = await login_error(APIConnectionError, server.site, retry=policy)
         assert len(server.requests) == max_sends
     assert error.sent is True
 
@@ -339,46 +341,50 @@ async def test_a_lost_answer_costs_no_more_than_max_sends(fault: Scenario, max_s
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 520, 599])
 @pytest.mark.parametrize("body", [{"result": "error", "msg": "Down"}, "<html>Down</html>"])
 async def test_a_failing_server_costs_no_more_than_max_sends(
-    status: int, body: Any, at_once: RetryPolicy
+    status: int, body: Any, no_backoff: RetryPolicy
 ) -> None:
-    async with WireServer(answer(status, body)) as server:
-        error = await login_expecting(ServerError, server.site, retry=at_once)
+    async with ScriptedServer(respond(status, body)) as server:
+        error = await login_error(ServerError, server.site, retry=no_backoff)
         assert len(server.requests) == 2
     assert error.status_code == status
 
 
-async def test_a_silent_server_costs_no_more_than_max_sends(at_once: RetryPolicy) -> None:
-    async with WireServer(stay_silent) as server:
+async def test_a_silent_server_costs_no_more_than_max_sends(no_backoff: RetryPolicy) -> None:
+    async with ScriptedServer(never_respond) as server:
         start = time.monotonic()
-        error = await login_expecting(APITimeoutError, server.site, retry=at_once, timeout=0.4)
+        error = await login_error(APITimeoutError, server.site, retry=no_backoff, timeout=0.4)
         assert 0.4 <= time.monotonic() - start < 0.9
         assert len(server.requests) == 2
     assert error.sent is True
 
 
-@pytest.mark.parametrize("fault", [drop, answer(503), answer(408, "<html>Too slow</html>")])
-async def test_one_fault_is_got_over(fault: Scenario, at_once: RetryPolicy) -> None:
-    async with WireServer(fault, succeed) as server:
-        credentials = await login(server.site, USERNAME, PASSWORD, retry=at_once)
+@pytest.mark.parametrize(
+    "fault", [close_without_response, respond(503), respond(408, "<html>Too slow</html>")]
+)
+async def test_one_fault_is_got_over(fault: Scenario, no_backoff: RetryPolicy) -> None:
+    async with ScriptedServer(fault, succeed) as server:
+        credentials = await login(server.site, USERNAME, PASSWORD, retry=no_backoff)
         assert len(server.requests) == 2
     assert credentials.api_key == API_KEY
 
 
-async def test_rate_limits_between_faults_do_not_raise_the_budget(at_once: RetryPolicy) -> None:
-    limited = answer(429, BUSY, {"Retry-After": "0"})
-    async with WireServer(limited, drop, limited, drop, limited) as server:
-        error = await login_expecting(APIConnectionError, server.site, retry=at_once)
+async def test_rate_limits_between_faults_do_not_raise_the_budget(no_backoff: RetryPolicy) -> None:
+    limited = respond(429, BUSY, {"Retry-After": "0"})
+    async with ScriptedServer(
+        limited, close_without_response, limited, close_without_response, limited
+    ) as server:
+        error = await login_error(APIConnectionError, server.site, retry=no_backoff)
         assert len(server.requests) == 4
     assert error.sent is True
 
 
 async def test_refused_connections_are_tried_until_the_attempts_are_used_up(
-    caplog: pytest.LogCaptureFixture, at_once: RetryPolicy
+    caplog: pytest.LogCaptureFixture, no_backoff: RetryPolicy
 ) -> None:
-    async with WireServer(succeed) as server:
+    async with ScriptedServer(succeed) as server:
         site = server.site
     with caplog.at_level(logging.INFO, logger="zulip_auth"):
-        error = await login_expecting(APIConnectionError, site, retry=at_once)
+        error = await login_error(APIConnectionError, site, retry=no_backoff)
     assert error.sent is False
     assert "connection refused" in str(error)
     assert [record.getMessage() for record in caplog.records] == [
@@ -388,9 +394,9 @@ async def test_refused_connections_are_tried_until_the_attempts_are_used_up(
 
 
 async def test_a_server_that_comes_up_late_is_reached() -> None:
-    async with WireServer(succeed) as first:
+    async with ScriptedServer(succeed) as first:
         port = first.port
-    late = WireServer(succeed)
+    late = ScriptedServer(succeed)
 
     async def come_up() -> None:
         await asyncio.sleep(0.05)  # the server's, not the test's
@@ -407,7 +413,7 @@ async def test_a_server_that_comes_up_late_is_reached() -> None:
         await late.__aexit__(None, None, None)
 
 
-async def test_an_error_remembers_that_an_earlier_try_was_sent(at_once: RetryPolicy) -> None:
+async def test_an_error_remembers_that_an_earlier_try_was_sent(no_backoff: RetryPolicy) -> None:
     stopped: list[None] = []
 
     async def die(connection: Connection) -> None:
@@ -415,8 +421,8 @@ async def test_an_error_remembers_that_an_earlier_try_was_sent(at_once: RetryPol
         server._server.close()
         stopped.append(None)
 
-    async with WireServer(die) as server:
-        error = await login_expecting(APIConnectionError, server.site, retry=at_once)
+    async with ScriptedServer(die) as server:
+        error = await login_error(APIConnectionError, server.site, retry=no_backoff)
     assert stopped
     assert "could not be reached" in str(error)
     assert error.sent is True
@@ -425,28 +431,28 @@ async def test_an_error_remembers_that_an_earlier_try_was_sent(at_once: RetryPol
 # ---- How long it takes
 
 
-@pytest.mark.parametrize("fault", [stay_silent, faults.drip, faults.never_end_1xx])
+@pytest.mark.parametrize("fault", [never_respond, faults.drip, faults.never_end_1xx])
 async def test_the_timeout_bounds_the_whole_login(fault: Scenario) -> None:
-    async with WireServer(fault) as server:
+    async with ScriptedServer(fault) as server:
         start = time.monotonic()
-        error = await login_expecting(APITimeoutError, server.site, timeout=1.0)
+        error = await login_error(APITimeoutError, server.site, timeout=1.0)
         assert 0.4 < time.monotonic() - start < 1.3
         assert len(server.requests) <= 2
     assert error.sent is True
 
 
 async def test_a_deadline_that_is_over_at_once_sends_nothing() -> None:
-    async with WireServer(succeed) as server:
-        error = await login_expecting(APITimeoutError, server.site, timeout=1e-9)
+    async with ScriptedServer(succeed) as server:
+        error = await login_error(APITimeoutError, server.site, timeout=1e-9)
         assert server.requests == []
     assert error.sent is False
 
 
 async def test_cancelling_raises_at_once_and_the_next_login_works() -> None:
-    async with WireServer(stay_silent, succeed) as server:
+    async with ScriptedServer(never_respond, succeed) as server:
         client = AuthClient(server.site)
         waiting = asyncio.create_task(client.login(USERNAME, PASSWORD))
-        await server.asked.wait()
+        await server.request_received.wait()
         start = time.monotonic()
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -459,7 +465,7 @@ async def test_cancelling_raises_at_once_and_the_next_login_works() -> None:
 
 
 async def test_a_client_works_without_async_with() -> None:
-    async with WireServer(succeed) as server:
+    async with ScriptedServer(succeed) as server:
         client = AuthClient(server.site)
         for _ in range(3):
             await client.login(USERNAME, PASSWORD)
@@ -568,7 +574,7 @@ async def test_a_traceback_with_variables_can_be_made_of_a_refused_client(
 ) -> None:
     with pytest.raises(InvalidInputError) as caught:
         await login(**{"site": "localhost", "username": USERNAME, "password": PASSWORD, **bad})
-    Leaks(PASSWORD).check_error(caught.value)
+    SecretScanner(PASSWORD).check_error(caught.value)
 
 
 # ---- What is refused before anything is sent
@@ -599,7 +605,7 @@ BAD_ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
 async def test_bad_arguments_are_refused_before_any_request(
     bad: dict[str, Any], words: str
 ) -> None:
-    async with WireServer(succeed) as server:
+    async with ScriptedServer(succeed) as server:
         good: dict[str, Any] = {
             "site": server.site,
             "username": USERNAME,
@@ -625,22 +631,22 @@ async def test_a_transport_of_the_synchronous_kind_is_refused() -> None:
     "scenario",
     [
         succeed,
-        drop,
-        answer(401, {"result": "error", "msg": PASSWORD, "code": "AUTHENTICATION_FAILED"}),
-        answer(503, PASSWORD),
-        answer(200, {**SUCCESS, "api_key": None}),
-        stay_silent,
+        close_without_response,
+        respond(401, {"result": "error", "msg": PASSWORD, "code": "AUTHENTICATION_FAILED"}),
+        respond(503, PASSWORD),
+        respond(200, {**SUCCESS, "api_key": None}),
+        never_respond,
     ],
     ids=["success", "dropped", "echoed", "failed", "malformed", "silent"],
 )
 async def test_no_log_and_no_error_shows_a_secret(
-    scenario: Scenario, caplog: pytest.LogCaptureFixture, at_once: RetryPolicy
+    scenario: Scenario, caplog: pytest.LogCaptureFixture, no_backoff: RetryPolicy
 ) -> None:
     caplog.set_level(logging.DEBUG)
     shown: object = None
-    async with WireServer(scenario) as server:
+    async with ScriptedServer(scenario) as server:
         try:
-            shown = await login(server.site, USERNAME, PASSWORD, retry=at_once, timeout=0.2)
+            shown = await login(server.site, USERNAME, PASSWORD, retry=no_backoff, timeout=0.2)
         except zulip_auth.ZulipAuthError as error:
             assert error.__cause__ is error.__context__ is None
             shown = (str(error), error, error.args, error.__dict__)
@@ -657,7 +663,7 @@ KEYED = Credentials("http://127.0.0.1", USERNAME, API_KEY, 16)
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJlbWFpbCI6ImhhbWxldEB6dWxpcC5jb20ifQ.6SvmFGE1qtiY3a"
 
 
-async def ask_somehow(exchange: Exchange, site: str) -> Any:
+async def call_endpoint(exchange: Exchange, site: str) -> Any:
     """Make the call to which a recorded exchange belongs."""
     client = AuthClient(site)
     if exchange.name.startswith("settings:"):
@@ -688,7 +694,7 @@ ANSWERED: dict[str, type[Any] | None] = {
     "jwt: garbage": BadRequestError,
     "jwt: no token": BadRequestError,
 }
-OTHERS = recorded("settings:", "me:", "regenerate:", "jwt:")
+OTHERS = load_recordings("settings:", "me:", "regenerate:", "jwt:")
 
 
 def test_no_other_recorded_answer_is_left_out() -> None:
@@ -698,17 +704,17 @@ def test_no_other_recorded_answer_is_left_out() -> None:
 @pytest.mark.parametrize("exchange", OTHERS, ids=str)
 async def test_every_other_recorded_answer_ends_as_documented(exchange: Exchange) -> None:
     expected = ANSWERED[exchange.name]
-    async with WireServer(byte_for_byte(exchange)) as server:
+    async with ScriptedServer(exact_server(exchange)) as server:
         if expected is not None:
             with pytest.raises(expected) as caught:
-                await ask_somehow(exchange, server.site)
+                await call_endpoint(exchange, server.site)
             error: Any = caught.value
             assert type(error) is expected
             assert (error.status_code, error.code) == (exchange.status, exchange.said["code"])
             assert error.message == exchange.said["msg"]
-            Leaks(API_KEY, TOKEN).check_error(error)
+            SecretScanner(API_KEY, TOKEN).check_error(error)
         else:
-            assert await ask_somehow(exchange, server.site)
+            assert await call_endpoint(exchange, server.site)
         [request] = server.requests
     assert request.line == f"{exchange.method} {exchange.path} HTTP/1.1"
 
@@ -717,8 +723,8 @@ async def test_what_a_real_server_said_is_told() -> None:
     found = {}
     for exchange in OTHERS:
         if ANSWERED[exchange.name] is None:
-            async with WireServer(byte_for_byte(exchange)) as server:
-                found[exchange.name] = await ask_somehow(exchange, server.site)
+            async with ScriptedServer(exact_server(exchange)) as server:
+                found[exchange.name] = await call_endpoint(exchange, server.site)
     settings = found["settings: realm"]
     assert (settings.realm_name, settings.feature_level) == ("Zulip Dev", 325)
     assert settings.password_enabled
@@ -733,7 +739,7 @@ async def test_what_a_real_server_said_is_told() -> None:
 
 
 async def test_the_key_goes_into_the_header_and_nowhere_else() -> None:
-    async with WireServer(answer(200, ME)) as server:
+    async with ScriptedServer(respond(200, ME)) as server:
         await AuthClient(server.site).verify(evolve(KEYED, site=server.site))
         [request] = server.requests
     assert request.line == "GET /api/v1/users/me HTTP/1.1"
@@ -745,7 +751,7 @@ async def test_the_key_goes_into_the_header_and_nowhere_else() -> None:
 
 
 async def test_a_token_goes_into_the_form() -> None:
-    async with WireServer(succeed) as server:
+    async with ScriptedServer(succeed) as server:
         await AuthClient(server.site).jwt_login(TOKEN)
         [request] = server.requests
     assert request.line == "POST /api/v1/jwt/fetch_api_key HTTP/1.1"
@@ -754,7 +760,7 @@ async def test_a_token_goes_into_the_form() -> None:
 
 async def test_a_token_may_be_long_and_a_server_that_repeats_it_is_not_repeated() -> None:
     token = f"{TOKEN}{'a' * 5000}"
-    async with WireServer(answer(400, {"result": "error", "msg": f"Bad {token}"})) as server:
+    async with ScriptedServer(respond(400, {"result": "error", "msg": f"Bad {token}"})) as server:
         with pytest.raises(BadRequestError) as caught:
             await AuthClient(server.site).jwt_login(token)
         assert str(caught.value).startswith(f"{server.site} ")
@@ -767,20 +773,22 @@ async def test_a_server_that_repeats_the_key_is_not_repeated(call: str) -> None:
         await connection.read()
         words = server.requests[-1].headers["authorization"] + " " + API_KEY
         said = json.dumps({"result": "error", "msg": words, "code": "UNAUTHORIZED"})
-        await connection.write(response(401, said))
+        await connection.write(raw_response(401, said))
 
-    async with WireServer(echo) as server:
+    async with ScriptedServer(echo) as server:
         with pytest.raises(zulip_auth.InvalidApiKeyError) as caught:
             await getattr(AuthClient(server.site), call)(evolve(KEYED, site=server.site))
         assert str(caught.value).startswith(f"{server.site} ")
     assert caught.value.message == "Basic [cut out] [cut out]"
-    Leaks(API_KEY).check_error(caught.value)
+    SecretScanner(API_KEY).check_error(caught.value)
 
 
-async def test_a_server_is_asked_for_its_settings_as_often_as_it_may(at_once: RetryPolicy) -> None:
-    [realm] = recorded("settings: realm")
-    async with WireServer(*[drop] * 4, byte_for_byte(realm)) as server:
-        client = AuthClient(server.site, retry=at_once)
+async def test_a_server_is_asked_for_its_settings_as_often_as_it_may(
+    no_backoff: RetryPolicy,
+) -> None:
+    [realm] = load_recordings("settings: realm")
+    async with ScriptedServer(*[close_without_response] * 4, exact_server(realm)) as server:
+        client = AuthClient(server.site, retry=no_backoff)
         assert (await client.server_settings()).realm_name == "Zulip Dev"
         assert len(server.requests) == 5
 
@@ -790,7 +798,7 @@ ME = {"result": "success", "msg": "", "user_id": 16, "email": USERNAME, "full_na
 
 @pytest.mark.parametrize("call", ["verify", "regenerate_api_key"])
 async def test_a_key_is_not_sent_to_another_site(call: str) -> None:
-    async with WireServer(succeed) as server:
+    async with ScriptedServer(succeed) as server:
         with pytest.raises(InvalidInputError, match=r"are for another site than"):
             await getattr(AuthClient(server.site), call)(KEYED)
         assert server.connections == 0
@@ -809,47 +817,49 @@ async def test_a_key_is_not_sent_to_another_site(call: str) -> None:
 async def test_what_are_no_credentials_is_not_sent(call: str, odd: Any) -> None:
     with pytest.raises(InvalidInputError, match=r"^credentials ") as caught:
         await getattr(AuthClient("http://127.0.0.1"), call)(odd)
-    Leaks("the key itself", API_KEY).check_error(caught.value)
+    SecretScanner("the key itself", API_KEY).check_error(caught.value)
 
 
 @pytest.mark.parametrize("token", ["", "a\nb", 7, "a" * 16_385])
 async def test_a_token_that_makes_no_sense_is_not_sent(token: Any) -> None:
-    async with WireServer(succeed) as server:
+    async with ScriptedServer(succeed) as server:
         with pytest.raises(InvalidInputError, match=r"^token "):
             await AuthClient(server.site).jwt_login(token)
         assert server.connections == 0
 
 
-@pytest.mark.parametrize("fault", [drop, answer(503), faults.reset_before_headers])
+@pytest.mark.parametrize(
+    "fault", [close_without_response, respond(503), faults.reset_before_headers]
+)
 async def test_what_only_asks_is_asked_again_as_often_as_it_may(
-    fault: Scenario, at_once: RetryPolicy
+    fault: Scenario, no_backoff: RetryPolicy
 ) -> None:
-    async with WireServer(*[fault] * 4, answer(200, ME)) as server:
-        client = AuthClient(server.site, retry=at_once)
+    async with ScriptedServer(*[fault] * 4, respond(200, ME)) as server:
+        client = AuthClient(server.site, retry=no_backoff)
         assert (await client.verify(evolve(KEYED, site=server.site))).user_id == 16
         assert len(server.requests) == 5
 
 
 MAYBE_DONE = {
-    "lost": (drop, APIConnectionError),
+    "lost": (close_without_response, APIConnectionError),
     "reset": (faults.reset_before_headers, APIConnectionError),
     "cut short": (faults.truncate_the_body, APIConnectionError),
     "no HTTP": (faults.garbage_with_the_password, InvalidResponseError),
-    "accepted": (answer(202, "{}"), InvalidResponseError),
-    "timed out": (answer(408, "{}"), InvalidResponseError),
-    "no JSON": (answer(200, "<html>"), InvalidResponseError),
-    "failed": (answer(502, "Bad gateway"), zulip_auth.ServerError),
+    "accepted": (respond(202, "{}"), InvalidResponseError),
+    "timed out": (respond(408, "{}"), InvalidResponseError),
+    "no JSON": (respond(200, "<html>"), InvalidResponseError),
+    "failed": (respond(502, "Bad gateway"), zulip_auth.ServerError),
 }
 
 
 @pytest.mark.parametrize(("fault", "kind"), MAYBE_DONE.values(), ids=MAYBE_DONE)
 @pytest.mark.parametrize("over", ["httpx", "aiohttp"])
 async def test_a_new_key_whose_answer_is_lost_is_not_asked_for_again(
-    fault: Scenario, kind: type[Any], over: str, at_once: RetryPolicy
+    fault: Scenario, kind: type[Any], over: str, no_backoff: RetryPolicy
 ) -> None:
     transport = httpx_aiohttp.AiohttpTransport() if over == "aiohttp" else None
-    async with WireServer(fault) as server:
-        client = AuthClient(server.site, retry=at_once, transport=transport)
+    async with ScriptedServer(fault) as server:
+        client = AuthClient(server.site, retry=no_backoff, transport=transport)
         with pytest.raises(kind) as caught:
             await client.regenerate_api_key(evolve(KEYED, site=server.site))
         assert len(server.requests) == 1
@@ -857,18 +867,18 @@ async def test_a_new_key_whose_answer_is_lost_is_not_asked_for_again(
             await transport.aclose()
     assert str(caught.value).endswith("log in again, which gives the new one.")
     assert getattr(caught.value, "sent", True)
-    Leaks(API_KEY).check_error(caught.value)
+    SecretScanner(API_KEY).check_error(caught.value)
 
 
-async def test_a_new_key_that_cannot_have_been_asked_for_is(at_once: RetryPolicy) -> None:
-    async with WireServer(answer(429, BUSY, {"Retry-After": "0"}), answer(401, {})) as server:
-        client = AuthClient(server.site, retry=at_once)
+async def test_a_new_key_that_cannot_have_been_asked_for_is(no_backoff: RetryPolicy) -> None:
+    async with ScriptedServer(respond(429, BUSY, {"Retry-After": "0"}), respond(401, {})) as server:
+        client = AuthClient(server.site, retry=no_backoff)
         with pytest.raises(InvalidResponseError) as caught:
             await client.regenerate_api_key(evolve(KEYED, site=server.site))
         assert len(server.requests) == 2
         site = server.site
     assert "verify()" not in str(caught.value)
-    client = AuthClient(site, retry=at_once)
+    client = AuthClient(site, retry=no_backoff)
     with pytest.raises(APIConnectionError) as refused:
         await client.regenerate_api_key(evolve(KEYED, site=site))
     assert not refused.value.sent

@@ -18,7 +18,7 @@ from attrs import evolve
 from attrs.exceptions import FrozenInstanceError
 
 import zulip_auth
-from helpers.secret_scanner import Leaks
+from helpers.secret_scanner import SecretScanner
 from zulip_auth import Credentials, ZuliprcError
 from zulip_auth.testing import FakeZulip
 
@@ -92,7 +92,7 @@ def write(path: Path, content: str) -> None:
 def refused(call: Callable[[], object], *secrets: str) -> str:
     with pytest.raises(ZuliprcError) as caught:
         call()
-    Leaks(KEY, *secrets).check_error(caught.value)
+    SecretScanner(KEY, *secrets).check_error(caught.value)
     return str(caught.value)
 
 
@@ -330,10 +330,10 @@ def test_zulips_own_client_logs_in_with_a_file_of_ours(
 
 def test_the_certificates_that_are_named_make_a_context(tmp_path: Path) -> None:
     assert CREDENTIALS.ssl_context() is None
-    authority = trustme.CA()
+    test_ca = trustme.CA()
     bundle, cert = tmp_path / "ca.pem", tmp_path / "cert.pem"
-    authority.cert_pem.write_to_path(bundle)
-    issued = authority.issue_cert("iago@zulip.com")
+    test_ca.cert_pem.write_to_path(bundle)
+    issued = test_ca.issue_cert("iago@zulip.com")
     issued.private_key_and_cert_chain_pem.write_to_path(cert)
     alone = evolve(CREDENTIALS, cert_bundle=str(bundle)).ssl_context()
     assert alone is not None

@@ -25,8 +25,8 @@ import pytest
 from test_my_bot import BOT, count, person, running_bot, say
 
 import zulip_auth
-from helpers import raw_server as wire
-from helpers.secret_scanner import Leaks
+from helpers import raw_server
+from helpers.secret_scanner import SecretScanner
 from zulip_auth import ApiKeySource, AuthClient, Credentials, UserDeactivatedError, ZulipAuthError
 from zulip_auth.testing import FakeZulip
 
@@ -56,7 +56,7 @@ def test_their_readme_lists_no_other_file() -> None:
 class Ran:
     """How a program has ended, and what it wrote; there is no secret in that."""
 
-    def __init__(self, code: int | None, out: bytes, err: bytes, leaks: Leaks) -> None:
+    def __init__(self, code: int | None, out: bytes, err: bytes, leaks: SecretScanner) -> None:
         self.code, self.out, self.err = code, out.decode(), err.decode()
         leaks.check(self.out, "standard output")
         leaks.check(self.err, "standard error")
@@ -68,9 +68,9 @@ class Ran:
 
 
 @pytest.fixture
-def leaks(fake_zulip: FakeZulip) -> Leaks:
+def leaks(fake_zulip: FakeZulip) -> SecretScanner:
     account = fake_zulip.add_user(USERNAME, PASSWORD)
-    return Leaks(PASSWORD, account.api_key, wire.API_KEY)
+    return SecretScanner(PASSWORD, account.api_key, raw_server.API_KEY)
 
 
 async def start(home: Path, *command: object, **more: str) -> asyncio.subprocess.Process:
@@ -87,7 +87,7 @@ async def start(home: Path, *command: object, **more: str) -> asyncio.subprocess
     )
 
 
-async def run(home: Path, leaks: Leaks, *command: object, password: str = PASSWORD) -> Ran:
+async def run(home: Path, leaks: SecretScanner, *command: object, password: str = PASSWORD) -> Ran:
     process = await start(home, *command)
     out, err = await process.communicate(password.encode() + b"\n")
     return Ran(process.returncode, out, err, leaks)
@@ -104,7 +104,7 @@ ASYNCIO_SCRIPT = EXAMPLES / "asyncio_script.py"
 
 
 async def test_asyncio_script_logs_in_and_keeps_the_credentials(
-    fake_zulip: FakeZulip, tmp_path: Path, leaks: Leaks
+    fake_zulip: FakeZulip, tmp_path: Path, leaks: SecretScanner
 ) -> None:
     fake_zulip.account(USERNAME).full_name = "Iago"
     ran = await run(tmp_path, leaks, ASYNCIO_SCRIPT, fake_zulip.site, USERNAME)
@@ -115,7 +115,7 @@ async def test_asyncio_script_logs_in_and_keeps_the_credentials(
 
 
 async def test_asyncio_script_says_why_it_could_not(
-    fake_zulip: FakeZulip, tmp_path: Path, leaks: Leaks
+    fake_zulip: FakeZulip, tmp_path: Path, leaks: SecretScanner
 ) -> None:
     file = tmp_path / ".zuliprc"
     arguments = (ASYNCIO_SCRIPT, fake_zulip.site, USERNAME)
@@ -124,7 +124,7 @@ async def test_asyncio_script_says_why_it_could_not(
     ran = await run(tmp_path, leaks, ASYNCIO_SCRIPT, "http://chat.example.com", USERNAME)
     assert ran.failed_with("chat.example.com")
     assert not file.exists()
-    async with wire.WireServer(wire.succeed, wire.answer(500)) as server:
+    async with raw_server.ScriptedServer(raw_server.succeed, raw_server.respond(500)) as server:
         ran = await run(tmp_path, leaks, ASYNCIO_SCRIPT, server.site, USERNAME)
     assert ran.failed_with("Logged in, but the call failed: HTTPStatusError")
     assert file.exists()  # so that nobody has to log in again
@@ -133,7 +133,7 @@ async def test_asyncio_script_says_why_it_could_not(
 
 
 def test_asyncio_script_asks_for_the_password_on_a_terminal_without_echo(
-    fake_zulip: FakeZulip, tmp_path: Path, leaks: Leaks
+    fake_zulip: FakeZulip, tmp_path: Path, leaks: SecretScanner
 ) -> None:
     master, slave = pty.openpty()
     on_the_terminal = "import os, sys; os.login_tty(0); os.execv(sys.argv[1], sys.argv[1:])"
@@ -161,7 +161,7 @@ def test_asyncio_script_asks_for_the_password_on_a_terminal_without_echo(
 
 
 @pytest.fixture
-async def zuliprc(fake_zulip: FakeZulip, tmp_path: Path, leaks: Leaks) -> Path:
+async def zuliprc(fake_zulip: FakeZulip, tmp_path: Path, leaks: SecretScanner) -> Path:
     path = tmp_path / ".zuliprc"
     (await zulip_auth.login(fake_zulip.site, USERNAME, PASSWORD)).save(path)
     fake_zulip.account(USERNAME).full_name = "Iago"
@@ -170,7 +170,7 @@ async def zuliprc(fake_zulip: FakeZulip, tmp_path: Path, leaks: Leaks) -> Path:
 
 @pytest.mark.parametrize("name", ["aiohttp_client.py", "official_client.py"])
 async def test_aiohttp_client_and_official_client_use_the_zuliprc(
-    name: str, zuliprc: Path, tmp_path: Path, leaks: Leaks
+    name: str, zuliprc: Path, tmp_path: Path, leaks: SecretScanner
 ) -> None:
     elsewhere = tmp_path / "other"
     elsewhere.mkdir()
@@ -183,7 +183,7 @@ async def test_aiohttp_client_and_official_client_use_the_zuliprc(
 
 
 async def test_aiohttp_client_says_that_the_key_was_revoked(
-    fake_zulip: FakeZulip, zuliprc: Path, tmp_path: Path, leaks: Leaks
+    fake_zulip: FakeZulip, zuliprc: Path, tmp_path: Path, leaks: SecretScanner
 ) -> None:
     fake_zulip.account(USERNAME).regenerate_api_key()
     ran = await run(tmp_path, leaks, EXAMPLES / "aiohttp_client.py")
@@ -191,26 +191,26 @@ async def test_aiohttp_client_says_that_the_key_was_revoked(
 
 
 async def test_aiohttp_client_takes_the_key_nowhere_else(
-    fake_zulip: FakeZulip, tmp_path: Path, leaks: Leaks
+    fake_zulip: FakeZulip, tmp_path: Path, leaks: SecretScanner
 ) -> None:
-    async with wire.WireServer(wire.answer(200)) as other:
-        away = wire.answer(302, headers={"location": f"http://localhost:{other.port}/"})
-        async with wire.WireServer(away) as server:
-            Credentials(server.site, USERNAME, wire.API_KEY).save(tmp_path / ".zuliprc")
+    async with raw_server.ScriptedServer(raw_server.respond(200)) as other:
+        away = raw_server.respond(302, headers={"location": f"http://localhost:{other.port}/"})
+        async with raw_server.ScriptedServer(away) as server:
+            Credentials(server.site, USERNAME, raw_server.API_KEY).save(tmp_path / ".zuliprc")
             ran = await run(tmp_path, leaks, EXAMPLES / "aiohttp_client.py")
         assert server.requests[0].headers["authorization"].startswith("Basic ")
         assert (other.connections, ran.failed_with("The server answered 302.")) == (0, True)
 
 
 async def test_official_client_gets_another_key_for_the_one_that_was_revoked(
-    fake_zulip: FakeZulip, zuliprc: Path, tmp_path: Path, leaks: Leaks
+    fake_zulip: FakeZulip, zuliprc: Path, tmp_path: Path, leaks: SecretScanner
 ) -> None:
     account = fake_zulip.account(USERNAME)
     account.regenerate_api_key()
     official = EXAMPLES / "official_client.py"
     ran = await run(tmp_path, leaks, official, password="a guess")
     assert (ran.code, "4 attempts are left." in ran.err) == (1, True)
-    ran = await run(tmp_path, Leaks(PASSWORD, account.api_key), official)
+    ran = await run(tmp_path, SecretScanner(PASSWORD, account.api_key), official)
     assert (ran.code, ran.err) == (0, f"The key of {USERNAME} was revoked.\n")
     assert Credentials.load(zuliprc).api_key == account.api_key
     logins = count(fake_zulip, "fetch_api_key")
@@ -223,7 +223,7 @@ async def test_official_client_gets_another_key_for_the_one_that_was_revoked(
 
 @asynccontextmanager
 async def bot_process(
-    server: FakeZulip, home: Path, leaks: Leaks, end: signal.Signals
+    server: FakeZulip, home: Path, leaks: SecretScanner, end: signal.Signals
 ) -> AsyncIterator[None]:
     """Run the bot as a program, from when it listens, until it has ended well."""
     (home / "password").write_text(f"{PASSWORD}\n", encoding="utf-8")
@@ -251,7 +251,7 @@ async def test_httpx_bot_goes_on_with_one_more_login_when_its_key_is_revoked(
     fake_zulip: FakeZulip, tmp_path: Path
 ) -> None:
     account = fake_zulip.add_user(BOT, PASSWORD)
-    leaks = Leaks(PASSWORD, account.api_key)
+    leaks = SecretScanner(PASSWORD, account.api_key)
     async with person(fake_zulip) as http:
         start = count(fake_zulip, "fetch_api_key")
         async with bot_process(fake_zulip, tmp_path, leaks, signal.SIGTERM):
@@ -262,7 +262,7 @@ async def test_httpx_bot_goes_on_with_one_more_login_when_its_key_is_revoked(
             assert await say(http, "ping") == "pong"
             assert count(fake_zulip, "fetch_api_key") == start + 2
         # The next run finds the new key.
-        leaks = Leaks(PASSWORD, account.api_key)
+        leaks = SecretScanner(PASSWORD, account.api_key)
         async with bot_process(fake_zulip, tmp_path, leaks, signal.SIGINT):
             assert await say(http, "ping") == "pong"
         assert count(fake_zulip, "fetch_api_key") == start + 2
@@ -273,10 +273,10 @@ async def test_httpx_bot_ends_with_a_line_when_it_cannot_log_in(
 ) -> None:
     fake_zulip.add_user(BOT, PASSWORD)
     command = (EXAMPLES / "httpx_bot.py", fake_zulip.site, BOT, "--password-file", "password")
-    ran = await run(tmp_path, Leaks(PASSWORD), *command)
+    ran = await run(tmp_path, SecretScanner(PASSWORD), *command)
     assert ran.failed_with("FileNotFoundError")
     (tmp_path / "password").write_text("s3cret guess\n")
-    ran = await run(tmp_path, Leaks("s3cret guess"), *command)
+    ran = await run(tmp_path, SecretScanner("s3cret guess"), *command)
     assert ran.failed_with("4 attempts are left.")
     assert count(fake_zulip, "fetch_api_key") == 1
 
@@ -324,29 +324,29 @@ OTHER = {"result": "error", "msg": "What", "code": "BAD_REQUEST"}
 # Within 0.1 s there has to be a heartbeat.
 QUEUE = {"queue_id": "q", "last_event_id": -1, "event_queue_longpoll_timeout_seconds": -9.9}
 # What the server does, to which request, and from which event on that asks.
-TROUBLE: list[tuple[wire.Scenario, str, str]] = [
-    (wire.succeed, "POST /api/v1/fetch_api_key", ""),
-    (wire.answer(503, "<p>Not now.</p>"), "GET /api/v1/users/me", ""),
-    (wire.drop, "GET /api/v1/users/me", ""),
-    (wire.answer(429, LATER), "GET /api/v1/users/me", ""),
-    (wire.answer(200, {"result": "success", "user_id": 16}), "GET /api/v1/users/me", ""),
-    (wire.answer(200, {"result": "success", **QUEUE}), "POST /api/v1/register", ""),
-    (wire.stay_silent, "GET /api/v1/events", "-1"),
-    (wire.answer(200, ping(0)), "GET /api/v1/events", "-1"),
+TROUBLE: list[tuple[raw_server.Scenario, str, str]] = [
+    (raw_server.succeed, "POST /api/v1/fetch_api_key", ""),
+    (raw_server.respond(503, "<p>Not now.</p>"), "GET /api/v1/users/me", ""),
+    (raw_server.close_without_response, "GET /api/v1/users/me", ""),
+    (raw_server.respond(429, LATER), "GET /api/v1/users/me", ""),
+    (raw_server.respond(200, {"result": "success", "user_id": 16}), "GET /api/v1/users/me", ""),
+    (raw_server.respond(200, {"result": "success", **QUEUE}), "POST /api/v1/register", ""),
+    (raw_server.never_respond, "GET /api/v1/events", "-1"),
+    (raw_server.respond(200, ping(0)), "GET /api/v1/events", "-1"),
     # Nothing was done: the message comes again, and is answered.
-    (wire.answer(429, LATER), "POST /api/v1/messages", ""),
-    (wire.answer(200, ping(0)), "GET /api/v1/events", "-1"),
-    (wire.answer(200, {"result": "success"}), "POST /api/v1/messages", ""),
-    (wire.drop, "GET /api/v1/events", "1"),
-    (wire.answer(200, ping(1)), "GET /api/v1/events", "1"),
+    (raw_server.respond(429, LATER), "POST /api/v1/messages", ""),
+    (raw_server.respond(200, ping(0)), "GET /api/v1/events", "-1"),
+    (raw_server.respond(200, {"result": "success"}), "POST /api/v1/messages", ""),
+    (raw_server.close_without_response, "GET /api/v1/events", "1"),
+    (raw_server.respond(200, ping(1)), "GET /api/v1/events", "1"),
     # The answer may be there: no other one.
-    (wire.drop, "POST /api/v1/messages", ""),
-    (wire.answer(200, ping(2)), "GET /api/v1/events", "3"),
-    (wire.answer(502), "POST /api/v1/messages", ""),
-    (wire.answer(200, ping(3)), "GET /api/v1/events", "5"),
-    (wire.answer(400, OTHER), "POST /api/v1/messages", ""),
-    (wire.answer(400, OTHER), "GET /api/v1/events", "7"),
-    (wire.answer(200, {"result": "success"}), "DELETE /api/v1/events", ""),
+    (raw_server.close_without_response, "POST /api/v1/messages", ""),
+    (raw_server.respond(200, ping(2)), "GET /api/v1/events", "3"),
+    (raw_server.respond(502), "POST /api/v1/messages", ""),
+    (raw_server.respond(200, ping(3)), "GET /api/v1/events", "5"),
+    (raw_server.respond(400, OTHER), "POST /api/v1/messages", ""),
+    (raw_server.respond(400, OTHER), "GET /api/v1/events", "7"),
+    (raw_server.respond(200, {"result": "success"}), "DELETE /api/v1/events", ""),
 ]
 
 
@@ -354,7 +354,7 @@ async def test_httpx_bot_outlasts_lost_connections_and_a_server_that_is_busy_or_
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(httpx_bot, "FIRST_WAIT", 0.001)
-    async with wire.WireServer(*(scenario for scenario, _, _ in TROUBLE)) as server:
+    async with raw_server.ScriptedServer(*(scenario for scenario, _, _ in TROUBLE)) as server:
         source = ApiKeySource(AuthClient(server.site), USERNAME, PASSWORD)
         with pytest.raises(httpx_bot.RefusedError, match="status 400, BAD_REQUEST: What"):
             await asyncio.wait_for(httpx_bot.run(source), 30)
@@ -368,7 +368,7 @@ async def test_httpx_bot_outlasts_lost_connections_and_a_server_that_is_busy_or_
     waits = [each.getMessage() for each in caplog.records if "Trying again" in each.getMessage()]
     assert len(waits) == 6
     assert all(wait.endswith("in 0.0 s.") for wait in waits)
-    Leaks(PASSWORD, wire.API_KEY).check(caplog.text, "the log")
+    SecretScanner(PASSWORD, raw_server.API_KEY).check(caplog.text, "the log")
 
 
 async def test_httpx_bot_waits_for_a_server_that_is_away_also_for_a_login(
@@ -409,7 +409,7 @@ async def test_my_bot_passes_here_and_where_it_is_copied_to(place: str, tmp_path
         for name in ("httpx_bot.py", "test_my_bot.py"):
             shutil.copy(EXAMPLES / name, folder)
     command = ("-m", "pytest", "-p", "no:cacheprovider", "-q", folder / "test_my_bot.py")
-    ran = await run(tmp_path, Leaks(PASSWORD), *command)
+    ran = await run(tmp_path, SecretScanner(PASSWORD), *command)
     assert (ran.code, ran.err) == (0, "")
     assert "6 passed" in ran.out
 
@@ -419,7 +419,9 @@ async def test_my_bot_fails_with_a_bot_that_does_not_answer(tmp_path: Path) -> N
     bot = (EXAMPLES / "httpx_bot.py").read_text(encoding="utf-8")
     assert '"pong"' in bot
     (tmp_path / "httpx_bot.py").write_text(bot.replace('"pong"', '"what?"'), encoding="utf-8")
-    ran = await run(tmp_path, Leaks(PASSWORD), "-m", "pytest", "-p", "no:cacheprovider", "-q")
+    ran = await run(
+        tmp_path, SecretScanner(PASSWORD), "-m", "pytest", "-p", "no:cacheprovider", "-q"
+    )
     assert ran.code == 1
     assert "2 failed, 4 passed" in ran.out
 
@@ -441,27 +443,27 @@ async def web(site: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx
 
 
 async def log_in(http: httpx.AsyncClient, username: str, password: str) -> httpx.Response:
-    answer = await http.post("/login", json={"username": username, "password": password})
+    respond = await http.post("/login", json={"username": username, "password": password})
     if password == PASSWORD:
-        Leaks(password).check(f"{answer.headers} {answer.text}", "the answer")
-    return answer
+        SecretScanner(password).check(f"{respond.headers} {respond.text}", "the answer")
+    return respond
 
 
 async def test_fastapi_login_starts_a_session_and_keeps_the_key(
-    fake_zulip: FakeZulip, leaks: Leaks, monkeypatch: pytest.MonkeyPatch
+    fake_zulip: FakeZulip, leaks: SecretScanner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with web(fake_zulip.site, monkeypatch) as http:
-        answer = await log_in(http, "IAGO@zulip.com", PASSWORD)
-        assert (answer.status_code, answer.json()) == (200, {"email": USERNAME, "user_id": 10})
-        leaks.check(f"{answer.headers} {answer.text}", "the answer")
+        respond = await log_in(http, "IAGO@zulip.com", PASSWORD)
+        assert (respond.status_code, respond.json()) == (200, {"email": USERNAME, "user_id": 10})
+        leaks.check(f"{respond.headers} {respond.text}", "the answer")
         for flag in ("HttpOnly", "Secure", "SameSite=strict"):
-            assert flag in answer.headers["set-cookie"]
-        kept = fastapi_login.app.state.sessions[answer.cookies["session"]]
+            assert flag in respond.headers["set-cookie"]
+        kept = fastapi_login.app.state.sessions[respond.cookies["session"]]
     assert kept.api_key == fake_zulip.account(USERNAME).api_key
 
 
 async def test_fastapi_login_turns_what_the_server_says_into_http(
-    fake_zulip: FakeZulip, leaks: Leaks, monkeypatch: pytest.MonkeyPatch
+    fake_zulip: FakeZulip, leaks: SecretScanner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     account, realm = fake_zulip.account(USERNAME), fake_zulip.realm
     fake_zulip.add_realm("localhost").add_user("hamlet@zulip.com", PASSWORD)
@@ -536,16 +538,16 @@ async def test_fastapi_login_answers_every_error(
 
     async with web("localhost", monkeypatch) as http:
         fastapi_login.app.state.zulip = Refuses()
-        answer = await log_in(http, USERNAME, PASSWORD)
-    assert answer.status_code == STATUS[kind]
-    assert ("www-authenticate" in answer.headers) == (answer.status_code == 401)
-    assert "retry-after" not in answer.headers
+        respond = await log_in(http, USERNAME, PASSWORD)
+    assert respond.status_code == STATUS[kind]
+    assert ("www-authenticate" in respond.headers) == (respond.status_code == 401)
+    assert "retry-after" not in respond.headers
     # What the operator has to see to is for the operator.
-    if answer.status_code >= 500:
-        assert answer.json() == {"error": fastapi_login.DOWN}
+    if respond.status_code >= 500:
+        assert respond.json() == {"error": fastapi_login.DOWN}
         assert caplog.messages == [f"{kind.__name__}: Why, and what to do."]
     else:
-        assert answer.json()["error"] == "Why, and what to do."
+        assert respond.json()["error"] == "Why, and what to do."
         assert caplog.messages == []
 
 
@@ -571,13 +573,13 @@ async def test_fastapi_login_does_not_repeat_what_it_cannot_make_sense_of(
     body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with web("localhost", monkeypatch) as http:
-        answer = await http.post("/login", **body)
-    assert (answer.status_code, answer.json().keys()) == (422, {"error"})
-    assert "horse" not in answer.text
+        respond = await http.post("/login", **body)
+    assert (respond.status_code, respond.json().keys()) == (422, {"error"})
+    assert "horse" not in respond.text
 
 
 async def test_fastapi_login_runs_in_uvicorn_and_logs_no_password(
-    fake_zulip: FakeZulip, tmp_path: Path, leaks: Leaks
+    fake_zulip: FakeZulip, tmp_path: Path, leaks: SecretScanner
 ) -> None:
     arguments = ("-m", "uvicorn", "--app-dir", EXAMPLES, "fastapi_login:app", "--port", 0)
     process = await start(tmp_path, *arguments, ZULIP_SITE=fake_zulip.site)

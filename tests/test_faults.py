@@ -20,19 +20,19 @@ from hypothesis import strategies as st
 
 import zulip_auth
 from helpers import faults
-from helpers.faults import HTML, REFUSED, MakePlace, Place, plain, secure
+from helpers.faults import HTML, REFUSED, Target, TargetFactory, http_target, https_target
 from helpers.raw_server import (
     API_KEY,
     SUCCESS,
     Connection,
     Scenario,
-    WireServer,
-    answer,
-    drop,
-    response,
-    stay_silent,
+    ScriptedServer,
+    close_without_response,
+    never_respond,
+    raw_response,
+    respond,
 )
-from helpers.secret_scanner import Leaks
+from helpers.secret_scanner import SecretScanner
 from zulip_auth import (
     APIConnectionError,
     APIStatusError,
@@ -59,7 +59,7 @@ from zulip_auth._http import transport
 
 USERNAME, PASSWORD = "iago@zulip.com", 'correct horse & battery=+%é"<'
 FORM = "username=iago%40zulip.com&password=correct+horse+%26+battery%3D%2B%25%C3%A9%22%3C"
-LEAKS = Leaks(PASSWORD, API_KEY, FORM)
+LEAKS = SecretScanner(PASSWORD, API_KEY, FORM)
 
 
 @frozen
@@ -75,7 +75,7 @@ class Row:
         timeout: What it is given, in seconds.
     """
 
-    place: MakePlace
+    place: TargetFactory
     ends_in: type[Any]
     sends: int = 1
     attributes: Mapping[str, Any] = field(factory=dict)
@@ -84,34 +84,34 @@ class Row:
     dev: bool = False
 
 
-def lost(place: MakePlace, **more: Any) -> Row:
+def lost(place: TargetFactory, **more: Any) -> Row:
     """It may have been sent, so it is sent twice and no more."""
     return Row(place, APIConnectionError, sends=2, attributes={"sent": True}, **more)
 
 
-def not_reached(place: MakePlace, kind: type[Any] = APIConnectionError, **more: Any) -> Row:
+def not_reached(place: TargetFactory, kind: type[Any] = APIConnectionError, **more: Any) -> Row:
     return Row(place, kind, sends=0, attributes={"sent": False}, **more)
 
 
-def no_answer(place: MakePlace, status: int | None = 200) -> Row:
+def no_answer(place: TargetFactory, status: int | None = 200) -> Row:
     return Row(place, InvalidResponseError, attributes={"status_code": status})
 
 
 def odd(**fields: Any) -> Row:
     """A success with something wrong about its fields; `...` leaves one out."""
     said = {name: value for name, value in {**SUCCESS, **fields}.items() if value is not ...}
-    return no_answer(plain(answer(200, json.dumps(said))))
+    return no_answer(http_target(respond(200, json.dumps(said))))
 
 
 def raw(body: bytes | str) -> Row:
-    return no_answer(plain(answer(200, body)))
+    return no_answer(http_target(respond(200, body)))
 
 
 def refused(
     status: int, kind: type[Any], body: Any = REFUSED, sends: int = 1, **attributes: Any
 ) -> Row:
     return Row(
-        plain(answer(status, body)),
+        http_target(respond(status, body)),
         kind,
         sends=sends,
         attributes={"status_code": status, **attributes},
@@ -130,7 +130,7 @@ def limited(
 ) -> Row:
     headers = {} if header is None else {"Retry-After": header}
     said = {"result": "error", "msg": "Busy", "code": "RATE_LIMIT_HIT", **(body or {})}
-    place = plain(answer(429, said, headers))
+    place = http_target(respond(429, said, headers))
     return Row(place, RateLimitedError, sends=sends, attributes={"retry_after": seconds})
 
 
@@ -146,7 +146,7 @@ def in_proxy(scenario: Scenario) -> Row:
 ROWS: dict[str, Row] = {
     # Not reached
     "name does not resolve": not_reached(faults.no_such_name, within=3.0),
-    "refused": not_reached(faults.nobody_listens),
+    "refused": not_reached(faults.closed_port),
     "connect timeout": not_reached(faults.full_backlog, APITimeoutError, timeout=0.6),
     "TLS handshake that hangs": not_reached(
         faults.handshake_that_hangs, APITimeoutError, timeout=0.6
@@ -156,7 +156,7 @@ ROWS: dict[str, Row] = {
     "wrong-host certificate": not_reached(faults.wrong_host_certificate, TLSError),
     "https to a plain port": not_reached(faults.https_to_a_plain_port, TLSError),
     "proxy that refuses": in_proxy(faults.refuse_the_tunnel),
-    "proxy that wants authentication": in_proxy(faults.want_authentication),
+    "proxy that wants authentication": in_proxy(faults.require_proxy_auth),
     "proxy that is no URL": Row(
         faults.environment("HTTPS_PROXY", "http://x:y z"), InvalidInputError, sends=0
     ),
@@ -170,55 +170,61 @@ ROWS: dict[str, Row] = {
         faults.environment("SSL_CERT_FILE", "/nowhere.pem"), TLSError
     ),
     # Lost
-    "reset before headers": lost(plain(faults.reset_before_headers)),
-    "reset before headers, TLS": lost(secure(faults.reset_before_headers)),
-    "closed without an answer": lost(plain(drop)),
-    "closed without an answer, TLS": lost(secure(drop)),
-    "closed in the headers": lost(plain(faults.close_in_the_headers)),
-    "truncated body": lost(plain(faults.truncate_the_body)),
-    "truncated body, TLS": lost(secure(faults.truncate_the_body)),
-    "truncated chunks": lost(plain(faults.truncate_the_chunks)),
-    "reset in mid-body": lost(plain(faults.reset_in_the_body)),
+    "reset before headers": lost(http_target(faults.reset_before_headers)),
+    "reset before headers, TLS": lost(https_target(faults.reset_before_headers)),
+    "closed without an answer": lost(http_target(close_without_response)),
+    "closed without an answer, TLS": lost(https_target(close_without_response)),
+    "closed in the headers": lost(http_target(faults.close_in_the_headers)),
+    "truncated body": lost(http_target(faults.truncate_the_body)),
+    "truncated body, TLS": lost(https_target(faults.truncate_the_body)),
+    "truncated chunks": lost(http_target(faults.truncate_the_chunks)),
+    "reset in mid-body": lost(http_target(faults.reset_in_the_body)),
     # Too slow
     "silence": Row(
-        plain(stay_silent),
+        http_target(never_respond),
         APITimeoutError,
         sends=2,
         attributes={"sent": True},
         timeout=0.6,
     ),
     "one byte per 0.5 s": Row(
-        plain(faults.drip), APITimeoutError, attributes={"sent": True}, timeout=1.2, within=1.5
+        http_target(faults.drip),
+        APITimeoutError,
+        attributes={"sent": True},
+        timeout=1.2,
+        within=1.5,
     ),
     "endless 1xx": Row(
-        plain(faults.never_end_1xx), APITimeoutError, attributes={"sent": True}, timeout=0.6
+        http_target(faults.never_end_1xx), APITimeoutError, attributes={"sent": True}, timeout=0.6
     ),
     # Not HTTP, or not quite
     "http to a TLS port": Row(
         faults.http_to_a_tls_port, APIConnectionError, sends=0, attributes={"sent": True}
     ),
-    "garbage status line": no_answer(plain(faults.garbage_with_the_password), None),
-    "SSH": lost(plain(faults.speak_ssh)),
-    "headers of 1 MB": no_answer(plain(faults.headers_of_1_mb), None),
-    "10,000 headers": no_answer(plain(faults.ten_thousand_headers), None),
-    "bad chunk size": no_answer(plain(faults.bad_chunk_size)),
-    "bad chunk size, after the head": no_answer(plain(faults.bad_chunk_size_after_the_head)),
+    "garbage status line": no_answer(http_target(faults.garbage_with_the_password), None),
+    "SSH": lost(http_target(faults.speak_ssh)),
+    "headers of 1 MB": no_answer(http_target(faults.headers_of_1_mb), None),
+    "10,000 headers": no_answer(http_target(faults.ten_thousand_headers), None),
+    "bad chunk size": no_answer(http_target(faults.bad_chunk_size)),
+    "bad chunk size, after the head": no_answer(http_target(faults.bad_chunk_size_after_the_head)),
     "bad chunk size of a 503": Row(
-        plain(faults.bad_chunk_size_of_a_503),
+        http_target(faults.bad_chunk_size_of_a_503),
         ServerError,
         sends=2,
         attributes={"status_code": 503},
     ),
-    "conflicting lengths": no_answer(plain(faults.conflicting_lengths), None),
+    "conflicting lengths": no_answer(http_target(faults.conflicting_lengths), None),
     # Too much, or wrapped up
-    "body of 64 KiB": Row(plain(faults.body_of(2**16)), Credentials),
-    "body of 64 KiB and a byte": no_answer(plain(faults.body_of(2**16 + 1))),
-    "body of 65 KiB": no_answer(plain(faults.body_of(65 * 2**10))),
-    "body of 200 MB": no_answer(plain(faults.body_of_200_mb)),
-    "gzip": no_answer(plain(faults.zipped(1))),
-    "double gzip": no_answer(plain(faults.zipped(2))),
-    "plain, said to be gzip": no_answer(plain(answer(200, SUCCESS, {"Content-Encoding": "gzip"}))),
-    "corrupt gzip": no_answer(plain(faults.corrupt_gzip)),
+    "body of 64 KiB": Row(http_target(faults.body_of(2**16)), Credentials),
+    "body of 64 KiB and a byte": no_answer(http_target(faults.body_of(2**16 + 1))),
+    "body of 65 KiB": no_answer(http_target(faults.body_of(65 * 2**10))),
+    "body of 200 MB": no_answer(http_target(faults.body_of_200_mb)),
+    "gzip": no_answer(http_target(faults.gzipped(1))),
+    "double gzip": no_answer(http_target(faults.gzipped(2))),
+    "plain, said to be gzip": no_answer(
+        http_target(respond(200, SUCCESS, {"Content-Encoding": "gzip"}))
+    ),
+    "corrupt gzip": no_answer(http_target(faults.corrupt_gzip)),
     # Redirects
     "301": no_answer(faults.redirect(301), 301),
     "302": no_answer(faults.redirect(302), 302),
@@ -226,8 +232,8 @@ ROWS: dict[str, Row] = {
     "307": no_answer(faults.redirect(307), 307),
     "308": no_answer(faults.redirect(308), 308),
     # 2xx that are no success
-    "204": no_answer(plain(answer(204)), 204),
-    "201 with a success": no_answer(plain(answer(201, SUCCESS)), 201),
+    "204": no_answer(http_target(respond(204)), 204),
+    "201 with a success": no_answer(http_target(respond(201, SUCCESS)), 201),
     "empty 200": raw(""),
     "HTML": raw(HTML),
     "null": raw("null"),
@@ -238,9 +244,9 @@ ROWS: dict[str, Row] = {
     "5,000-digit integer": raw('{"result":"success","user_id":' + "9" * 5000 + "}"),
     "invalid UTF-8": raw(json.dumps(SUCCESS).encode().replace(b"iago", b"\xff\xfe")),
     "byte order mark": Row(
-        plain(answer(200, json.dumps(SUCCESS).encode("utf-8-sig"))), Credentials
+        http_target(respond(200, json.dumps(SUCCESS).encode("utf-8-sig"))), Credentials
     ),
-    "UTF-16": Row(plain(answer(200, json.dumps(SUCCESS).encode("utf-16"))), Credentials),
+    "UTF-16": Row(http_target(respond(200, json.dumps(SUCCESS).encode("utf-16"))), Credentials),
     "key missing": odd(api_key=...),
     "key null": odd(api_key=None),
     "key 7": odd(api_key=7),
@@ -253,7 +259,7 @@ ROWS: dict[str, Row] = {
     "email null": odd(email=None),
     "email with a newline": odd(email="iago@zulip.com\nX: y"),
     "user_id missing": Row(
-        plain(answer(200, {k: v for k, v in SUCCESS.items() if k != "user_id"})), Credentials
+        http_target(respond(200, {k: v for k, v in SUCCESS.items() if k != "user_id"})), Credentials
     ),
     "user_id null": odd(user_id=None),
     "user_id '5'": odd(user_id="5"),
@@ -271,23 +277,29 @@ ROWS: dict[str, Row] = {
     "401 PASSWORD_RESET_REQUIRED": coded("PASSWORD_RESET_REQUIRED", PasswordResetRequiredError),
     "401 unknown code": coded("SOMETHING_NEW", AuthenticationFailedError),
     "401 without a code": coded(None, AuthenticationFailedError),
-    "401 HTML": no_answer(plain(answer(401, HTML)), 401),
+    "401 HTML": no_answer(http_target(respond(401, HTML)), 401),
     "400 BAD_REQUEST": coded("BAD_REQUEST", BadRequestError, 400),
-    "400 HTML": no_answer(plain(answer(400, HTML)), 400),
+    "400 HTML": no_answer(http_target(respond(400, HTML)), 400),
     "403 legacy, password": legacy("incorrect_creds", AuthenticationFailedError),
     "403 legacy, user": legacy("user disable", UserDeactivatedError),
     "403 legacy, organization": legacy("realm deactivated", RealmDeactivatedError),
     "403 legacy, no passwords": legacy("password auth disabled", PasswordAuthDisabledError),
-    "403 HTML": no_answer(plain(answer(403, HTML)), 403),
+    "403 HTML": no_answer(http_target(respond(403, HTML)), 403),
     "404 NONEXISTENT_SUBDOMAIN": coded("NONEXISTENT_SUBDOMAIN", InvalidSubdomainError, 404),
-    "404 HTML": no_answer(plain(answer(404, HTML)), 404),
+    "404 HTML": no_answer(http_target(respond(404, HTML)), 404),
     "404 HTML, development login": Row(
-        plain(answer(404, HTML)), DevAuthDisabledError, attributes={"status_code": 404}, dev=True
+        http_target(respond(404, HTML)),
+        DevAuthDisabledError,
+        attributes={"status_code": 404},
+        dev=True,
     ),
     "405": coded(None, APIStatusError, 405),
     "408": refused(408, APIStatusError, {"result": "error", "msg": "Slow"}, sends=2),
     "408 HTML": Row(
-        plain(answer(408, HTML)), InvalidResponseError, sends=2, attributes={"status_code": 408}
+        http_target(respond(408, HTML)),
+        InvalidResponseError,
+        sends=2,
+        attributes={"status_code": 408},
     ),
     "418": coded("TEAPOT", APIStatusError, 418),
     # 429
@@ -302,7 +314,7 @@ ROWS: dict[str, Row] = {
     "429 a past date": limited("Mon, 23 Nov 2020 22:00:00 GMT", seconds=0.0, sends=5),
     "429 body alone": limited(body={"retry-after": 28.7}, seconds=28.7),
     "429 HTML": Row(
-        plain(answer(429, HTML, {"Retry-After": "60"})),
+        http_target(respond(429, HTML, {"Retry-After": "60"})),
         RateLimitedError,
         attributes={"retry_after": 60.0, "code": None, "message": ""},
     ),
@@ -311,7 +323,7 @@ ROWS: dict[str, Row] = {
     "500 HTML": refused(500, ServerError, HTML, sends=2, code=None, message=""),
     "502": refused(502, ServerError, "", sends=2),
     "503 with Retry-After": Row(
-        plain(answer(503, HTML, {"Retry-After": "3600"})),
+        http_target(respond(503, HTML, {"Retry-After": "3600"})),
         ServerError,
         sends=2,
         attributes={"status_code": 503},
@@ -322,32 +334,34 @@ ROWS: dict[str, Row] = {
     "999": refused(999, InvalidResponseError, HTML),
     # Servers that repeat what they were sent
     "password in the words of 401": Row(
-        plain(faults.echo_as_message(401)), AuthenticationFailedError
+        http_target(faults.echo_as_message(401)), AuthenticationFailedError
     ),
-    "password in the words of 400": Row(plain(faults.echo_as_message(400)), BadRequestError),
-    "password in the words of 418": Row(plain(faults.echo_as_message(418)), APIStatusError),
-    "password in the words of 429": Row(plain(faults.echo_as_message(429)), RateLimitedError),
-    "password in the words of 500": Row(plain(faults.echo_as_message(500)), ServerError, sends=2),
-    "password in a page": no_answer(plain(faults.echo_as_html), 403),
-    "password in Location": no_answer(plain(faults.echo_as_location), 302),
-    "password in Retry-After": Row(plain(faults.echo_as_retry_after), RateLimitedError),
-    "password in a success": no_answer(plain(faults.echo_in_a_malformed_success)),
+    "password in the words of 400": Row(http_target(faults.echo_as_message(400)), BadRequestError),
+    "password in the words of 418": Row(http_target(faults.echo_as_message(418)), APIStatusError),
+    "password in the words of 429": Row(http_target(faults.echo_as_message(429)), RateLimitedError),
+    "password in the words of 500": Row(
+        http_target(faults.echo_as_message(500)), ServerError, sends=2
+    ),
+    "password in a page": no_answer(http_target(faults.echo_as_html), 403),
+    "password in Location": no_answer(http_target(faults.echo_as_location), 302),
+    "password in Retry-After": Row(http_target(faults.echo_as_retry_after), RateLimitedError),
+    "password in a success": no_answer(http_target(faults.echo_in_a_malformed_success)),
     # And for comparison
-    "nothing wrong": Row(plain(answer(200, SUCCESS)), Credentials),
-    "nothing wrong, TLS": Row(secure(answer(200, SUCCESS)), Credentials),
+    "nothing wrong": Row(http_target(respond(200, SUCCESS)), Credentials),
+    "nothing wrong, TLS": Row(https_target(respond(200, SUCCESS)), Credentials),
 }
 
 # What is otherwise over httpx-aiohttp. All other rows are the same there.
 OVER_AIOHTTP: dict[str, Row | None] = {
     # aiohttp knows by the first bytes that this is no HTTP; h11 waits for more of it.
-    "SSH": no_answer(plain(faults.speak_ssh), None),
+    "SSH": no_answer(http_target(faults.speak_ssh), None),
     # aiohttp reads what has come in as a whole, so that the head is lost with the
     # body: there is no status, and no reason to try again.
-    "bad chunk size": no_answer(plain(faults.bad_chunk_size), None),
-    "bad chunk size of a 503": no_answer(plain(faults.bad_chunk_size_of_a_503), None),
+    "bad chunk size": no_answer(http_target(faults.bad_chunk_size), None),
+    "bad chunk size of a 503": no_answer(http_target(faults.bad_chunk_size_of_a_503), None),
     # … and where the head has come before, it waits for a body that it can read.
     "bad chunk size, after the head": Row(
-        plain(faults.bad_chunk_size_after_the_head),
+        http_target(faults.bad_chunk_size_after_the_head),
         APITimeoutError,
         attributes={"sent": True},
         timeout=0.6,
@@ -378,17 +392,17 @@ def fresh_certificates() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def over_httpx(place: Place) -> AsyncIterator[dict[str, Any]]:
+async def over_httpx(place: Target) -> AsyncIterator[dict[str, Any]]:
     yield place.options
 
 
-TRUSTING_NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # which takes no time to make
+EMPTY_CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # which takes no time to make
 
 
 @asynccontextmanager
-async def over_aiohttp(place: Place) -> AsyncIterator[dict[str, Any]]:
+async def over_aiohttp(place: Target) -> AsyncIterator[dict[str, Any]]:
     transport = AiohttpTransport(
-        verify=place.options.get("ssl_context", TRUSTING_NOBODY),
+        verify=place.options.get("ssl_context", EMPTY_CONTEXT),
         proxy=httpx.Proxy(place.environment["HTTPS_PROXY"]) if place.environment else None,
     )
     async with transport:
@@ -408,7 +422,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 async def test_a_fault(
     name: str,
-    at_once: RetryPolicy,
+    no_backoff: RetryPolicy,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
@@ -418,7 +432,7 @@ async def test_a_fault(
     async with row.place() as place, over(place) as carrying:
         for variable, value in place.environment.items():
             monkeypatch.setenv(variable, value)
-        options = {"retry": at_once, "timeout": row.timeout, **carrying}
+        options = {"retry": no_backoff, "timeout": row.timeout, **carrying}
         start = time.monotonic()
         try:
             if row.dev:
@@ -446,7 +460,7 @@ async def test_a_fault(
     LEAKS.check("".join(capfd.readouterr()), "standard output or error")
 
 
-VALID = response(200, json.dumps(SUCCESS))
+VALID = raw_response(200, json.dumps(SUCCESS))
 SPLICED = st.builds(
     lambda at, length, new: VALID[:at] + new + VALID[at + length :],
     st.integers(0, len(VALID)),
@@ -454,7 +468,7 @@ SPLICED = st.builds(
     st.binary(max_size=20),
 )
 STATUSES = st.builds(
-    response, st.integers(100, 999), st.binary(max_size=100) | st.just(json.dumps(REFUSED))
+    raw_response, st.integers(100, 999), st.binary(max_size=100) | st.just(json.dumps(REFUSED))
 )
 
 
@@ -467,7 +481,7 @@ def test_any_bytes_end_in_credentials_or_a_documented_error(over: Any, answered:
         await connection.write(answered)
 
     async def check() -> None:
-        async with WireServer(say) as server, over(Place(server.site, server)) as carrying:
+        async with ScriptedServer(say) as server, over(Target(server.site, server)) as carrying:
             options = {"retry": RetryPolicy(wait_max=0), "timeout": 2, **carrying}
             try:
                 await login(server.site, USERNAME, PASSWORD, **options)

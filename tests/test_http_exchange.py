@@ -13,7 +13,7 @@ import httpx
 import pytest
 from httpx_aiohttp import AiohttpTransport
 
-from helpers.raw_server import SUCCESS, WireServer, answer, drop, succeed
+from helpers.raw_server import SUCCESS, ScriptedServer, close_without_response, respond, succeed
 from zulip_auth import (
     APIConnectionError,
     APITimeoutError,
@@ -23,8 +23,8 @@ from zulip_auth import (
     TLSError,
     login,
 )
-from zulip_auth._http.exchange import MAX_BODY, send
-from zulip_auth._responses.context import Answer
+from zulip_auth._http.exchange import MAX_BODY_SIZE, send
+from zulip_auth._responses.context import RawResponse
 from zulip_auth.testing import FakeZulip
 from zulip_auth_client import Client
 from zulip_auth_client.types import Response
@@ -33,7 +33,7 @@ USERNAME, PASSWORD = "iago@zulip.com", "secret"
 ONCE = RetryPolicy(attempts=1)
 
 
-async def failing(kind: type[Any], site: str, **options: Any) -> Any:
+async def login_error(kind: type[Any], site: str, **options: Any) -> Any:
     with pytest.raises(kind) as caught:
         await login(site, USERNAME, PASSWORD, **{"retry": ONCE, **options})
     assert type(caught.value) is kind
@@ -44,37 +44,37 @@ async def failing(kind: type[Any], site: str, **options: Any) -> Any:
 
 
 async def test_a_body_of_just_64_kib_is_read() -> None:
-    body = b'{"result":"error","msg":"' + b"x" * (MAX_BODY - 27) + b'"}'
-    assert len(body) == MAX_BODY
-    async with WireServer(answer(401, body)) as server:
-        error = await failing(AuthenticationFailedError, server.site)
-    assert len(error.message) == MAX_BODY - 27
+    body = b'{"result":"error","msg":"' + b"x" * (MAX_BODY_SIZE - 27) + b'"}'
+    assert len(body) == MAX_BODY_SIZE
+    async with ScriptedServer(respond(401, body)) as server:
+        error = await login_error(AuthenticationFailedError, server.site)
+    assert len(error.message) == MAX_BODY_SIZE - 27
 
 
 @pytest.mark.parametrize("status", [200, 401])
 async def test_a_longer_body_is_no_answer(status: int) -> None:
-    body = b'{"result":"error","msg":"' + b"x" * (MAX_BODY - 26) + b'"}'
-    assert len(body) == MAX_BODY + 1
-    async with WireServer(answer(status, body)) as server:
-        error = await failing(InvalidResponseError, server.site)
+    body = b'{"result":"error","msg":"' + b"x" * (MAX_BODY_SIZE - 26) + b'"}'
+    assert len(body) == MAX_BODY_SIZE + 1
+    async with ScriptedServer(respond(status, body)) as server:
+        error = await login_error(InvalidResponseError, server.site)
     assert error.status_code == status
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP", "deflate", "br", "identity, gzip"])
 async def test_an_encoded_body_is_no_answer(encoding: str) -> None:
     body = gzip.compress(b'{"result":"error","msg":"No"}')
-    async with WireServer(answer(401, body, {"Content-Encoding": encoding})) as server:
-        await failing(InvalidResponseError, server.site)
+    async with ScriptedServer(respond(401, body, {"Content-Encoding": encoding})) as server:
+        await login_error(InvalidResponseError, server.site)
 
 
 async def test_a_body_said_to_be_plain_is_read() -> None:
-    async with WireServer(answer(200, SUCCESS, {"Content-Encoding": "identity"})) as server:
+    async with ScriptedServer(respond(200, SUCCESS, {"Content-Encoding": "identity"})) as server:
         await login(server.site, USERNAME, PASSWORD)
 
 
 async def test_a_malformed_redirect_does_not_upset_anything() -> None:
-    async with WireServer(answer(302, b"", {"Location": "http://[::1"})) as server:
-        await failing(InvalidResponseError, server.site)
+    async with ScriptedServer(respond(302, b"", {"Location": "http://[::1"})) as server:
+        await login_error(InvalidResponseError, server.site)
 
 
 # ---- Requests
@@ -87,12 +87,12 @@ async def test_a_request_without_a_form_is_carried_too(transport: Any) -> None:
         answered = await http.request(method="get", url="/users/me")
         return Response(HTTPStatus.OK, answered.content, {}, parsed=answered.json()["email"])
 
-    async with WireServer(succeed) as server, transport() as carrying:
+    async with ScriptedServer(succeed) as server, transport() as carrying:
         deadline = asyncio.get_running_loop().time() + 5
         options: dict[str, Any] = {"timeout": 5, "deadline": deadline, "user_agent": None}
         outcome = await send(get_me, site=server.site, transport=carrying, **options)
         [request] = server.requests
-    assert isinstance(outcome.result, Answer)
+    assert isinstance(outcome.result, RawResponse)
     assert (outcome.result.parsed, outcome.sent) == (SUCCESS["email"], True)
     assert (request.line, request.body) == ("GET /api/v1/users/me HTTP/1.1", b"")
     assert "transfer-encoding" not in request.headers
@@ -101,7 +101,7 @@ async def test_a_request_without_a_form_is_carried_too(transport: Any) -> None:
 # ---- Transports of the callers
 
 
-class Canned(httpx.AsyncBaseTransport):
+class StubTransport(httpx.AsyncBaseTransport):
     """Does as it is told, with or without looking at the body."""
 
     def __init__(self, *, read: bool, outcome: Exception | httpx.Response) -> None:
@@ -116,7 +116,7 @@ class Canned(httpx.AsyncBaseTransport):
         return self._outcome
 
 
-def ring() -> Exception:
+def cyclic_cause() -> Exception:
     first, second = RuntimeError("secret"), RuntimeError("secret")
     first.__cause__, second.__cause__ = second, first
     return first
@@ -130,7 +130,7 @@ def long_chain() -> Exception:
     return error
 
 
-TROUBLES = [
+TRANSPORT_ERRORS = [
     httpx.ConnectError("x"),
     httpx.PoolTimeout("x"),
     httpx.ReadError("x"),
@@ -142,12 +142,12 @@ TROUBLES = [
     ssl.SSLError("secret"),
     OSError("secret", "secret"),
     OSError(10**30, "secret"),
-    ring(),
+    cyclic_cause(),
     long_chain(),
 ]
 
 
-@pytest.mark.parametrize("trouble", TROUBLES, ids=repr)
+@pytest.mark.parametrize("trouble", TRANSPORT_ERRORS, ids=repr)
 @pytest.mark.parametrize("read", [False, True])
 async def test_whatever_a_transport_raises_is_a_connection_error(
     trouble: Exception, read: bool
@@ -158,7 +158,7 @@ async def test_whatever_a_transport_raises_is_a_connection_error(
             USERNAME,
             PASSWORD,
             retry=ONCE,
-            transport=Canned(read=read, outcome=trouble),
+            transport=StubTransport(read=read, outcome=trouble),
         )
     assert caught.value.__context__ is None
     # The password has left when, and only when, the body was looked at.
@@ -171,14 +171,14 @@ async def test_whatever_a_transport_raises_is_a_connection_error(
 
 
 async def test_a_transport_that_tries_again_by_itself_sends_no_more_than_once_a_try() -> None:
-    class Stubborn(httpx.AsyncHTTPTransport):
+    class RetryingTransport(httpx.AsyncHTTPTransport):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             for _ in range(5):
                 with suppress(httpx.TransportError):
                     return await super().handle_async_request(request)
             raise AssertionError
 
-    async with WireServer(drop) as server, Stubborn() as transport:
+    async with ScriptedServer(close_without_response) as server, RetryingTransport() as transport:
         with pytest.raises(APIConnectionError) as caught:
             await login(
                 server.site,
@@ -192,7 +192,7 @@ async def test_a_transport_that_tries_again_by_itself_sends_no_more_than_once_a_
 
 
 async def test_an_answer_counts_as_sent_even_if_the_body_was_not_looked_at() -> None:
-    transport = Canned(read=False, outcome=httpx.Response(503))
+    transport = StubTransport(read=False, outcome=httpx.Response(503))
     with pytest.raises(Exception, match="failed with status 503"):
         await login(
             "https://chat.example.com",
@@ -218,6 +218,6 @@ async def test_a_stream_of_the_synchronous_kind_is_a_connection_error() -> None:
         def __iter__(self) -> Any:
             yield b"{}"
 
-    transport = Canned(read=True, outcome=httpx.Response(200, stream=Synchronous()))
+    transport = StubTransport(read=True, outcome=httpx.Response(200, stream=Synchronous()))
     with pytest.raises(APIConnectionError):
         await login("https://chat.example.com", USERNAME, PASSWORD, retry=ONCE, transport=transport)

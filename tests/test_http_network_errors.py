@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from zulip_auth import APIConnectionError, APITimeoutError, InvalidResponseError, TLSError
-from zulip_auth._http.network_errors import _causes, explain_failure, is_malformed
+from zulip_auth._http.network_errors import _causes, error_from_exception, is_protocol_error
 
 SITE = "https://chat.example.com"
 
@@ -171,7 +171,7 @@ FAILURES: dict[str, tuple[Exception, bool, type[Any], str]] = {
 @pytest.mark.parametrize("name", FAILURES)
 def test_a_failure_is_explained(name: str) -> None:
     raised, sent, kind, words = FAILURES[name]
-    error = explain_failure(raised, site=SITE, sent=sent)
+    error = error_from_exception(raised, site=SITE, sent=sent)
     assert type(error) is kind
     assert isinstance(error, APIConnectionError)
     assert error.sent is sent
@@ -180,7 +180,7 @@ def test_a_failure_is_explained(name: str) -> None:
 
 
 def test_what_is_not_http_is_an_answer_that_is_none() -> None:
-    error = explain_failure(httpx.RemoteProtocolError("illegal secret"), site=SITE, sent=True)
+    error = error_from_exception(httpx.RemoteProtocolError("illegal secret"), site=SITE, sent=True)
     assert isinstance(error, InvalidResponseError)
     assert error.status_code is None
     assert str(error) == (
@@ -202,15 +202,15 @@ def test_what_is_not_http_is_an_answer_that_is_none() -> None:
     ],
 )
 def test_lost_and_malformed_are_told_apart(words: str, malformed: bool) -> None:
-    assert is_malformed(httpx.RemoteProtocolError(words)) is malformed
-    assert is_malformed(httpx.ReadError(words)) is False
+    assert is_protocol_error(httpx.RemoteProtocolError(words)) is malformed
+    assert is_protocol_error(httpx.ReadError(words)) is False
 
 
 def test_what_aiohttp_cannot_read_is_malformed_and_nothing_else_of_it_is() -> None:
     asked: Any = None
-    assert is_malformed(aiohttp.ClientResponseError(asked, ()))
-    assert not is_malformed(aiohttp.ClientHttpProxyError(asked, ()))
-    assert not is_malformed(aiohttp.ClientPayloadError())
+    assert is_protocol_error(aiohttp.ClientResponseError(asked, ()))
+    assert not is_protocol_error(aiohttp.ClientHttpProxyError(asked, ()))
+    assert not is_protocol_error(aiohttp.ClientPayloadError())
 
 
 def test_causes_are_found_each_once_and_not_without_end() -> None:

@@ -16,10 +16,10 @@ from helpers.raw_server import (
     KEPT_ALIVE,
     SUCCESS,
     Connection,
-    WireServer,
-    answer,
-    drop,
-    keep_serving,
+    ScriptedServer,
+    close_without_response,
+    respond,
+    serve_keepalive,
     succeed,
 )
 from zulip_auth import (
@@ -31,31 +31,31 @@ from zulip_auth import (
     login,
 )
 from zulip_auth._http import transport
-from zulip_auth._http.transport import open_transport
+from zulip_auth._http.transport import create_transport
 
 USERNAME, PASSWORD = "iago@zulip.com", "secret"
 ONCE = RetryPolicy(attempts=1)
 
 
 @pytest.fixture(scope="module")
-def authority() -> trustme.CA:
+def test_ca() -> trustme.CA:
     return trustme.CA()
 
 
 @pytest.fixture
-def trusting(authority: trustme.CA) -> ssl.SSLContext:
+def client_context(test_ca: trustme.CA) -> ssl.SSLContext:
     context = ssl.create_default_context()
-    authority.configure_trust(context)
+    test_ca.configure_trust(context)
     return context
 
 
-def serving(authority: trustme.CA, name: str = "127.0.0.1") -> ssl.SSLContext:
+def serving(test_ca: trustme.CA, name: str = "127.0.0.1") -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(name).configure_cert(context)
+    test_ca.issue_cert(name).configure_cert(context)
     return context
 
 
-async def failing(kind: type[Any], site: str, **options: Any) -> Any:
+async def login_error(kind: type[Any], site: str, **options: Any) -> Any:
     with pytest.raises(kind) as caught:
         await login(site, USERNAME, PASSWORD, **{"retry": ONCE, **options})
     assert type(caught.value) is kind
@@ -65,9 +65,9 @@ async def failing(kind: type[Any], site: str, **options: Any) -> Any:
 # ---- TLS
 
 
-async def test_a_login_over_tls(authority: trustme.CA, trusting: ssl.SSLContext) -> None:
-    async with WireServer(succeed, tls=serving(authority)) as server:
-        credentials = await login(server.site, USERNAME, PASSWORD, ssl_context=trusting)
+async def test_a_login_over_tls(test_ca: trustme.CA, client_context: ssl.SSLContext) -> None:
+    async with ScriptedServer(succeed, tls=serving(test_ca)) as server:
+        credentials = await login(server.site, USERNAME, PASSWORD, ssl_context=client_context)
     assert credentials.site == server.site
     assert credentials.site.startswith("https://")
 
@@ -83,20 +83,20 @@ def test_the_certificates_are_loaded_once_a_process(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(ssl, "create_default_context", counted)
     for _ in range(3):
-        open_transport("https://chat.example.com", None)
-    open_transport("http://localhost", None)
+        create_transport("https://chat.example.com", None)
+    create_transport("http://localhost", None)
     assert len(loaded) == 1
 
 
 async def test_ssl_cert_file_is_honoured(
-    authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    test_ca: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "authority.pem"
-    authority.cert_pem.write_to_path(str(file))
+    test_ca.cert_pem.write_to_path(str(file))
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
     transport._shared_context.cache_clear()
     try:
-        async with WireServer(succeed, tls=serving(authority)) as server:
+        async with ScriptedServer(succeed, tls=serving(test_ca)) as server:
             await login(server.site, USERNAME, PASSWORD)
     finally:
         transport._shared_context.cache_clear()
@@ -107,14 +107,14 @@ async def test_certificates_that_cannot_be_loaded_are_a_tls_error(
 ) -> None:
     transport._shared_context.cache_clear()
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
-    error = await failing(TLSError, "https://127.0.0.1:1")
+    error = await login_error(TLSError, "https://127.0.0.1:1")
     assert str(error) == (
         "The trusted certificates cannot be loaded. Check SSL_CERT_FILE and SSL_CERT_DIR."
     )
     assert (error.sent, error.__context__) == (False, None)
     monkeypatch.delenv("SSL_CERT_FILE")
     # Not remembered: what was mended works without a new process.
-    await failing(APIConnectionError, "https://127.0.0.1:1")
+    await login_error(APIConnectionError, "https://127.0.0.1:1")
 
 
 # ---- Proxies
@@ -147,32 +147,32 @@ tunnel_to: list[int] = []
 async def test_a_proxy_is_used_for_https(
     variable: str,
     scheme: str,
-    authority: trustme.CA,
-    trusting: ssl.SSLContext,
+    test_ca: trustme.CA,
+    client_context: ssl.SSLContext,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    tls = serving(authority, "chat.example.com")
-    async with WireServer(succeed, tls=tls) as server, WireServer(tunnel) as proxy:
+    tls = serving(test_ca, "chat.example.com")
+    async with ScriptedServer(succeed, tls=tls) as server, ScriptedServer(tunnel) as proxy:
         tunnel_to[:] = [server.port]
         monkeypatch.setenv(variable, f"{scheme}127.0.0.1:{proxy.port}")
-        await login("https://chat.example.com", USERNAME, PASSWORD, ssl_context=trusting)
+        await login("https://chat.example.com", USERNAME, PASSWORD, ssl_context=client_context)
         assert proxy.tunnels == ["chat.example.com:443"]
         assert len(server.requests) == 1
 
 
 async def test_no_proxy_is_honoured(
-    authority: trustme.CA, trusting: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+    test_ca: trustme.CA, client_context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    async with WireServer(succeed, tls=serving(authority)) as server:
-        await login(server.site, USERNAME, PASSWORD, ssl_context=trusting)
+    async with ScriptedServer(succeed, tls=serving(test_ca)) as server:
+        await login(server.site, USERNAME, PASSWORD, ssl_context=client_context)
 
 
 async def test_no_proxy_is_used_for_loopback_without_tls(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
-    async with WireServer(succeed) as server:
+    async with ScriptedServer(succeed) as server:
         await login(server.site, USERNAME, PASSWORD)
 
 
@@ -181,7 +181,7 @@ async def test_a_proxy_that_cannot_be_used_is_bad_input(
     proxy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy)
-    error = await failing(InvalidInputError, "https://chat.example.com")
+    error = await login_error(InvalidInputError, "https://chat.example.com")
     assert str(error) == (
         "The proxy that the environment names cannot be used. "
         "Check HTTPS_PROXY and ALL_PROXY; SOCKS needs the package socksio."
@@ -194,7 +194,7 @@ async def test_a_proxy_that_cannot_be_used_is_bad_input(
 
 
 async def test_httpx_aiohttp_keeps_connections() -> None:
-    async with WireServer(keep_serving) as server, AiohttpTransport() as transport:
+    async with ScriptedServer(serve_keepalive) as server, AiohttpTransport() as transport:
         client = AuthClient(server.site, transport=transport)
         for _ in range(3):
             await client.login(USERNAME, PASSWORD)
@@ -204,15 +204,18 @@ async def test_httpx_aiohttp_keeps_connections() -> None:
 
 
 async def test_a_kept_connection_that_is_lost_shows_the_password_no_more_than_twice(
-    at_once: RetryPolicy,
+    no_backoff: RetryPolicy,
 ) -> None:
     async def serve_once(connection: Connection) -> None:
         await connection.read()
         await connection.write(KEPT_ALIVE)
         await connection.read()
 
-    async with WireServer(serve_once, drop) as server, AiohttpTransport() as transport:
-        client = AuthClient(server.site, transport=transport, retry=at_once)
+    async with (
+        ScriptedServer(serve_once, close_without_response) as server,
+        AiohttpTransport() as transport,
+    ):
+        client = AuthClient(server.site, transport=transport, retry=no_backoff)
         await client.login(USERNAME, PASSWORD)
         with pytest.raises(APIConnectionError) as caught:
             await client.login(USERNAME, PASSWORD)
@@ -228,8 +231,11 @@ async def test_httpx_aiohttp_keeps_cookies_unless_its_session_is_told_not_to(
         jar = aiohttp.DummyCookieJar() if told_not_to else aiohttp.CookieJar()
         return aiohttp.ClientSession(cookie_jar=jar)
 
-    with_a_cookie = answer(200, SUCCESS, {"Set-Cookie": "account=iago"})
-    async with WireServer(with_a_cookie) as server, AiohttpTransport(client=session) as transport:
+    with_a_cookie = respond(200, SUCCESS, {"Set-Cookie": "account=iago"})
+    async with (
+        ScriptedServer(with_a_cookie) as server,
+        AiohttpTransport(client=session) as transport,
+    ):
         # aiohttp keeps none of a host that has no name.
         client = AuthClient(f"localhost:{server.port}", transport=transport)
         for _ in range(2):

@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 import zulip_auth
-from helpers.raw_server import Connection, Scenario, WireServer, response
-from helpers.secret_scanner import Leaks
+from helpers.raw_server import Connection, Scenario, ScriptedServer, raw_response
+from helpers.secret_scanner import SecretScanner
 from zulip_auth import ApiKeySource, AuthClient
 from zulip_auth.httpx_auth import ApiKeyAuth
 from zulip_auth.testing import FakeZulip
@@ -71,7 +71,7 @@ async def test_what_the_source_raises_comes_out(server: FakeZulip, http: httpx.A
     for _ in range(3):
         with pytest.raises(zulip_auth.UserDeactivatedError) as caught:
             await http.get(ME)
-        Leaks(PASSWORD, server.account(USERNAME).api_key).check_error(caught.value)
+        SecretScanner(PASSWORD, server.account(USERNAME).api_key).check_error(caught.value)
     assert paths(server).count("/fetch_api_key") == 2
 
 
@@ -126,7 +126,7 @@ def keep_answering(*answers: bytes) -> Scenario:
 
 
 def kept_alive(status: int, body: str = "", headers: dict[str, str] | None = None) -> bytes:
-    return response(status, body, headers).replace(b"connection: close\r\n", b"")
+    return raw_response(status, body, headers).replace(b"connection: close\r\n", b"")
 
 
 LOGIN = '{"result": "success", "msg": "", "api_key": "k3y", "email": "iago@zulip.com"}'
@@ -134,24 +134,24 @@ REVOKED = kept_alive(401, '{"result": "error", "msg": "", "code": "INVALID_API_K
 
 
 @asynccontextmanager
-async def site_with(*answers: bytes) -> AsyncIterator[tuple[WireServer, httpx.AsyncClient]]:
+async def site_with(*answers: bytes) -> AsyncIterator[tuple[ScriptedServer, httpx.AsyncClient]]:
     async def scenario(connection: Connection) -> None:
         await connection.read()
         login = wire.requests[-1].line.startswith("POST /api/v1/fetch_api_key")
         if login:
-            await connection.write(response(200, LOGIN))
+            await connection.write(raw_response(200, LOGIN))
             return
         for each in answers:
             await connection.write(each)
             await connection.read()
 
-    async with WireServer(scenario) as wire:
+    async with ScriptedServer(scenario) as wire:
         source = ApiKeySource(AuthClient(wire.site), USERNAME, PASSWORD)
         async with httpx.AsyncClient(auth=ApiKeyAuth(source), base_url=wire.site) as http:
             yield wire, http
 
 
-def lines(server: WireServer) -> list[str]:
+def lines(server: ScriptedServer) -> list[str]:
     return [request.line.split()[1] for request in server.requests]
 
 
@@ -191,10 +191,10 @@ ENCODED = {
 @pytest.mark.parametrize(("encoding", "sent"), ENCODED.items(), ids=ENCODED)
 async def test_an_encoded_401_is_understood(encoding: str, sent: tuple[bytes, bool]) -> None:
     body, understood = sent
-    refused = response(401, body, {"content-encoding": encoding})
+    refused = raw_response(401, body, {"content-encoding": encoding})
     async with site_with(refused) as (server, http):
-        async with http.stream("GET", "/x") as answer:
-            assert b"".join([chunk async for chunk in answer.aiter_raw()]) == body
+        async with http.stream("GET", "/x") as respond:
+            assert b"".join([chunk async for chunk in respond.aiter_raw()]) == body
         assert lines(server).count("/api/v1/fetch_api_key") == 1 + understood
 
 
@@ -207,19 +207,19 @@ async def test_a_401_that_is_not_zulips_reaches_who_asked_as_it_is(
     headers: dict[str, str], length: int
 ) -> None:
     body = b"a" * length
-    async with site_with(response(401, body, headers)) as (server, http):
-        async with http.stream("GET", "/x") as answer:
-            assert b"".join([chunk async for chunk in answer.aiter_raw()]) == body
+    async with site_with(raw_response(401, body, headers)) as (server, http):
+        async with http.stream("GET", "/x") as respond:
+            assert b"".join([chunk async for chunk in respond.aiter_raw()]) == body
         assert lines(server) == ["/api/v1/fetch_api_key", "/x"]
 
 
 async def test_a_bomb_in_a_401_is_not_unpacked() -> None:
     bomb = gzip.compress(b" " * 50_000_000)[:60_000]
-    async with site_with(response(401, bomb, {"content-encoding": "gzip"})) as (_, http):
+    async with site_with(raw_response(401, bomb, {"content-encoding": "gzip"})) as (_, http):
         tracemalloc.start()
         try:
-            async with http.stream("GET", "/x") as answer:
-                assert answer.status_code == 401
+            async with http.stream("GET", "/x") as respond:
+                assert respond.status_code == 401
             assert tracemalloc.get_traced_memory()[1] < 5_000_000
         finally:
             tracemalloc.stop()
@@ -243,7 +243,7 @@ async def test_any_other_401_is_the_answer(body: str) -> None:
 
 async def test_another_host_gets_nothing(server: FakeZulip) -> None:
     async with (
-        WireServer(keep_answering(REVOKED)) as other,
+        ScriptedServer(keep_answering(REVOKED)) as other,
         client_for(server, follow_redirects=True) as http,
     ):
         # Neither when it is asked itself, with another port, host or scheme, …
@@ -255,12 +255,12 @@ async def test_another_host_gets_nothing(server: FakeZulip) -> None:
 
 
 async def test_another_host_gets_nothing_through_a_redirect() -> None:
-    async with WireServer(keep_answering(REVOKED)) as other:
+    async with ScriptedServer(keep_answering(REVOKED)) as other:
         away = kept_alive(307, "", {"location": f"{other.site}/away"})
         async with site_with(away) as (server, http):
             http.follow_redirects = True
-            answer = await http.post("/x", data={"a": "b"})
-            assert (answer.status_code, str(answer.url)) == (401, f"{other.site}/away")
+            respond = await http.post("/x", data={"a": "b"})
+            assert (respond.status_code, str(respond.url)) == (401, f"{other.site}/away")
             assert "authorization" in server.requests[-1].headers
             # Its word that the key was revoked counts for nothing.
             assert lines(server) == ["/api/v1/fetch_api_key", "/x"]
@@ -284,7 +284,7 @@ def test_the_synchronous_client_is_refused_with_a_reason() -> None:
     assert str(caught.value) == (
         "ApiKeyAuth is for httpx.AsyncClient; httpx.Client cannot wait for a login."
     )
-    Leaks(PASSWORD).check_error(caught.value)
+    SecretScanner(PASSWORD).check_error(caught.value)
 
 
 def test_a_source_is_needed() -> None:
@@ -293,7 +293,7 @@ def test_a_source_is_needed() -> None:
 
 
 async def test_nothing_of_it_shows_a_secret(server: FakeZulip, http: httpx.AsyncClient) -> None:
-    answer = await http.get(ME)
-    leaks = Leaks(PASSWORD, server.account(USERNAME).api_key)
+    respond = await http.get(ME)
+    leaks = SecretScanner(PASSWORD, server.account(USERNAME).api_key)
     leaks.check(repr(http.auth) + repr(vars(http.auth)), "the auth")
-    leaks.check(repr(answer.request.headers), "the request's headers")
+    leaks.check(repr(respond.request.headers), "the request's headers")

@@ -13,8 +13,8 @@ import pytest
 from attrs import evolve
 
 import zulip_auth
-from helpers.raw_server import WireServer, answer, stay_silent, succeed
-from helpers.secret_scanner import Leaks
+from helpers.raw_server import ScriptedServer, never_respond, respond, succeed
+from helpers.secret_scanner import SecretScanner
 from zulip_auth import (
     ApiKeySource,
     APITimeoutError,
@@ -66,7 +66,7 @@ async def test_a_wrong_password_with_a_thousand_tasks_costs_one_attempt(server: 
         with pytest.raises(AuthenticationFailedError) as caught:
             await source.get()
         assert caught.value.attempts_remaining == 4
-        Leaks("a guess").check_error(caught.value)
+        SecretScanner("a guess").check_error(caught.value)
     assert logins(server) == 1
 
 
@@ -86,8 +86,8 @@ async def test_after_a_reset_a_refused_login_is_tried_again(server: FakeZulip) -
 
 @pytest.mark.parametrize("status", [408, 429, 500, 503])
 async def test_what_may_pass_is_not_remembered(status: int) -> None:
-    refused = answer(status, {"result": "error", "msg": "Busy"})
-    async with WireServer(refused, succeed) as server:
+    refused = respond(status, {"result": "error", "msg": "Busy"})
+    async with ScriptedServer(refused, succeed) as server:
         client = AuthClient(server.site, retry=RetryPolicy(attempts=1))
         source = ApiKeySource(client, USERNAME, PASSWORD)
         with pytest.raises(zulip_auth.APIStatusError):
@@ -97,8 +97,8 @@ async def test_what_may_pass_is_not_remembered(status: int) -> None:
 
 @pytest.mark.parametrize("status", [400, 404, 499])
 async def test_any_other_refusal_is_remembered(status: int) -> None:
-    refused = answer(status, {"result": "error", "msg": "No"})
-    async with WireServer(refused, succeed) as server:
+    refused = respond(status, {"result": "error", "msg": "No"})
+    async with ScriptedServer(refused, succeed) as server:
         source = ApiKeySource(AuthClient(server.site), USERNAME, PASSWORD)
         for _ in range(2):
             with pytest.raises(zulip_auth.APIStatusError):
@@ -208,7 +208,7 @@ async def test_a_reset_during_a_login_counts_for_it_too(server: FakeZulip) -> No
 async def test_only_credentials_can_be_stale(server: FakeZulip, stale: Any) -> None:
     with pytest.raises(zulip_auth.InvalidInputError, match="stale must be Credentials") as caught:
         await source_for(server).refresh(stale)
-    Leaks("the key itself").check_error(caught.value)
+    SecretScanner("the key itself").check_error(caught.value)
 
 
 # ---- Several event loops at once
@@ -393,7 +393,7 @@ async def test_a_password_function_may_be_cancelled_or_be_none(server: FakeZulip
     for password in (cancelled, lambda: PASSWORD):
         with pytest.raises(zulip_auth.InvalidInputError) as caught:
             await source_for(server, password).get()
-        Leaks(PASSWORD).check_error(caught.value)
+        SecretScanner(PASSWORD).check_error(caught.value)
     assert logins(server) == 0
 
 
@@ -437,7 +437,7 @@ def test_arguments_that_make_no_sense_are_refused(
     client = AuthClient("chat.example.com")
     with pytest.raises(zulip_auth.InvalidInputError, match=r"^(username|password) ") as caught:
         ApiKeySource(client, username, password, **options)
-    Leaks("s3cret").check_error(caught.value)
+    SecretScanner("s3cret").check_error(caught.value)
 
 
 def test_a_client_is_needed() -> None:
@@ -451,7 +451,9 @@ async def test_it_shows_where_it_leads_and_no_secret(server: FakeZulip) -> None:
     assert source.site == server.site
     assert repr(source) == f"<ApiKeySource <AuthClient {server.site}>>"
     assert "'value'" not in repr(vars(source))
-    Leaks(PASSWORD, server.account(USERNAME).api_key).check(repr(vars(source)), "its variables")
+    SecretScanner(PASSWORD, server.account(USERNAME).api_key).check(
+        repr(vars(source)), "its variables"
+    )
 
 
 # ---- Between two runs
@@ -547,7 +549,7 @@ async def test_a_key_that_cannot_be_kept_is_used_all_the_same(
 
 
 async def test_a_timeout_of_one_who_waits_is_not_the_logins() -> None:
-    async with WireServer(stay_silent, succeed) as server:
+    async with ScriptedServer(never_respond, succeed) as server:
         retry = RetryPolicy(attempts=1)
         source = ApiKeySource(AuthClient(server.site, timeout=0.2, retry=retry), USERNAME, PASSWORD)
         with pytest.raises(TimeoutError):

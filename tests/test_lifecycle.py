@@ -20,9 +20,16 @@ import pytest
 from httpx_aiohttp import AiohttpTransport
 
 from helpers import faults
-from helpers.faults import MakePlace, plain, secure
-from helpers.raw_server import API_KEY, WireServer, answer, keep_serving, stay_silent, succeed
-from helpers.secret_scanner import Leaks
+from helpers.faults import TargetFactory, http_target, https_target
+from helpers.raw_server import (
+    API_KEY,
+    ScriptedServer,
+    never_respond,
+    respond,
+    serve_keepalive,
+    succeed,
+)
+from helpers.secret_scanner import SecretScanner
 from zulip_auth import (
     APITimeoutError,
     AuthClient,
@@ -37,7 +44,7 @@ from zulip_auth.testing import FakeZulip
 USERNAME, PASSWORD = "iago@zulip.com", "correct horse & battery=+%é"
 
 
-class CancelAt(Awaitable[Any]):
+class CancelAtNthAwait(Awaitable[Any]):
     """Runs a coroutine, and cancels the task in its n-th wait.
 
     Attributes:
@@ -81,7 +88,7 @@ def open_sockets() -> int:
     return found
 
 
-async def settle(sockets: int) -> None:
+async def wait_for_open_sockets(sockets: int) -> None:
     """Let the other side notice that a connection is gone."""
     for _ in range(200):
         if open_sockets() <= sockets:
@@ -90,30 +97,30 @@ async def settle(sockets: int) -> None:
     raise AssertionError(f"{open_sockets() - sockets} sockets are left")
 
 
-BUSY = answer(429, {"result": "error", "msg": "Busy"}, {"Retry-After": "0.01"})
+BUSY = respond(429, {"result": "error", "msg": "Busy"}, {"Retry-After": "0.01"})
 PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-STEPPED: dict[str, MakePlace] = {
-    "plain": plain(succeed),
-    "TLS": secure(succeed),
-    "with a retry": plain(BUSY, succeed),
-    "a name to resolve": plain(succeed),
-    "a lost connection": plain(faults.reset_before_headers, succeed),
+CANCELLATION_CASES: dict[str, TargetFactory] = {
+    "plain": http_target(succeed),
+    "TLS": https_target(succeed),
+    "with a retry": http_target(BUSY, succeed),
+    "a name to resolve": http_target(succeed),
+    "a lost connection": http_target(faults.reset_before_headers, succeed),
 }
 
 
-@pytest.mark.parametrize("name", STEPPED)
+@pytest.mark.parametrize("name", CANCELLATION_CASES)
 @pytest.mark.parametrize("way", ["one-shot", "kept", "httpx-aiohttp"])
 async def test_a_login_may_be_cancelled_in_any_of_its_waits(
-    name: str, way: str, at_once: RetryPolicy, record_property: Any
+    name: str, way: str, no_backoff: RetryPolicy, record_property: Any
 ) -> None:
     if not sys.platform.startswith("linux"):
         pytest.skip("sockets are counted in /proc")
     slowest, number = 0.0, 0
-    async with STEPPED[name]() as place:
+    async with CANCELLATION_CASES[name]() as place:
         site = place.site
         if name == "a name to resolve":
             site = site.replace("127.0.0.1", "localhost")
-        client = AuthClient(site, retry=at_once, **place.options)
+        client = AuthClient(site, retry=no_backoff, **place.options)
         await client.login(USERNAME, PASSWORD)  # loads what is loaded once
         while True:
             number += 1
@@ -121,21 +128,21 @@ async def test_a_login_may_be_cancelled_in_any_of_its_waits(
             tasks, sockets = asyncio.all_tasks(), open_sockets()
             transport = AiohttpTransport(verify=place.options.get("ssl_context", PLAIN))
             if way == "httpx-aiohttp":
-                client = AuthClient(site, retry=at_once, transport=transport)
+                client = AuthClient(site, retry=no_backoff, transport=transport)
             if way == "kept":
                 await client.__aenter__()
-            attempt = CancelAt(client.login(USERNAME, PASSWORD), number)
+            attempt = CancelAtNthAwait(client.login(USERNAME, PASSWORD), number)
             try:
                 await asyncio.ensure_future(attempt)
             except asyncio.CancelledError as error:
                 slowest = max(slowest, time.monotonic() - attempt.at)
-                Leaks(PASSWORD, API_KEY).check_error(error)
+                SecretScanner(PASSWORD, API_KEY).check_error(error)
             else:
                 assert not attempt.reached, "a cancellation was swallowed"
             assert (await client.login(USERNAME, PASSWORD)).api_key == API_KEY
             await client.__aexit__(None, None, None)
             await transport.aclose()
-            await settle(sockets)
+            await wait_for_open_sockets(sockets)
             left = asyncio.all_tasks() - tasks
             assert [task for task in left if "_accept" not in repr(task)] == []
             if not attempt.reached:
@@ -156,10 +163,10 @@ def untraced() -> Iterator[None]:
 
 
 async def test_ten_thousand_cancelled_logins_do_no_harm(untraced: None) -> None:
-    async with WireServer(keep_serving) as server, AuthClient(server.site) as client:
+    async with ScriptedServer(serve_keepalive) as server, AuthClient(server.site) as client:
 
         async def cancelled(number: int) -> None:
-            attempt = CancelAt(client.login(USERNAME, PASSWORD), 1 + number % 12)
+            attempt = CancelAtNthAwait(client.login(USERNAME, PASSWORD), 1 + number % 12)
             try:
                 await asyncio.ensure_future(attempt)
             except asyncio.CancelledError:
@@ -226,7 +233,7 @@ async def test_a_thousand_logins_at_once(untraced: None, record_property: Any) -
     # A thousand connections would not fit; a hundred do.
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 600), hard))
     try:
-        async with WireServer(keep_serving) as server:
+        async with ScriptedServer(serve_keepalive) as server:
             await login(server.site, USERNAME, PASSWORD)  # loads what is loaded once
             gc.collect()
             tracemalloc.start()
@@ -235,7 +242,7 @@ async def test_a_thousand_logins_at_once(untraced: None, record_property: Any) -
             peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
             assert {each.api_key for each in found} == {API_KEY}
-            assert server.most_connections <= MAX_CONNECTIONS + 20  # the server closes a bit later
+            assert server.peak_connections <= MAX_CONNECTIONS + 20  # the server closes a bit later
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     record_property("peak memory", f"{peak / 1000 / 1024:.1f} KiB for each login")
@@ -246,9 +253,9 @@ async def test_waiting_for_a_connection_counts_against_the_timeout(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(pool, "MAX_CONNECTIONS", 1)
-    async with WireServer(stay_silent) as server:
+    async with ScriptedServer(never_respond) as server:
         first = asyncio.create_task(login(server.site, USERNAME, PASSWORD))
-        await server.asked.wait()
+        await server.request_received.wait()
         start = time.monotonic()
         with pytest.raises(APITimeoutError) as caught:
             await login(server.site, USERNAME, PASSWORD, timeout=0.2)
@@ -264,10 +271,10 @@ async def test_waiting_for_a_connection_counts_against_the_timeout(
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("scenario", [faults.body_of_200_mb, faults.zipped(1), faults.zipped(2)])
+@pytest.mark.parametrize("scenario", [faults.body_of_200_mb, faults.gzipped(1), faults.gzipped(2)])
 async def test_a_huge_body_takes_no_memory(scenario: Any, record_property: Any) -> None:
     peak = 0
-    async with WireServer(scenario) as server:
+    async with ScriptedServer(scenario) as server:
         for _ in range(2):  # the first loads what is loaded once
             gc.collect()
             tracemalloc.start()
@@ -281,7 +288,7 @@ async def test_a_huge_body_takes_no_memory(scenario: Any, record_property: Any) 
 
 async def test_nothing_is_kept_of_a_login_that_is_over() -> None:
     """Neither the password nor the form outlives the login, but for the caller's own."""
-    async with WireServer(answer(401, faults.REFUSED)) as server:
+    async with ScriptedServer(respond(401, faults.REFUSED)) as server:
         password = f"{PASSWORD} {socket.gethostname()}"
         with pytest.raises(Exception, match="refused the login"):
             await login(server.site, USERNAME, password)

@@ -17,14 +17,14 @@ ROOT = Path(__file__).parent.parent
 
 
 # What comes with httpx, and so not before somebody asks for it.
-LATE = {"ApiKeySource", "AuthClient", "dev_login", "login"}
+LAZY_NAMES = {"ApiKeySource", "AuthClient", "dev_login", "login"}
 
 
 def test_everything_public_is_listed_and_nothing_else() -> None:
     names = filter(str.isidentifier, vars(zulip_auth))  # pytest adds some that are none
     public = {name for name in names if not name.startswith("_")} - {"TYPE_CHECKING"}
     modules = {"httpx_auth", "testing"}  # set by whoever imports it
-    assert (public | LATE) - modules == set(zulip_auth.__all__) - {"__version__"}
+    assert (public | LAZY_NAMES) - modules == set(zulip_auth.__all__) - {"__version__"}
     assert zulip_auth.__all__ == sorted(zulip_auth.__all__) == dir(zulip_auth)
     assert all(hasattr(zulip_auth, name) for name in zulip_auth.__all__)
     with pytest.raises(AttributeError, match="module 'zulip_auth' has no attribute 'log_in'"):
@@ -52,7 +52,7 @@ def test_httpx_is_not_imported_before_somebody_may_log_in() -> None:
         loaded = imported_by(statement)
         assert "zulip_auth._exceptions" in loaded
         assert not {name for name in loaded if name.split(".")[0] in ("httpx", "zulip_auth_client")}
-    for name in LATE:
+    for name in LAZY_NAMES:
         assert "httpx" in imported_by(f"import zulip_auth; zulip_auth.{name}")
 
 

@@ -12,33 +12,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import zulip_auth
-from helpers.recordings import Exchange, recorded
+from helpers.recordings import Exchange, load_recordings
 from zulip_auth import ZulipAuthError
 from zulip_auth._redaction import Secret
-from zulip_auth._responses.context import Answer, Question
-from zulip_auth._responses.success import read_answer, read_credentials
+from zulip_auth._responses.context import RawResponse, RequestContext
+from zulip_auth._responses.success import parse_credentials, parse_response
 
 SITE = "https://chat.example.com"
 PASSWORD = "hunter2!"
-LOGIN = Question(SITE, "password", (Secret(PASSWORD),))
-DEV_LOGIN = Question(SITE, "dev")
-TOKEN = Question(SITE, "jwt", (Secret("a.b.c"),))
-KEY = Question(SITE, "key", (Secret("iago@zulip.com:k3y"), Secret("k3y")))
-SETTINGS = Question(SITE, "nothing")
+LOGIN = RequestContext(SITE, "password", (Secret(PASSWORD),))
+DEV_LOGIN = RequestContext(SITE, "dev")
+TOKEN = RequestContext(SITE, "jwt", (Secret("a.b.c"),))
+KEY = RequestContext(SITE, "key", (Secret("iago@zulip.com:k3y"), Secret("k3y")))
+SETTINGS = RequestContext(SITE, "nothing")
 
 
 def refusal(
     status: int,
     body: bytes | str | dict[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
-    question: Question = LOGIN,
+    question: RequestContext = LOGIN,
 ) -> Any:
     """Return the error that an answer means."""
     if isinstance(body, dict):
         body = json.dumps(body)
     if isinstance(body, str):
         body = body.encode()
-    error = read_answer(Answer(status, headers or {}, body), question, read_credentials)
+    error = parse_response(RawResponse(status, headers or {}, body), question, parse_credentials)
     assert isinstance(error, ZulipAuthError)
     assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
     return error
@@ -94,7 +94,7 @@ RECORDED: dict[str, tuple[type[Any], str | None, int | None, float | None]] = {
 
 
 @pytest.mark.parametrize(
-    "exchange", [each for each in recorded("fetch:") if each.name in RECORDED], ids=str
+    "exchange", [each for each in load_recordings("fetch:") if each.name in RECORDED], ids=str
 )
 def test_a_recorded_refusal_is_read_exactly(exchange: Exchange) -> None:
     kind, code, attempts_remaining, retry_after = RECORDED[exchange.name]
@@ -365,14 +365,14 @@ def test_a_redirect_names_the_host_and_is_no_answer(status: int, location: str, 
 
 
 def test_a_redirect_does_not_name_a_host_made_of_the_password() -> None:
-    question = Question(SITE, "password", (Secret("hunter2"),))
+    question = RequestContext(SITE, "password", (Secret("hunter2"),))
     headers = {"location": "https://hunter2.example.org/"}
     assert "hunter2" not in str(refusal(302, b"", headers, question))
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500])
 def test_a_server_that_repeats_the_password_is_not_repeated(status: int) -> None:
-    question = Question(SITE, "password", (Secret("HUNTER2"),))
+    question = RequestContext(SITE, "password", (Secret("HUNTER2"),))
     error = refusal(status, said("You sent HUNTER2, hunter2.", code="HUNTER2"), {}, question)
     assert error.message == "You sent [cut out], [cut out]."
     assert error.code is None
@@ -381,7 +381,7 @@ def test_a_server_that_repeats_the_password_is_not_repeated(status: int) -> None
 
 @pytest.mark.parametrize("code", CODES)
 def test_a_password_that_occurs_in_a_known_code_hides_nothing(code: str) -> None:
-    question = Question(SITE, "password", (Secret(code.split("_")[0].lower()),))
+    question = RequestContext(SITE, "password", (Secret(code.split("_")[0].lower()),))
     error = refusal(401, said(code=code), {}, question)
     assert type(error) is CODES[code]
     assert error.code == code
@@ -392,7 +392,7 @@ def test_what_is_no_code_is_not_shown_as_one(code: object) -> None:
     assert refusal(400, said(code=code)).code is None
 
 
-SENTENCES: dict[str, tuple[int, Any, Mapping[str, str], Question]] = {
+SENTENCES: dict[str, tuple[int, Any, Mapping[str, str], RequestContext]] = {
     "https://chat.example.com answered 200, but not as Zulip does. "
     "Check the address: another program may be answering there.": (200, "{}", {}, LOGIN),
     "https://chat.example.com answered 401, but not as Zulip does. "
@@ -558,7 +558,7 @@ def test_a_server_that_repeats_the_key_is_not_repeated() -> None:
 
 
 def test_neither_question_nor_answer_shows_a_secret() -> None:
-    answer = Answer(200, {"set-cookie": "sessionid=s3cret"}, b"s3cret", parsed=b"s3cret")
+    answer = RawResponse(200, {"set-cookie": "sessionid=s3cret"}, b"s3cret", parsed=b"s3cret")
     assert "s3cret" not in repr(answer)
     assert PASSWORD not in repr(LOGIN)
 
@@ -581,7 +581,7 @@ def test_neither_question_nor_answer_shows_a_secret() -> None:
     st.sampled_from([LOGIN, DEV_LOGIN, TOKEN, KEY, SETTINGS]),
 )
 def test_any_answer_has_a_documented_meaning(
-    status: int, body: bytes, headers: dict[str, str], question: Question
+    status: int, body: bytes, headers: dict[str, str], question: RequestContext
 ) -> None:
     error = refusal(status, body, headers, question)
     assert type(error).__name__ in zulip_auth.__all__

@@ -5,17 +5,17 @@ from typing import Any
 import pytest
 
 import zulip_auth
-from helpers.recordings import recorded
+from helpers.recordings import load_recordings
 from zulip_auth import Credentials
 from zulip_auth._models import ExternalMethod, Owner
-from zulip_auth._responses.context import Answer, Question
+from zulip_auth._responses.context import RawResponse, RequestContext
 from zulip_auth._responses.success import (
     Reader,
-    owner_reader,
-    read_answer,
-    read_credentials,
-    read_new_key,
-    read_settings,
+    owner_parser,
+    parse_credentials,
+    parse_new_key,
+    parse_response,
+    parse_settings,
 )
 from zulip_auth_client.models import (
     ApiKeyResponse,
@@ -30,10 +30,14 @@ SITE = "https://chat.example.com"
 
 def read(reader: Reader[Any], parsed: object) -> Any:
     """Return what a 200 means."""
-    return read_answer(Answer(200, {}, b"", parsed), Question(SITE, "nothing"), reader)
+    return parse_response(
+        RawResponse(200, {}, b"", parsed), RequestContext(SITE, "nothing"), reader
+    )
 
 
-@pytest.mark.parametrize("reader", [read_credentials, read_new_key, owner_reader(1), read_settings])
+@pytest.mark.parametrize(
+    "reader", [parse_credentials, parse_new_key, owner_parser(1), parse_settings]
+)
 @pytest.mark.parametrize("parsed", [None, CodedError.from_dict({"result": "error", "msg": ""})])
 def test_what_the_generated_client_could_not_read_is_no_answer(
     reader: Reader[Any], parsed: object
@@ -56,7 +60,7 @@ def parsed(**fields: object) -> Any:
     }
     body.update(fields)
     body = {name: value for name, value in body.items() if value is not ...}
-    return read(read_credentials, ApiKeyResponse.from_dict(body))
+    return read(parse_credentials, ApiKeyResponse.from_dict(body))
 
 
 def test_a_success_is_credentials() -> None:
@@ -109,7 +113,7 @@ def test_a_success_with_anything_odd_about_it_is_no_answer(fields: dict[str, obj
 def test_a_new_key_with_anything_odd_about_it_is_no_answer(key: object) -> None:
     def answered(key: object) -> Any:
         body = {"result": "success", "msg": "", "api_key": key}
-        return read(read_new_key, NewApiKeyResponse.from_dict(body))
+        return read(parse_new_key, NewApiKeyResponse.from_dict(body))
 
     assert answered("9Ct5riTe") == "9Ct5riTe"
     assert type(answered(key)) is zulip_auth.InvalidResponseError
@@ -117,13 +121,13 @@ def test_a_new_key_with_anything_odd_about_it_is_no_answer(key: object) -> None:
 
 # ---- A key's owner
 
-[ME] = recorded("me: success")
+[ME] = load_recordings("me: success")
 
 
 def owner(user_id: int | None = None, /, **fields: object) -> Any:
     body = {**ME.said, **fields}
     body = {name: value for name, value in body.items() if value is not ...}
-    return read(owner_reader(user_id), OwnUserResponse.from_dict(body))
+    return read(owner_parser(user_id), OwnUserResponse.from_dict(body))
 
 
 def test_the_owner_of_a_key_is_told_by_the_address_that_logs_in() -> None:
@@ -170,13 +174,13 @@ def test_an_owner_with_anything_odd_about_it_is_no_answer(fields: dict[str, obje
 
 # ---- A server's settings
 
-[REALM] = recorded("settings: realm")
+[REALM] = load_recordings("settings: realm")
 
 
 def settings(**fields: object) -> Any:
     body = {**REALM.said, **fields}
     body = {name: value for name, value in body.items() if value is not ...}
-    return read(read_settings, ServerSettingsResponse.from_dict(body))
+    return read(parse_settings, ServerSettingsResponse.from_dict(body))
 
 
 def test_the_settings_of_a_recorded_server() -> None:

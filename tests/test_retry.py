@@ -23,7 +23,7 @@ from zulip_auth import (
     TLSError,
     ZulipAuthError,
 )
-from zulip_auth._retry import Tries
+from zulip_auth._retry import RetryState
 
 NOT_SENT = APIConnectionError("refused", sent=False)
 MAYBE_SENT = APIConnectionError("lost", sent=True)
@@ -39,9 +39,9 @@ def limited(seconds: float | None) -> RateLimitedError:
 
 def upper_bounds(policy: RetryPolicy, error: ZulipAuthError, *, sent: bool) -> list[float]:
     """Return the longest waits that the same failure, over and over, can lead to."""
-    tries = Tries(policy, draw=lambda _low, high: high)
+    tries = RetryState(policy, draw=lambda _low, high: high)
     waits = []
-    while (wait := tries.wait_after(error, sent=sent, remaining=FOREVER)) is not None:
+    while (wait := tries.next_wait(error, sent=sent, remaining=FOREVER)) is not None:
         waits.append(wait)
     return waits
 
@@ -99,12 +99,16 @@ def test_waits_are_drawn_between_nothing_and_the_bound() -> None:
         drawn.append((low, high))
         return 0.125
 
-    assert Tries(RetryPolicy(), draw=draw).wait_after(NOT_SENT, sent=False, remaining=1) == 0.125
+    assert (
+        RetryState(RetryPolicy(), draw=draw).next_wait(NOT_SENT, sent=False, remaining=1) == 0.125
+    )
     assert drawn == [(0.0, 0.25)]
 
 
 def test_waits_really_are_random() -> None:
-    waits = {Tries(RetryPolicy()).wait_after(NOT_SENT, sent=False, remaining=1) for _ in range(50)}
+    waits = {
+        RetryState(RetryPolicy()).next_wait(NOT_SENT, sent=False, remaining=1) for _ in range(50)
+    }
     assert len(waits) > 40
     assert all(wait is not None and 0 <= wait <= 0.25 for wait in waits)
 
@@ -161,8 +165,8 @@ def test_a_long_or_unknown_rate_limit_is_not(seconds: float | None) -> None:
 
 
 def test_a_rate_limited_try_is_no_send_since_nothing_was_checked() -> None:
-    tries = Tries(RetryPolicy(max_sends=1))
-    assert tries.wait_after(limited(0.0), sent=True, remaining=1) == 0.0
+    tries = RetryState(RetryPolicy(max_sends=1))
+    assert tries.next_wait(limited(0.0), sent=True, remaining=1) == 0.0
     assert (tries.sends, tries.seen) == (0, True)
 
 
@@ -172,8 +176,8 @@ def test_there_is_no_wait_that_would_reach_the_deadline(
     error: ZulipAuthError, remaining: float
 ) -> None:
     policy = RetryPolicy(wait_initial=1, max_rate_limit_wait=1)
-    tries = Tries(policy, draw=lambda _low, high: high)
-    assert tries.wait_after(error, sent=False, remaining=remaining) is None
+    tries = RetryState(policy, draw=lambda _low, high: high)
+    assert tries.next_wait(error, sent=False, remaining=remaining) is None
 
 
 failures = st.sampled_from(
@@ -193,12 +197,12 @@ failures = st.sampled_from(
 def test_no_run_of_bad_luck_sends_or_tries_too_often(
     attempts: int, max_sends: int, luck: list[tuple[ZulipAuthError, bool]]
 ) -> None:
-    tries = Tries(RetryPolicy(attempts=attempts, max_sends=max_sends))
+    tries = RetryState(RetryPolicy(attempts=attempts, max_sends=max_sends))
     used_up = made = 0
     for error, sent in luck:
         made += 1
         used_up += sent and not isinstance(error, RateLimitedError)
-        if tries.wait_after(error, sent=sent, remaining=FOREVER) is None:
+        if tries.next_wait(error, sent=sent, remaining=FOREVER) is None:
             break
     assert made <= attempts
     assert used_up <= max_sends

@@ -19,9 +19,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import zulip_auth
-from helpers.raw_server import WireServer, answer
-from helpers.recordings import recorded
-from helpers.secret_scanner import Leaks
+from helpers.raw_server import ScriptedServer, respond
+from helpers.recordings import load_recordings
+from helpers.secret_scanner import SecretScanner
 from zulip_auth import (
     AuthClient,
     Credentials,
@@ -191,12 +191,12 @@ def test_what_handlers_of_addresses_change_makes_no_difference() -> None:
 async def test_the_recorded_redirect_gives_the_key_that_xor_gives(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    [exchange] = recorded("sso: remote user")
+    [exchange] = load_recordings("sso: remote user")
     pad = exchange.query["mobile_flow_otp"]
     assert pad == "ab" * 32
     monkeypatch.setattr(secrets, "token_hex", lambda length: "ab" * length)
-    replay = answer(exchange.status, exchange.body, exchange.headers)
-    async with WireServer(replay) as server, httpx.AsyncClient() as browser:
+    replay = respond(exchange.status, exchange.body, exchange.headers)
+    async with ScriptedServer(replay) as server, httpx.AsyncClient() as browser:
         method = ExternalMethod("remoteuser", "SSO", f"{server.site}{exchange.path}")
         flow = AuthClient(f"http://{exchange.host}").start_sso(method)
         came = await browser.get(flow.url)
@@ -209,7 +209,7 @@ async def test_the_recorded_redirect_gives_the_key_that_xor_gives(
     key = (int(encrypted, 16) ^ int(pad, 16)).to_bytes(32).decode()
     assert credentials == Credentials("http://localhost:9991", "hamlet@zulip.com", key, 15)
     # The same account's key came with another recorded answer, too.
-    [by_token] = recorded("jwt: success")
+    [by_token] = load_recordings("jwt: success")
     assert by_token.said["api_key"] == key
 
 
@@ -359,7 +359,7 @@ def check_refused(
     assert type(caught.value) is kind
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)
     # What is short is in a message by chance.
-    Leaks(*(each for each in secrets if len(each) > 16)).check_error(caught.value)
+    SecretScanner(*(each for each in secrets if len(each) > 16)).check_error(caught.value)
     return caught.value
 
 
@@ -457,8 +457,8 @@ def test_a_flow_is_finished_once(flow: SSOFlow) -> None:
         assert str(error) == "This login in the browser was finished. Start another one."
     with pytest.raises(SSOFlowEndedError, match="was finished") as caught:
         _ = flow.url
-    Leaks(pad).check_error(caught.value)
-    Leaks(pad).check_object(vars(flow), "the flow")
+    SecretScanner(pad).check_error(caught.value)
+    SecretScanner(pad).check_object(vars(flow), "the flow")
 
 
 def test_a_flow_expires(flow: SSOFlow, clock: Clock) -> None:
@@ -468,7 +468,7 @@ def test_a_flow_expires(flow: SSOFlow, clock: Clock) -> None:
     assert str(error) == "This login in the browser took more than 10 minutes. Start another one."
     with pytest.raises(SSOFlowEndedError, match="10 minutes") as caught:
         _ = flow.url
-    Leaks(pad).check_error(caught.value)
+    SecretScanner(pad).check_error(caught.value)
 
 
 def test_a_flow_lasts_until_it_expires(flow: SSOFlow, clock: Clock) -> None:
@@ -493,7 +493,7 @@ def test_an_ended_flow_is_no_bad_input() -> None:
 def test_a_flow_shows_no_pad(flow: SSOFlow) -> None:
     pad = pad_of(flow)
     assert repr(flow) == str(flow) == f"<SSOFlow {SITE}>"
-    Leaks(pad).check(f"{flow} {flow!r} {vars(flow)} {[flow]}", "the flow")
+    SecretScanner(pad).check(f"{flow} {flow!r} {vars(flow)} {[flow]}", "the flow")
 
 
 def test_a_flow_is_neither_copied_nor_pickled(flow: SSOFlow) -> None:
@@ -508,7 +508,7 @@ def test_a_flow_is_neither_copied_nor_pickled(flow: SSOFlow) -> None:
     for attempt in attempts:
         with pytest.raises(TypeError, match="is neither copied nor pickled") as caught:
             attempt()
-        Leaks(pad_of(flow)).check_error(caught.value)
+        SecretScanner(pad_of(flow)).check_error(caught.value)
 
 
 # ---- In a real browser

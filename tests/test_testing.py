@@ -20,7 +20,7 @@ import jwt
 import pytest
 from attrs import evolve
 
-from helpers.recordings import Exchange, recorded
+from helpers.recordings import Exchange, load_recordings
 from zulip_auth import (
     AuthClient,
     AuthenticationFailedError,
@@ -124,7 +124,7 @@ def without_what_differs(body: str) -> object:
 
 
 def test_every_recorded_exchange_is_answered_as_by_the_real_server(server: FakeZulip) -> None:
-    exchanges = recorded("fetch:", "dev:")
+    exchanges = load_recordings("fetch:", "dev:")
     assert len(exchanges) == 30
     for exchange in exchanges:
         if exchange.name in MEANWHILE:
@@ -167,7 +167,7 @@ def test_questions_about_server_and_key_are_answered_as_by_the_real_server(
         "regenerate: success": (iago.email, iago.api_key),
         "me: key revoked by regenerate": (iago.email, iago.api_key),
     }
-    exchanges = recorded("settings:", "me:", "regenerate:")
+    exchanges = load_recordings("settings:", "me:", "regenerate:")
     assert len(exchanges) == 10
     for exchange in exchanges:
         realm.password_login = exchange.name != "settings: password auth disabled"
@@ -191,7 +191,7 @@ def test_json_web_tokens_are_answered_as_by_the_real_server(server: FakeZulip) -
         "jwt: wrong key": jwt.encode({"email": "hamlet@zulip.com"}, key[::-1], "HS256"),
         "jwt: no email claim": jwt.encode({"sub": "hamlet@zulip.com"}, key, "HS256"),
     }
-    exchanges = recorded("jwt:")
+    exchanges = load_recordings("jwt:")
     assert len(exchanges) == 6
     for exchange in exchanges:
         if exchange.name in tokens:
@@ -206,7 +206,7 @@ def test_a_token_does_not_let_in_whom_a_password_would_not(server: FakeZulip) ->
     key = "a key of thirty-two bytes or more"
     server._state.realms["localhost"].jwt_key = key
     deactivate_othello(server)
-    [exchange] = recorded("jwt: success")
+    [exchange] = load_recordings("jwt: success")
     for claims, expected in {
         ("nobody@zulip.com",): (401, "AUTHENTICATION_FAILED"),
         ("othello@zulip.com",): (401, "USER_DEACTIVATED"),
@@ -221,8 +221,8 @@ def test_single_sign_on_is_answered_as_by_the_real_server(server: FakeZulip) -> 
     realm = server._state.realms["localhost"]
     realm.external_methods.append(ExternalMethod("remoteuser", "SSO"))
     hamlet = realm.account("hamlet@zulip.com")
-    chosen, malformed = recorded("sso:")
-    [same_key] = recorded("jwt: success")
+    chosen, malformed = load_recordings("sso:")
+    [same_key] = load_recordings("jwt: success")
     hamlet.api_key, hamlet.user_id = same_key.said["api_key"], 15
     # The recorded server knew the user without asking.
     path = realm.external_methods[0].login_path
@@ -534,7 +534,7 @@ async def test_development_logins_may_be_off_or_missing() -> None:
 
 
 def test_the_query_string_is_read_as_the_real_server_does(server: FakeZulip) -> None:
-    [success] = [each for each in recorded("fetch:") if each.name == "fetch: success"]
+    [success] = [each for each in load_recordings("fetch:") if each.name == "fetch: success"]
     assert server._state.port is not None
     connection = http.client.HTTPConnection("127.0.0.1", server._state.port)
     connection.request(

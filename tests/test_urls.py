@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zulip_auth import InsecureSiteError, InvalidSiteError
-from zulip_auth._urls import find_site, is_secure_url, normalise_site
+from zulip_auth._urls import is_secure_url, normalize_site, try_normalize_site
 
 GOOD = {
     "chat.example.com": "https://chat.example.com",
@@ -127,19 +127,19 @@ INVALID = {
 
 @pytest.mark.parametrize("site", GOOD)
 def test_what_people_type_is_normalised(site: str) -> None:
-    assert normalise_site(site) == GOOD[site]
+    assert normalize_site(site) == GOOD[site]
 
 
 @pytest.mark.parametrize("site", INSECURE)
 def test_plain_http_to_another_machine_is_refused(site: str) -> None:
     with pytest.raises(InsecureSiteError, match="unencrypted"):
-        normalise_site(site)
+        normalize_site(site)
 
 
 @pytest.mark.parametrize("site", INVALID.values(), ids=INVALID)
 def test_what_is_no_site_is_refused_without_repeating_it(site: str) -> None:
     with pytest.raises(InvalidSiteError) as caught:
-        normalise_site(site)
+        normalize_site(site)
     assert type(caught.value) is InvalidSiteError
     assert "hunter2" not in str(caught.value)
     assert caught.value.__context__ is None
@@ -165,14 +165,14 @@ REASONS: dict[Any, str] = {
 @pytest.mark.parametrize("site", REASONS, ids=lambda site: str(site)[:20])
 def test_a_refusal_says_why(site: Any) -> None:
     with pytest.raises(InvalidSiteError) as caught:
-        normalise_site(site)
+        normalize_site(site)
     assert str(caught.value) == REASONS[site]
 
 
 @pytest.mark.parametrize("site", [None, 7, b"https://chat.example.com", ["localhost"]])
 def test_what_is_no_str_is_refused(site: Any) -> None:
     with pytest.raises(InvalidSiteError, match="must be a str"):
-        normalise_site(site)
+        normalize_site(site)
 
 
 names = st.from_regex(r"[a-zA-Z0-9-]{1,20}(\.[a-zA-Z0-9-]{0,20}[a-zA-Z]){0,3}\.?", fullmatch=True)
@@ -190,8 +190,8 @@ paths = st.sampled_from(["", "/", "/api", "/api/", "/api/v1", "/api/v1/"])
 def test_normalising_is_idempotent_and_keeps_host_and_port(
     scheme: str, host: str, port: str, path: str
 ) -> None:
-    site = normalise_site(scheme + host + port + path)
-    assert normalise_site(site) == site
+    site = normalize_site(scheme + host + port + path)
+    assert normalize_site(site) == site
     asked, typed = httpx.URL(site), httpx.URL(f"https://{host}{port}")
     assert asked.raw_host == typed.raw_host.lower()
     default = {"http": 80, "https": 443}[asked.scheme]
@@ -201,21 +201,21 @@ def test_normalising_is_idempotent_and_keeps_host_and_port(
 @given(st.text() | st.from_regex(r"(https?://)?[^/]*(/api)?", fullmatch=True))
 def test_any_text_ends_in_a_safe_site_or_a_typed_error(text: str) -> None:
     try:
-        site = normalise_site(text)
+        site = normalize_site(text)
     except InvalidSiteError as error:
         assert error.__context__ is None
         return
-    assert normalise_site(site) == site
+    assert normalize_site(site) == site
     url = httpx.URL(site)
     assert url.scheme == "https" or url.host in ("localhost", "::1") or url.host[:4] == "127."
     assert not (url.userinfo or url.query or url.fragment)
 
 
 def test_an_address_that_is_none_is_not_found() -> None:
-    assert find_site("Chat.Example.com/") == "https://chat.example.com"
-    assert find_site("http://chat.example.com") is None
-    assert find_site("") is None
-    assert find_site(None) is None
+    assert try_normalize_site("Chat.Example.com/") == "https://chat.example.com"
+    assert try_normalize_site("http://chat.example.com") is None
+    assert try_normalize_site("") is None
+    assert try_normalize_site(None) is None
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ import pytest
 from zulip_auth import InvalidInputError
 from zulip_auth._validation import (
     MAX_LENGTH,
-    checked_count,
-    checked_instance,
-    checked_seconds,
-    checked_text,
-    checked_user_agent,
+    validate_positive_int,
+    validate_seconds,
+    validate_text,
+    validate_type,
+    validate_user_agent,
 )
 
 
@@ -22,7 +22,7 @@ from zulip_auth._validation import (
     ids=["short", "symbols", "spaces", "tab", "beyond the BMP", "longest"],
 )
 def test_text_that_can_be_sent_is_returned_as_it_is(text: str) -> None:
-    assert checked_text("password", text) == text
+    assert validate_text("password", text) == text
 
 
 BAD_TEXT = {
@@ -42,7 +42,7 @@ BAD_TEXT = {
 @pytest.mark.parametrize("text", BAD_TEXT.values(), ids=BAD_TEXT)
 def test_text_that_cannot_be_meant_is_refused_without_repeating_it(text: Any) -> None:
     with pytest.raises(InvalidInputError, match=r"^password .*\.$") as caught:
-        checked_text("password", text)
+        validate_text("password", text)
     assert "hunter2" not in str(caught.value)
     assert caught.value.__context__ is None
 
@@ -58,30 +58,30 @@ def test_text_that_cannot_be_meant_is_refused_without_repeating_it(text: Any) ->
 )
 def test_a_refusal_says_why(text: Any, reason: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
-        checked_text("username", text)
+        validate_text("username", text)
     assert str(caught.value) == f"username {reason}."
 
 
 @pytest.mark.parametrize("agent", [None, "bot", "my-bot/1.0 (+https://example.com)", "a" * 1024])
 def test_a_user_agent_that_fits_a_header_is_returned_as_it_is(agent: str | None) -> None:
-    assert checked_user_agent(agent) == agent
+    assert validate_user_agent(agent) == agent
 
 
 @pytest.mark.parametrize("agent", ["", " bot", "bot ", "bot\r\nX: y", "bøt", "a" * 1025, 7, b"bot"])
 def test_a_user_agent_that_does_not_is_refused(agent: Any) -> None:
     with pytest.raises(InvalidInputError, match="user_agent"):
-        checked_user_agent(agent)
+        validate_user_agent(agent)
 
 
 @pytest.mark.parametrize("value", [1, 0.5, 1e9])
 def test_seconds_that_can_be_waited_are_returned_as_they_are(value: float) -> None:
-    assert checked_seconds("timeout", value, zero=False) == value
+    assert validate_seconds("timeout", value, allow_zero=False) == value
 
 
 def test_zero_seconds_are_for_where_they_make_sense() -> None:
-    assert checked_seconds("wait_max", 0, zero=True) == 0
+    assert validate_seconds("wait_max", 0, allow_zero=True) == 0
     with pytest.raises(InvalidInputError, match=r"timeout must be .*, more than 0\."):
-        checked_seconds("timeout", 0, zero=False)
+        validate_seconds("timeout", 0, allow_zero=False)
 
 
 @pytest.mark.parametrize(
@@ -89,20 +89,20 @@ def test_zero_seconds_are_for_where_they_make_sense() -> None:
 )
 def test_seconds_that_cannot_be_waited_are_refused(value: Any) -> None:
     with pytest.raises(InvalidInputError, match=r"wait_max must be .*, at least 0\."):
-        checked_seconds("wait_max", value, zero=True)
+        validate_seconds("wait_max", value, allow_zero=True)
 
 
 def test_a_count_is_returned_as_it_is() -> None:
-    assert checked_count("attempts", 1) == 1
+    assert validate_positive_int("attempts", 1) == 1
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.0, True, None, "1", math.inf])
 def test_what_is_no_count_is_refused(value: Any) -> None:
     with pytest.raises(InvalidInputError, match="attempts must be a whole number, at least 1"):
-        checked_count("attempts", value)
+        validate_positive_int("attempts", value)
 
 
 def test_an_option_of_another_kind_is_refused() -> None:
-    assert checked_instance("retry", 7, int) == 7
+    assert validate_type("retry", 7, int) == 7
     with pytest.raises(InvalidInputError, match="retry must be a int, not str"):
-        checked_instance("retry", "7", int)
+        validate_type("retry", "7", int)

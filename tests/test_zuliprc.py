@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.secret_scanner import Leaks
+from helpers.secret_scanner import SecretScanner
 from zulip_auth import ZuliprcError
 from zulip_auth._zuliprc import (
-    Values,
+    ZuliprcSection,
     read_zuliprc,
+    render_zuliprc,
+    resolve_zuliprc_path,
+    update_zuliprc,
     why_not_replaceable,
-    write_zuliprc,
-    zuliprc_path,
-    zuliprc_text,
 )
 
 KEY = "fAEg1OmbknQqBdDG3cVHyP2jjGLMfmtF"
@@ -41,13 +41,13 @@ def refused(call: Any, *arguments: Any) -> str:
     """Return what the error says, once it is sure that it says nothing of the file."""
     with pytest.raises(ZuliprcError) as caught:
         call(*arguments)
-    Leaks(KEY, "s3cret-line").check_error(caught.value)
+    SecretScanner(KEY, "s3cret-line").check_error(caught.value)
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)
     return str(caught.value)
 
 
 def always(values: dict[str, str | None] | None) -> Any:
-    return lambda _held: None if values is None else Values(values)
+    return lambda _held: None if values is None else ZuliprcSection(values)
 
 
 # ---- Where it is
@@ -58,15 +58,15 @@ def test_the_path_is_given_or_named_by_the_environment_or_in_the_home(
 ) -> None:
     monkeypatch.setenv("HOME", "/home/iago")
     monkeypatch.delenv("ZULIP_CONFIG", raising=False)
-    assert zuliprc_path(None) == Path("/home/iago/.zuliprc")
+    assert resolve_zuliprc_path(None) == Path("/home/iago/.zuliprc")
     monkeypatch.setenv("ZULIP_CONFIG", "~/bot/zuliprc")
-    assert zuliprc_path(None) == Path("/home/iago/bot/zuliprc")
-    assert zuliprc_path("~/x") == zuliprc_path(Path("~/x")) == Path("/home/iago/x")
+    assert resolve_zuliprc_path(None) == Path("/home/iago/bot/zuliprc")
+    assert resolve_zuliprc_path("~/x") == resolve_zuliprc_path(Path("~/x")) == Path("/home/iago/x")
 
 
 @pytest.mark.parametrize("path", [7, "~nobody-of-that-name/zuliprc"])
 def test_what_is_no_path_is_refused(path: Any) -> None:
-    assert "path of a zuliprc" in refused(zuliprc_path, path)
+    assert "path of a zuliprc" in refused(resolve_zuliprc_path, path)
 
 
 # ---- Reading
@@ -140,7 +140,7 @@ def test_a_file_open_to_others_is_warned_about(path: Path, mode: int) -> None:
 
 def test_a_file_is_written_for_its_owner_alone(path: Path) -> None:
     os.umask(os.umask(0))  # whatever it is here
-    write_zuliprc(path, always({"email": "iago@zulip.com", "key": KEY, "site": None}))
+    update_zuliprc(path, always({"email": "iago@zulip.com", "key": KEY, "site": None}))
     assert path.read_text() == f"[api]\nemail = iago@zulip.com\nkey = {KEY}\n"
     assert path.stat().st_mode & 0o777 == 0o600
     assert os.listdir(path.parent) == [path.name]  # noqa: PTH208
@@ -153,13 +153,13 @@ def test_what_else_is_in_the_file_stays(path: Path) -> None:
         "colour=red\nsite=https://chat.example.com\n\n[more]\nx = 1"
     )
     write(path, old, 0o644)
-    held: list[Values | None] = []
+    held: list[ZuliprcSection | None] = []
 
-    def decide(each: Values | None) -> Values:
+    def decide(each: ZuliprcSection | None) -> ZuliprcSection:
         held.append(each)
-        return Values(email="iago@zulip.com", key=KEY)
+        return ZuliprcSection(email="iago@zulip.com", key=KEY)
 
-    write_zuliprc(path, decide)
+    update_zuliprc(path, decide)
     assert held == [
         {
             "email": "old@zulip.com",
@@ -178,47 +178,47 @@ def test_what_else_is_in_the_file_stays(path: Path) -> None:
 
 def test_a_value_can_be_removed(path: Path) -> None:
     write(path, LINES)
-    write_zuliprc(path, always({"key": None}))
+    update_zuliprc(path, always({"key": None}))
     assert path.read_text() == LINES.replace(f"key={KEY}\n", "")
 
 
 def test_a_file_may_have_to_stay(path: Path) -> None:
     write(path, LINES, 0o644)
-    assert "holds something else" in refused(write_zuliprc, path, always(None))
+    assert "holds something else" in refused(update_zuliprc, path, always(None))
     assert path.read_text() == LINES
 
 
 # To these, the section can be added.
 FREE = ("empty", "another section")
-NOT_KEPT = {name: content for name, content in NOT_READ.items() if name not in FREE}
+UNPARSABLE = {name: content for name, content in NOT_READ.items() if name not in FREE}
 
 
-@pytest.mark.parametrize("content", NOT_KEPT.values(), ids=NOT_KEPT)
+@pytest.mark.parametrize("content", UNPARSABLE.values(), ids=UNPARSABLE)
 def test_what_is_no_zuliprc_is_replaced_only_as_a_whole(path: Path, content: str | bytes) -> None:
     write(path, content)
-    held: list[Values | None] = []
+    held: list[ZuliprcSection | None] = []
 
-    def decide(each: Values | None) -> Values:
+    def decide(each: ZuliprcSection | None) -> ZuliprcSection:
         held.append(each)
-        return Values(key=KEY)
+        return ZuliprcSection(key=KEY)
 
-    write_zuliprc(path, decide)
+    update_zuliprc(path, decide)
     assert held == [None]
     assert path.read_text() == f"[api]\nkey = {KEY}\n"
 
 
-UNSAFE = {
+UNEDITABLE = {
     "a header with a remark": "[api] # mine\nkey=old\n",
     "an indented option": "[api]\n   key=old\n",
     "an indented header": "[x]\n\n [api]\nkey = old\n",
 }
 
 
-@pytest.mark.parametrize("content", UNSAFE.values(), ids=UNSAFE)
+@pytest.mark.parametrize("content", UNEDITABLE.values(), ids=UNEDITABLE)
 def test_what_cannot_be_changed_safely_is_left_alone(path: Path, content: str) -> None:
     write(path, content)
     try:
-        write_zuliprc(path, always({"key": KEY}))
+        update_zuliprc(path, always({"key": KEY}))
     except ZuliprcError as error:
         assert "cannot be changed safely" in str(error)
         assert path.read_text() == content
@@ -229,7 +229,7 @@ def test_what_cannot_be_changed_safely_is_left_alone(path: Path, content: str) -
 def test_indented_values_and_comments_are_what_they_are_for_other_tools(path: Path) -> None:
     old = "[api]\n  # mine\n  email=old\n  key=a\n    b\n    # mine too\n\n  colour=red\n[x]\ny=1\n"
     write(path, old)
-    write_zuliprc(path, always({"email": "new", "key": "k3y"}))
+    update_zuliprc(path, always({"email": "new", "key": "k3y"}))
     text = path.read_text()
     assert read_zuliprc(path) == {"email": "new", "key": "k3y", "colour": "red"}
     assert "# mine\n" in text
@@ -239,19 +239,19 @@ def test_indented_values_and_comments_are_what_they_are_for_other_tools(path: Pa
 
 def test_a_section_is_added_to_the_others(path: Path) -> None:
     write(path, "# mine\n[zterm]\ntheme = dark\n")
-    write_zuliprc(path, always({"key": "new"}))
+    update_zuliprc(path, always({"key": "new"}))
     assert path.read_text() == "# mine\n[zterm]\ntheme = dark\n\n[api]\nkey = new\n"
 
 
 def test_a_value_of_two_lines_stays(path: Path) -> None:
     write(path, "[api]\nkey = old\ncolours = red\n  blue\n")
-    write_zuliprc(path, always({"key": "new"}))
+    update_zuliprc(path, always({"key": "new"}))
     assert path.read_text() == "[api]\nkey = new\ncolours = red\n  blue\n"
 
 
 def test_what_would_be_no_zuliprc_any_more_is_not_made() -> None:
-    assert zuliprc_text(Values(key="a\nb")) is None
-    assert zuliprc_text(Values(key="a"), "no section") is None
+    assert render_zuliprc(ZuliprcSection(key="a\nb")) is None
+    assert render_zuliprc(ZuliprcSection(key="a"), "no section") is None
 
 
 def test_a_few_references_are_followed_and_no_more(path: Path) -> None:
@@ -265,9 +265,9 @@ def test_a_few_references_are_followed_and_no_more(path: Path) -> None:
 
 def test_only_a_file_is_replaced(path: Path) -> None:
     os.mkfifo(path)
-    assert "is no file that could be replaced" in refused(write_zuliprc, path, always({}))
+    assert "is no file that could be replaced" in refused(update_zuliprc, path, always({}))
     odd = Path("x" * 5000)
-    assert "File name too long" in refused(write_zuliprc, odd, always({}))
+    assert "File name too long" in refused(update_zuliprc, odd, always({}))
     assert "File name too long" in refused(read_zuliprc, odd)
     assert why_not_replaceable(Path("a\0b")) == "cannot be written: that is no path."
 
@@ -283,11 +283,11 @@ def test_a_file_that_another_program_writes_meanwhile_is_not_lost(
     if before is not None:
         write(path, before)
 
-    def decide(_: Values | None) -> Values:
+    def decide(_: ZuliprcSection | None) -> ZuliprcSection:
         write(path, "[api]\nkey = theirs\n")
-        return Values(key="ours")
+        return ZuliprcSection(key="ours")
 
-    assert "was written by another program meanwhile" in refused(write_zuliprc, path, decide)
+    assert "was written by another program meanwhile" in refused(update_zuliprc, path, decide)
     assert read_zuliprc(path) == {"key": "theirs"}
     assert list(path.parent.iterdir()) == [path]
 
@@ -295,16 +295,16 @@ def test_a_file_that_another_program_writes_meanwhile_is_not_lost(
 def test_a_file_that_goes_meanwhile_is_not_made_anew(path: Path) -> None:
     write(path, LINES)
 
-    def decide(_: Values | None) -> Values:
+    def decide(_: ZuliprcSection | None) -> ZuliprcSection:
         path.unlink()
-        return Values(key="ours")
+        return ZuliprcSection(key="ours")
 
-    assert "was written by another program meanwhile" in refused(write_zuliprc, path, decide)
+    assert "was written by another program meanwhile" in refused(update_zuliprc, path, decide)
 
 
 @pytest.mark.parametrize("value", ["a\nb = c", " a", "a\n[x]", "a "])
 def test_a_value_that_would_not_come_back_is_not_written(path: Path, value: str) -> None:
-    assert "cannot hold this" in refused(write_zuliprc, path, always({"cert_bundle": value}))
+    assert "cannot hold this" in refused(update_zuliprc, path, always({"cert_bundle": value}))
     assert not path.exists()
 
 
@@ -312,20 +312,22 @@ def test_no_symbolic_link_is_followed(path: Path) -> None:
     target = path.with_name("target")
     write(target, LINES)
     path.symlink_to(target)
-    assert "is a symbolic link" in refused(write_zuliprc, path, always({"key": "new"}))
+    assert "is a symbolic link" in refused(update_zuliprc, path, always({"key": "new"}))
     assert read_zuliprc(path)["key"] == KEY
     target.unlink()  # nor is one that leads nowhere
-    assert "is a symbolic link" in refused(write_zuliprc, path, always({"key": "new"}))
+    assert "is a symbolic link" in refused(update_zuliprc, path, always({"key": "new"}))
     assert not target.exists()
 
 
 def test_a_file_that_cannot_be_written_is_an_error_and_leaves_nothing(path: Path) -> None:
     missing = path / "zuliprc"
-    assert refused(write_zuliprc, missing, always({"key": KEY})) == (
+    assert refused(update_zuliprc, missing, always({"key": KEY})) == (
         f"{missing} cannot be written: No such file or directory."
     )
     path.mkdir()
-    assert "is no file that could be replaced" in refused(write_zuliprc, path, always({"key": KEY}))
+    assert "is no file that could be replaced" in refused(
+        update_zuliprc, path, always({"key": KEY})
+    )
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -335,7 +337,7 @@ def test_a_full_disk_leaves_the_old_file(path: Path, monkeypatch: pytest.MonkeyP
 
     write(path, LINES)
     monkeypatch.setattr(os, "fsync", no_space)
-    assert "No space left on device" in refused(write_zuliprc, path, always({"key": "new"}))
+    assert "No space left on device" in refused(update_zuliprc, path, always({"key": "new"}))
     assert path.read_text() == LINES
     assert list(path.parent.iterdir()) == [path]
 
@@ -359,7 +361,7 @@ def test_what_is_written_is_read_and_the_rest_is_as_it_was(
     old = ""
     for title, options in sections.items():
         old += f"[{title}]\n" + "".join(f"{name} = {value}\n" for name, value in options.items())
-    new = zuliprc_text(Values(ours), old)
+    new = render_zuliprc(ZuliprcSection(ours), old)
     before, after = ConfigParser(interpolation=None), ConfigParser(interpolation=None)
     try:
         before.read_string(old)
@@ -383,7 +385,7 @@ def test_what_is_written_is_read_and_the_rest_is_as_it_was(
 KILL_200_TIMES = """
 import itertools, os, random, signal, sys, time, warnings
 from pathlib import Path
-from zulip_auth._zuliprc import Values, read_zuliprc, write_zuliprc
+from zulip_auth._zuliprc import ZuliprcSection, read_zuliprc, update_zuliprc
 
 warnings.simplefilter("error")  # about a file that others may read
 path = Path(sys.argv[1])
@@ -394,7 +396,7 @@ for run in range(200):
     if child == 0:
         for number in itertools.count():
             key = f"{run:010}-{number:010}" * 100
-            write_zuliprc(path, lambda held: Values(email=key, key=key, site=key))
+            update_zuliprc(path, lambda held: ZuliprcSection(email=key, key=key, site=key))
     time.sleep(draw.uniform(0.0, 0.01))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 
-from ._client import DEFAULT_RETRY, AuthClient
+from ._client import DEFAULT_RETRY_POLICY, AuthClient
 from ._credentials import Credentials
 from ._http.transport import Transport
 from ._redaction import Secret
@@ -17,7 +17,7 @@ async def login(
     password: str,
     *,
     timeout: float = 30.0,
-    retry: RetryPolicy = DEFAULT_RETRY,
+    retry: RetryPolicy = DEFAULT_RETRY_POLICY,
     ssl_context: ssl.SSLContext | None = None,
     transport: Transport | None = None,
     user_agent: str | None = None,
@@ -63,7 +63,7 @@ async def dev_login(
     username: str,
     *,
     timeout: float = 30.0,
-    retry: RetryPolicy = DEFAULT_RETRY,
+    retry: RetryPolicy = DEFAULT_RETRY_POLICY,
     ssl_context: ssl.SSLContext | None = None,
     transport: Transport | None = None,
     user_agent: str | None = None,

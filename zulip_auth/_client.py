@@ -30,33 +30,33 @@ from ._exceptions import (
     ZulipAuthError,
 )
 from ._http.exchange import Endpoint, send
-from ._http.pool import Connections
+from ._http.pool import TransportPool
 from ._http.transport import Transport
 from ._models import ExternalMethod, Owner, ServerSettings
 from ._redaction import Secret
-from ._responses.context import Answer, Question
+from ._responses.context import RawResponse, RequestContext
 from ._responses.success import (
     Reader,
-    owner_reader,
-    read_answer,
-    read_credentials,
-    read_new_key,
-    read_settings,
+    owner_parser,
+    parse_credentials,
+    parse_new_key,
+    parse_response,
+    parse_settings,
 )
-from ._retry import RetryPolicy, Tries
+from ._retry import RetryPolicy, RetryState
 from ._sso import SSOFlow
-from ._urls import normalise_site
+from ._urls import normalize_site
 from ._validation import (
     MAX_TOKEN_LENGTH,
-    checked_instance,
-    checked_option,
-    checked_seconds,
-    checked_text,
-    checked_user_agent,
+    validate_optional_type,
+    validate_seconds,
+    validate_text,
+    validate_type,
+    validate_user_agent,
 )
 
 _log = logging.getLogger("zulip_auth")
-DEFAULT_RETRY = RetryPolicy()
+DEFAULT_RETRY_POLICY = RetryPolicy()
 _LOST_KEY = (
     "The old key may be dead all the same, and the new one lost. Check the old one with "
     "verify(); where it is refused, log in again, which gives the new one."
@@ -93,19 +93,19 @@ class AuthClient:
         site: str,
         *,
         timeout: float = 30.0,
-        retry: RetryPolicy = DEFAULT_RETRY,
+        retry: RetryPolicy = DEFAULT_RETRY_POLICY,
         ssl_context: ssl.SSLContext | None = None,
         transport: Transport | None = None,
         user_agent: str | None = None,
     ) -> None:
-        self._site = normalise_site(site)
-        self._timeout = checked_seconds("timeout", timeout, zero=False)
-        self._retry = checked_instance("retry", retry, RetryPolicy)
-        self._user_agent = checked_user_agent(user_agent)
-        self._connections = Connections(
+        self._site = normalize_site(site)
+        self._timeout = validate_seconds("timeout", timeout, allow_zero=False)
+        self._retry = validate_type("retry", retry, RetryPolicy)
+        self._user_agent = validate_user_agent(user_agent)
+        self._connections = TransportPool(
             self._site,
-            checked_option("ssl_context", ssl_context, ssl.SSLContext),
-            checked_option("transport", transport, Transport),
+            validate_optional_type("ssl_context", ssl_context, ssl.SSLContext),
+            validate_optional_type("transport", transport, Transport),
         )
 
     @property
@@ -152,12 +152,12 @@ class AuthClient:
         secret = Secret(password)
         del password  # so that no traceback which shows variables shows it
         body = FetchApiKeyBody(
-            username=checked_text("username", username),
-            password=checked_text("password", secret.value),
+            username=validate_text("username", username),
+            password=validate_text("password", secret.value),
         )
         endpoint = partial(fetch_api_key.asyncio_detailed, body=body)
-        question = Question(self._site, "password", (secret,))
-        return await self._ask(endpoint, question, read_credentials)
+        question = RequestContext(self._site, "password", (secret,))
+        return await self._ask(endpoint, question, parse_credentials)
 
     async def dev_login(self, username: str) -> Credentials:
         """Log in to a development server without a password.
@@ -178,9 +178,9 @@ class AuthClient:
         Source: https://zulip.com/api/dev-fetch-api-key, and the answers that
         real servers give beside the documented one.
         """
-        body = DevFetchApiKeyBody(username=checked_text("username", username))
+        body = DevFetchApiKeyBody(username=validate_text("username", username))
         endpoint = partial(dev_fetch_api_key.asyncio_detailed, body=body)
-        return await self._ask(endpoint, Question(self._site, "dev"), read_credentials)
+        return await self._ask(endpoint, RequestContext(self._site, "dev"), parse_credentials)
 
     async def jwt_login(self, token: str) -> Credentials:
         """Log in with a JSON web token that a program which the server trusts has signed.
@@ -204,11 +204,11 @@ class AuthClient:
         secret = Secret(token)
         del token  # so that no traceback which shows variables shows it
         body = JwtFetchApiKeyBody(
-            token=checked_text("token", secret.value, longest=MAX_TOKEN_LENGTH)
+            token=validate_text("token", secret.value, max_length=MAX_TOKEN_LENGTH)
         )
         endpoint = partial(jwt_fetch_api_key.asyncio_detailed, body=body)
-        question = Question(self._site, "jwt", (secret,))
-        return await self._ask(endpoint, question, read_credentials)
+        question = RequestContext(self._site, "jwt", (secret,))
+        return await self._ask(endpoint, question, parse_credentials)
 
     async def server_settings(self) -> ServerSettings:
         """Ask the server which ways in there are, and what it is.
@@ -229,8 +229,8 @@ class AuthClient:
         """
         return await self._ask(
             get_server_settings.asyncio_detailed,
-            Question(self._site, "nothing"),
-            read_settings,
+            RequestContext(self._site, "nothing"),
+            parse_settings,
             retry=self._harmless(),
         )
 
@@ -286,7 +286,7 @@ class AuthClient:
         return await self._ask(
             get_own_user.asyncio_detailed,
             self._question_with(credentials),
-            owner_reader(credentials.user_id),
+            owner_parser(credentials.user_id),
             credentials=credentials,
             retry=self._harmless(),
         )
@@ -324,18 +324,18 @@ class AuthClient:
         api_key = await self._ask(
             regenerate_own_api_key.asyncio_detailed,
             self._question_with(credentials),
-            read_new_key,
+            parse_new_key,
             credentials=credentials,
             retry=evolve(self._retry, max_sends=1),
             if_lost=_LOST_KEY,
         )
         return evolve(credentials, api_key=api_key)
 
-    def _question_with(self, credentials: Credentials) -> Question:
+    def _question_with(self, credentials: Credentials) -> RequestContext:
         email, api_key = credentials.basic_auth
         # The server might repeat the header, in which both are encoded as one.
         secrets = (Secret(f"{email}:{api_key}"), Secret(api_key))
-        return Question(self._site, "key", secrets)
+        return RequestContext(self._site, "key", secrets)
 
     def _harmless(self) -> RetryPolicy:
         """Return the policy for what may be asked any number of times."""
@@ -344,7 +344,7 @@ class AuthClient:
     async def _ask(
         self,
         endpoint: Endpoint,
-        question: Question,
+        question: RequestContext,
         read: Reader[Content],
         *,
         credentials: Credentials | None = None,
@@ -354,7 +354,7 @@ class AuthClient:
         retry = retry or self._retry
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._timeout
-        tries = Tries(retry)
+        tries = RetryState(retry)
         async with self._connections.lend(deadline) as transport:
             while True:
                 outcome = await send(
@@ -367,10 +367,12 @@ class AuthClient:
                     credentials=credentials,
                 )
                 came = outcome.result
-                result = read_answer(came, question, read) if isinstance(came, Answer) else came
+                result = (
+                    parse_response(came, question, read) if isinstance(came, RawResponse) else came
+                )
                 if not isinstance(result, ZulipAuthError):
                     return result
-                wait = tries.wait_after(result, sent=outcome.sent, remaining=deadline - clock())
+                wait = tries.next_wait(result, sent=outcome.sent, remaining=deadline - clock())
                 if wait is None:
                     break
                 _log.info(

@@ -13,14 +13,20 @@ from typing import NoReturn, Self
 from attrs import field, frozen
 
 from ._exceptions import ZuliprcError
-from ._urls import find_site
-from ._zuliprc import Values, read_zuliprc, write_zuliprc, zuliprc_path, zuliprc_text
+from ._urls import try_normalize_site
+from ._zuliprc import (
+    ZuliprcSection,
+    read_zuliprc,
+    render_zuliprc,
+    resolve_zuliprc_path,
+    update_zuliprc,
+)
 
 FilePath = str | os.PathLike[str]
 
 _API_KEY = re.compile(r"[\x21-\x7e]{1,1024}")
 _EMAIL = re.compile(r"[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,1024}")
-USER_ID = re.compile(r"[1-9][0-9]{0,17}")
+USER_ID_RE = re.compile(r"[1-9][0-9]{0,17}")
 
 
 def is_api_key(value: object) -> bool:
@@ -79,7 +85,7 @@ class Credentials:
 
         Source: https://zulip.com/api/configuring-python-bindings
         """
-        file = zuliprc_path(path)
+        file = resolve_zuliprc_path(path)
         return cls._from_values(read_zuliprc(file), str(file))
 
     @classmethod
@@ -111,9 +117,9 @@ class Credentials:
 
         Source: https://zulip.com/api/configuring-python-bindings
         """
-        values = Values(email=email, key=api_key, site=site, cert_bundle=cert_bundle)
+        values = ZuliprcSection(email=email, key=api_key, site=site, cert_bundle=cert_bundle)
         del api_key  # so that no traceback which shows variables shows it
-        file = zuliprc_path(path)
+        file = resolve_zuliprc_path(path)
         stored = read_zuliprc(file, missing_ok=True)
         for name, variable in _VARIABLES.items():
             values[name] = values[name] or os.environ.get(variable) or stored.get(name)
@@ -125,8 +131,8 @@ class Credentials:
         return cls._from_values(values, f"The environment, with {file},")
 
     @classmethod
-    def _from_values(cls, values: Values, where: str) -> Self:
-        site = find_site(values.get("site"))
+    def _from_values(cls, values: ZuliprcSection, where: str) -> Self:
+        site = try_normalize_site(values.get("site"))
         number = values.get("user_id")
         problems = {
             "site": site is None,
@@ -143,7 +149,7 @@ class Credentials:
             site or "",
             values["email"] or "",
             values["key"] or "",
-            int(number) if number and USER_ID.fullmatch(number) else None,
+            int(number) if number and USER_ID_RE.fullmatch(number) else None,
             cert_bundle=values.get("cert_bundle") or None,
             client_cert=values.get("client_cert") or None,
             client_cert_key=values.get("client_cert_key") or None,
@@ -169,7 +175,7 @@ class Credentials:
         texts = all(value is None or isinstance(value, str) for value in values.values())
         if not texts or self._from_values(values, "What is to be saved") != self:
             raise ZuliprcError("What is to be saved is not as a login gives it.")
-        write_zuliprc(zuliprc_path(path), partial(_values_beside, self, overwrite))
+        update_zuliprc(resolve_zuliprc_path(path), partial(_values_beside, self, overwrite))
 
     def ssl_context(self) -> ssl.SSLContext | None:
         """Return what `AuthClient` takes for the three files; None where there are none.
@@ -204,7 +210,7 @@ class Credentials:
         raise TypeError("Credentials are not pickled, since they hold the API key.")
 
 
-def credentials_from(values: Values, where: str) -> Credentials:
+def credentials_from_section(values: ZuliprcSection, where: str) -> Credentials:
     """Return the credentials that a zuliprc holds.
 
     Raises:
@@ -222,9 +228,9 @@ _VARIABLES = {
 _OF_THE_SITE = ("cert_bundle", "client_cert", "client_cert_key")
 
 
-def _values(credentials: Credentials) -> Values:
+def _values(credentials: Credentials) -> ZuliprcSection:
     number = credentials.user_id
-    return Values(
+    return ZuliprcSection(
         email=credentials.email,
         key=credentials.api_key,
         site=credentials.site,
@@ -233,40 +239,40 @@ def _values(credentials: Credentials) -> Values:
     )
 
 
-def save_without_key(credentials: Credentials, path: pathlib.Path, *, overwrite: bool) -> None:
+def save_account(credentials: Credentials, path: pathlib.Path, *, overwrite: bool) -> None:
     """Write whose key it is to a zuliprc, and not the key."""
-    write_zuliprc(path, partial(_values_beside, credentials, overwrite, keyless=True))
+    update_zuliprc(path, partial(_values_beside, credentials, overwrite, keyless=True))
 
 
 def _values_beside(
-    credentials: Credentials, overwrite: bool, held: Values | None, *, keyless: bool = False
-) -> Values | None:
+    credentials: Credentials, overwrite: bool, held: ZuliprcSection | None, *, keyless: bool = False
+) -> ZuliprcSection | None:
     """Return what to write over what a file holds; None where that is another account's."""
     values = _values(credentials)
     if keyless:
         values["key"] = None
-    if held is not None and is_account(credentials.site, credentials.email, held):
+    if held is not None and matches_account(credentials.site, credentials.email, held):
         # A login knows no certificates: what the file says of them stays.
-        return Values({n: v for n, v in values.items() if v or n not in _OF_THE_SITE})
+        return ZuliprcSection({n: v for n, v in values.items() if v or n not in _OF_THE_SITE})
     # Nothing of another site may stay, least of all that it is `insecure`.
-    return Values(values, insecure=None) if overwrite else None
+    return ZuliprcSection(values, insecure=None) if overwrite else None
 
 
-def credentials_text(credentials: Credentials) -> str:
+def render_credentials(credentials: Credentials) -> str:
     """Return what a zuliprc with nothing else in it says."""
-    text = zuliprc_text(_values(credentials))
+    text = render_zuliprc(_values(credentials))
     assert text is not None  # as always, if there is nothing to be kept
     return text
 
 
-def is_account(site: str, email: str, held: Values) -> bool:
+def matches_account(site: str, email: str, held: ZuliprcSection) -> bool:
     """Tell whether what a file holds is an account's, as far as it says."""
     held_email, held_site = held.get("email"), held.get("site")
     return (held_email is None or held_email.casefold() == email.casefold()) and (
-        held_site is None or find_site(held_site) == site
+        held_site is None or try_normalize_site(held_site) == site
     )
 
 
-def basic_header(credentials: Credentials) -> str:
+def basic_auth_header(credentials: Credentials) -> str:
     """Return what the header Authorization says for credentials."""
     return "Basic " + b64encode(":".join(credentials.basic_auth).encode()).decode("ascii")

@@ -16,7 +16,7 @@ from pathlib import Path
 from attrs import Factory, define
 
 from ._client import AuthClient
-from ._credentials import Credentials, credentials_from
+from ._credentials import Credentials, credentials_from_section
 from ._exceptions import (
     APIStatusError,
     InvalidApiKeyError,
@@ -25,8 +25,8 @@ from ._exceptions import (
     ZuliprcError,
 )
 from ._redaction import Secret
-from ._validation import checked_instance, checked_text
-from ._zuliprc import read_zuliprc, zuliprc_path
+from ._validation import validate_text, validate_type
+from ._zuliprc import read_zuliprc, resolve_zuliprc_path
 
 _log = logging.getLogger("zulip_auth")
 
@@ -85,10 +85,10 @@ class ApiKeySource:
     ) -> None:
         given = password if callable(password) else Secret(password)
         del password  # so that no traceback which shows variables shows it
-        self._client = checked_instance("client", client, AuthClient)
-        self._username = checked_text("username", username)
+        self._client = validate_type("client", client, AuthClient)
+        self._username = validate_text("username", username)
         if isinstance(given, Secret):
-            checked_text("password", given.value)
+            validate_text("password", given.value)
         self._password = given
         self._zuliprc = None if zuliprc is None else _path(zuliprc)
         self._lock = threading.Lock()  # over all that follows
@@ -252,7 +252,7 @@ class ApiKeySource:
         values = None if path is None else read_zuliprc(path, missing_ok=True)
         if values is None or values.get("key") is None:
             return None
-        stored = credentials_from(values, str(path))
+        stored = credentials_from_section(values, str(path))
         named = "@" in self._username  # else the file cannot be compared with it
         if stored.site != self.site or (
             named and stored.email.casefold() != self._username.casefold()
@@ -277,7 +277,7 @@ def _set(ended: asyncio.Future[Outcome | None], outcome: Outcome | None) -> None
 
 def _path(path: str | os.PathLike[str]) -> Path:
     try:
-        return zuliprc_path(path)
+        return resolve_zuliprc_path(path)
     except ZuliprcError:
         pass
     raise InvalidInputError("zuliprc must be a str or a Path, in a home that exists.")

@@ -15,7 +15,7 @@ from ._exceptions import (
     TLSError,
     ZulipAuthError,
 )
-from ._validation import checked_count, checked_seconds
+from ._validation import validate_positive_int, validate_seconds
 
 _ENOUGH_DOUBLINGS = 64  # and few enough for a float
 
@@ -49,15 +49,15 @@ class RetryPolicy:
     max_rate_limit_wait: float = 10.0
 
     def __attrs_post_init__(self) -> None:
-        checked_count("attempts", self.attempts)
-        checked_count("max_sends", self.max_sends)
-        checked_seconds("wait_initial", self.wait_initial, zero=True)
-        checked_seconds("wait_max", self.wait_max, zero=True)
-        checked_seconds("max_rate_limit_wait", self.max_rate_limit_wait, zero=True)
+        validate_positive_int("attempts", self.attempts)
+        validate_positive_int("max_sends", self.max_sends)
+        validate_seconds("wait_initial", self.wait_initial, allow_zero=True)
+        validate_seconds("wait_max", self.wait_max, allow_zero=True)
+        validate_seconds("max_rate_limit_wait", self.max_rate_limit_wait, allow_zero=True)
 
 
 @define
-class Tries:
+class RetryState:
     """Counts the tries of one login and decides about the next.
 
     Attributes:
@@ -74,7 +74,7 @@ class Tries:
         default=random.uniform, kw_only=True, alias="draw"
     )
 
-    def wait_after(self, error: ZulipAuthError, *, sent: bool, remaining: float) -> float | None:
+    def next_wait(self, error: ZulipAuthError, *, sent: bool, remaining: float) -> float | None:
         """Count a try that failed, and say how long to wait before the next.
 
         Args:

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from typing import NoReturn
 from urllib.parse import parse_qsl, urlsplit
 
-from ._credentials import USER_ID, Credentials, is_email
+from ._credentials import USER_ID_RE, Credentials, is_email
 from ._exceptions import InvalidInputError, SSOFlowEndedError
 from ._models import ExternalMethod
 from ._redaction import Secret
-from ._urls import UNPRINTABLE, find_site, is_secure_url
-from ._validation import checked_instance
+from ._urls import WHITESPACE_OR_CONTROL, is_secure_url, try_normalize_site
+from ._validation import validate_type
 
 LIFETIME = 600.0
 """How many seconds a login through a browser may take.
@@ -61,7 +61,7 @@ class SSOFlow:
         self, site: str, method: ExternalMethod, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._site = site
-        self._login_url = checked_instance("method", method, ExternalMethod).login_url
+        self._login_url = validate_type("method", method, ExternalMethod).login_url
         if not is_secure_url(self._login_url):
             raise InvalidInputError(
                 "method has a login_url that is no address to send a secret to: it must be "
@@ -145,7 +145,7 @@ def _read(redirect: Secret, pad: Secret, site: str) -> Credentials | str:
         return f"redirect_url must be a str, not {type(url).__name__}."
     if len(url) > _MAX_LENGTH:
         return f"redirect_url is longer than {_MAX_LENGTH} characters."
-    if UNPRINTABLE.search(url):
+    if WHITESPACE_OR_CONTROL.search(url):
         return (
             "redirect_url has white space or a control character in it. "
             "Copy the whole address, on one line."
@@ -163,13 +163,13 @@ def _read(redirect: Secret, pad: Secret, site: str) -> Credentials | str:
             "digits. Copy the whole address."
         )
     # Else one server could have the user log in to another, and be sent that one's key.
-    if find_site(values["realm"]) != site:
+    if try_normalize_site(values["realm"]) != site:
         return (
             f"redirect_url is for another organization than {site}. "
             "Log in to the address that the server has for itself, its realm_url."
         )
     email, number = values["email"], values.get("user_id")
-    if not is_email(email) or not (number is None or USER_ID.fullmatch(number)):
+    if not is_email(email) or not (number is None or USER_ID_RE.fullmatch(number)):
         return "redirect_url has an email or a user_id that cannot be one."
     key = _decrypted(values["otp_encrypted_api_key"], pad)
     if key is None:

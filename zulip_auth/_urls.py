@@ -12,7 +12,7 @@ from ._exceptions import InsecureSiteError, InvalidSiteError
 
 _MAX_LENGTH = 1024
 _EXAMPLE = "Give the organization's address, such as https://chat.example.com."
-UNPRINTABLE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+WHITESPACE_OR_CONTROL = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _SITE = re.compile(
     r"(?:(?P<scheme>[^/:]*)://)?"
     r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^/:@\[\]\\%?#]+)"
@@ -23,7 +23,7 @@ _HOST_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
-def normalise_site(site: str) -> str:
+def normalize_site(site: str) -> str:
     """Return the address of an organization the way this package writes it.
 
     Args:
@@ -44,7 +44,7 @@ def normalise_site(site: str) -> str:
         raise InvalidSiteError(f"site must be a str, not {type(site).__name__}.")
     if len(site) > _MAX_LENGTH:
         raise InvalidSiteError(f"site is longer than {_MAX_LENGTH} characters.")
-    if UNPRINTABLE.search(site):
+    if WHITESPACE_OR_CONTROL.search(site):
         raise InvalidSiteError(f"site has white space or a control character in it. {_EXAMPLE}")
     if "@" in site:
         raise InvalidSiteError(f"site has a user name in it. {_EXAMPLE}")
@@ -72,10 +72,10 @@ def normalise_site(site: str) -> str:
     return f"{scheme}://{host}" + ("" if port == _DEFAULT_PORTS[scheme] else f":{port}")
 
 
-def find_site(site: str | None) -> str | None:
+def try_normalize_site(site: str | None) -> str | None:
     """Return what `normalise_site` does, or None where it would refuse."""
     try:
-        return None if site is None else normalise_site(site)
+        return None if site is None else normalize_site(site)
     except InvalidSiteError:
         return None
 
@@ -88,7 +88,7 @@ def is_secure_url(url: str) -> bool:
         parts = urlsplit(url)
     except ValueError:
         return False
-    return find_site(f"{parts.scheme}://{parts.netloc}") is not None
+    return try_normalize_site(f"{parts.scheme}://{parts.netloc}") is not None
 
 
 def _normalise_host(host: str) -> str | None:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from ._exceptions import InvalidInputError
 
-Kind = TypeVar("Kind")
+T = TypeVar("T")
 
 MAX_LENGTH = 1024
 """The longest username, password or user agent that is sent, in characters."""
@@ -20,34 +20,34 @@ _UNSENDABLE = re.compile(r"[\x00\r\n\ud800-\udfff]")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 
 
-def checked_text(name: str, value: str, *, longest: int = MAX_LENGTH) -> str:
+def validate_text(name: str, value: str, *, max_length: int = MAX_LENGTH) -> str:
     """Return a username, a password or a token that can be sent as it is.
 
     Raises:
         InvalidInputError: It is no str, empty, too long, or has a line break,
             a NUL or half a surrogate pair in it. The error does not repeat it.
     """
-    problem = _problem_with_text(value, longest)
+    problem = _problem_with_text(value, max_length)
     if problem is None:
         return value
     del value  # which a traceback that shows variables would show
     raise InvalidInputError(f"{name} {problem}.")
 
 
-def _problem_with_text(value: str, longest: int) -> str | None:
+def _problem_with_text(value: str, max_length: int) -> str | None:
     if not isinstance(value, str):
         return f"must be a str, not {type(value).__name__}"
     if not value:
         return "is empty"
-    if len(value) > longest:
-        return f"is longer than {longest} characters"
+    if len(value) > max_length:
+        return f"is longer than {max_length} characters"
     if _UNSENDABLE.search(value):
         # A line break is nearly always what is left of reading a file.
         return "has a line break, a NUL or half a surrogate pair in it; check how it was read"
     return None
 
 
-def checked_user_agent(value: str | None) -> str | None:
+def validate_user_agent(value: str | None) -> str | None:
     """Return a user agent that fits into a header.
 
     Raises:
@@ -62,7 +62,7 @@ def checked_user_agent(value: str | None) -> str | None:
     return value
 
 
-def checked_seconds(name: str, value: float, *, zero: bool) -> float:
+def validate_seconds(name: str, value: float, *, allow_zero: bool) -> float:
     """Return a number of seconds that can be waited.
 
     Raises:
@@ -70,13 +70,13 @@ def checked_seconds(name: str, value: float, *, zero: bool) -> float:
             that makes no sense.
     """
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not 0 <= value <= _MOST_SECONDS or (value == 0 and not zero):
-        least = "at least 0" if zero else "more than 0"
+    if not is_number or not 0 <= value <= _MOST_SECONDS or (value == 0 and not allow_zero):
+        least = "at least 0" if allow_zero else "more than 0"
         raise InvalidInputError(f"{name} must be a finite number of seconds, {least}.")
     return value
 
 
-def checked_count(name: str, value: int) -> int:
+def validate_positive_int(name: str, value: int) -> int:
     """Return a count of at least one.
 
     Raises:
@@ -87,21 +87,21 @@ def checked_count(name: str, value: int) -> int:
     return value
 
 
-def checked_instance(name: str, value: Kind, kind: type[Kind]) -> Kind:
+def validate_type(name: str, value: T, type_: type[T]) -> T:
     """Return an option that is of the kind it has to be.
 
     Raises:
         InvalidInputError: It is not.
     """
-    if not isinstance(value, kind):
-        raise InvalidInputError(f"{name} must be a {kind.__name__}, not {type(value).__name__}.")
+    if not isinstance(value, type_):
+        raise InvalidInputError(f"{name} must be a {type_.__name__}, not {type(value).__name__}.")
     return value
 
 
-def checked_option(name: str, value: Kind | None, kind: type[Kind]) -> Kind | None:
+def validate_optional_type(name: str, value: T | None, type_: type[T]) -> T | None:
     """Return an option that may be left out, and else is of the kind it has to be.
 
     Raises:
         InvalidInputError: It is not.
     """
-    return None if value is None else checked_instance(name, value, kind)
+    return None if value is None else validate_type(name, value, type_)

@@ -27,14 +27,14 @@ _HEADER = re.compile(r"\[(.+)\]")
 _OPTION = re.compile(r"([^\s:=][^:=]*?)\s*[:=]")
 
 
-class Values(dict[str, str | None]):
+class ZuliprcSection(dict[str, str | None]):
     """What stands in the section `[api]`, or shall; None is for what is not there."""
 
     def __repr__(self) -> str:
         return f"<values of [{_SECTION}]>"
 
 
-def zuliprc_path(path: str | os.PathLike[str] | None) -> Path:
+def resolve_zuliprc_path(path: str | os.PathLike[str] | None) -> Path:
     """Return where the file is: as given, else as ZULIP_CONFIG says, else `~/.zuliprc`.
 
     Raises:
@@ -45,7 +45,7 @@ def zuliprc_path(path: str | os.PathLike[str] | None) -> Path:
     raise ZuliprcError("The path of a zuliprc must be a str or a Path, in a home that exists.")
 
 
-def read_zuliprc(path: Path, *, missing_ok: bool = False) -> Values:
+def read_zuliprc(path: Path, *, missing_ok: bool = False) -> ZuliprcSection:
     """Return what stands in the section `[api]`.
 
     It warns where others than the file's owner may read it.
@@ -60,7 +60,7 @@ def read_zuliprc(path: Path, *, missing_ok: bool = False) -> Values:
     """
     found = _read(path)
     if found.stat is None and missing_ok:
-        return Values()
+        return ZuliprcSection()
     if found.values is None:
         raise ZuliprcError(f"{path} {found.problem}")
     if os.name == "posix" and found.stat and found.stat.st_mode & 0o077:
@@ -71,7 +71,9 @@ def read_zuliprc(path: Path, *, missing_ok: bool = False) -> Values:
     return found.values
 
 
-def write_zuliprc(path: Path, decide: Callable[[Values | None], Values | None]) -> None:
+def update_zuliprc(
+    path: Path, decide: Callable[[ZuliprcSection | None], ZuliprcSection | None]
+) -> None:
     """Set values in the section `[api]`, so that nobody sees the file half-written.
 
     Whatever else is in the file stays: other sections, other values, comments.
@@ -103,7 +105,7 @@ def why_not_replaceable(path: Path) -> str | None:
     return None if stat.S_ISREG(mode) else "is no file that could be replaced."
 
 
-def zuliprc_text(values: Values, old: str = "") -> str | None:
+def render_zuliprc(values: ZuliprcSection, old: str = "") -> str | None:
     """Return a file's text with other values, or None where that would change more than them."""
     lines: list[str] = []
     pad: str | None = None  # how far the section's values are indented
@@ -138,7 +140,7 @@ def zuliprc_text(values: Values, old: str = "") -> str | None:
     return new if _is_changed_as_meant(old, new, values) else None
 
 
-def _is_changed_as_meant(old: str, new: str, values: Values) -> bool:
+def _is_changed_as_meant(old: str, new: str, values: ZuliprcSection) -> bool:
     before, after = _parse(old), _parse(new)
     if before is None or after is None:
         return False
@@ -165,7 +167,7 @@ class _Found:
     """
 
     stat: os.stat_result | None = None
-    values: Values | None = None
+    values: ZuliprcSection | None = None
     text: str = field(default="", repr=False)
     problem: str = ""
     is_free: bool = False
@@ -209,13 +211,13 @@ def _parse(text: str) -> ConfigParser | None:
     return parser
 
 
-def _values_of(parser: ConfigParser) -> Values:
+def _values_of(parser: ConfigParser) -> ZuliprcSection:
     section = parser[_SECTION]
     raw = {name: section.get(name, raw=True) for name in section}
     # A few references, one within the other, could stand for gigabytes.
     if "".join(map(str, raw.values())).count("%(") > _MOST_REFERENCES:
-        return Values(raw)
-    return Values({name: _value(parser, name) for name in raw})
+        return ZuliprcSection(raw)
+    return ZuliprcSection({name: _value(parser, name) for name in raw})
 
 
 def _value(parser: ConfigParser, name: str) -> str:
@@ -226,16 +228,18 @@ def _value(parser: ConfigParser, name: str) -> str:
         return parser.get(_SECTION, name, raw=True)
 
 
-def _rewrite(path: Path, decide: Callable[[Values | None], Values | None]) -> str | None:
+def _rewrite(
+    path: Path, decide: Callable[[ZuliprcSection | None], ZuliprcSection | None]
+) -> str | None:
     """Write a file anew, or return what speaks against it."""
     problem = why_not_replaceable(path)
     if problem is not None:
         return problem
     found = _read(path)
-    values = decide(Values() if found.is_free else found.values)
+    values = decide(ZuliprcSection() if found.is_free else found.values)
     if values is None:
         return "holds something else than this account. Overwrite it, or save elsewhere."
-    text = zuliprc_text(values, found.text)
+    text = render_zuliprc(values, found.text)
     if text is None:
         return "cannot hold this, or cannot be changed safely. Save elsewhere."
     try:

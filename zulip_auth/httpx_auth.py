@@ -12,11 +12,11 @@ from typing import NoReturn
 
 import httpx
 
-from ._credentials import basic_header
+from ._credentials import basic_auth_header
 from ._exceptions import InvalidApiKeyError
-from ._http.exchange import MAX_BODY
+from ._http.exchange import MAX_BODY_SIZE
 from ._key_source import ApiKeySource
-from ._validation import checked_instance
+from ._validation import validate_type
 
 Rest = AsyncIterator[bytes]
 
@@ -48,7 +48,7 @@ class ApiKeyAuth(httpx.Auth):
     """
 
     def __init__(self, source: ApiKeySource) -> None:
-        self._source = checked_instance("source", source, ApiKeySource)
+        self._source = validate_type("source", source, ApiKeySource)
         self._origin = _origin(httpx.URL(source.site))
 
     def sync_auth_flow(self, request: httpx.Request) -> NoReturn:  # noqa: ARG002
@@ -69,7 +69,7 @@ class ApiKeyAuth(httpx.Auth):
             yield request
             return
         credentials = await self._source.get()
-        request.headers["Authorization"] = basic_header(credentials)
+        request.headers["Authorization"] = basic_auth_header(credentials)
         response = yield request
         if not await self._is_revoked(response):
             return
@@ -79,7 +79,7 @@ class ApiKeyAuth(httpx.Auth):
             return
         # What httpx has as bytes can be sent again; a stream or a file may have gone by.
         if isinstance(request.stream, httpx.ByteStream):
-            request.headers["Authorization"] = basic_header(credentials)
+            request.headers["Authorization"] = basic_auth_header(credentials)
             yield request
 
     async def _is_revoked(self, response: httpx.Response) -> bool:
@@ -119,7 +119,7 @@ async def _start_of(response: httpx.Response) -> bytes:
     rest = aiter(response.stream)
     async for chunk in rest:
         start.append(chunk)
-        if sum(map(len, start)) > MAX_BODY:
+        if sum(map(len, start)) > MAX_BODY_SIZE:
             break
     response.stream = _PutBack(start, response.stream, rest)
     return b"".join(start)
@@ -127,12 +127,12 @@ async def _start_of(response: httpx.Response) -> bytes:
 
 def _decoded(body: bytes, encoding: str) -> bytes:
     """Return a body as it was before it was encoded, or nothing where it is too long."""
-    if len(body) > MAX_BODY or encoding.lower() not in ("", "identity", "gzip", "deflate"):
+    if len(body) > MAX_BODY_SIZE or encoding.lower() not in ("", "identity", "gzip", "deflate"):
         return b""
     if encoding.lower() in ("", "identity"):
         return body
     try:
-        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, MAX_BODY)
+        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, MAX_BODY_SIZE)
     except zlib.error:
         return b""
 

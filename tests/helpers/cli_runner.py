@@ -17,7 +17,7 @@ USERNAME, PASSWORD = "iago@zulip.com", "correct horse & battery=+%é"
 
 
 @frozen
-class Home:
+class CLIRunner:
     """A home directory of its own, with a zuliprc or without one."""
 
     path: Path
@@ -44,10 +44,10 @@ class Home:
         )
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
-    def run_on_a_terminal(
+    def run_in_pty(
         self,
         *arguments: str,
-        typed: Mapping[str, str | Callable[[str], str]] | None = None,
+        inputs: Mapping[str, str | Callable[[str], str]] | None = None,
         **environment: str,
     ) -> tuple[int, str]:
         """Run it with a terminal, and return its exit code and what the terminal showed.
@@ -59,7 +59,7 @@ class Home:
         command = [sys.executable, "-c", start, str(COMMAND), *arguments]
         process = subprocess.Popen(command, stdin=slave, env=self.environment(**environment))
         os.close(slave)
-        shown, waiting = b"", dict(typed or {})
+        shown, waiting = b"", dict(inputs or {})
         while select.select([master], [], [], 20)[0]:
             try:
                 data = os.read(master, 1024)
@@ -69,8 +69,8 @@ class Home:
                 break
             shown += data
             for words in [words for words in waiting if words.encode() in shown]:
-                typing = waiting.pop(words)
-                text = typing if isinstance(typing, str) else typing(shown.decode())
+                type_input = waiting.pop(words)
+                text = type_input if isinstance(type_input, str) else type_input(shown.decode())
                 os.write(master, text.encode() + b"\n")
         os.close(master)
         return process.wait(10), shown.decode().replace("\r\n", "\n")

@@ -20,7 +20,7 @@ from urllib.parse import unquote_plus
 import trustme
 from attrs import field, frozen
 
-from helpers.raw_server import SUCCESS, Connection, Scenario, WireServer, answer, response
+from helpers.raw_server import SUCCESS, Connection, Scenario, ScriptedServer, raw_response, respond
 
 REFUSED = {
     "result": "error",
@@ -66,7 +66,7 @@ async def reset_in_the_body(connection: Connection) -> None:
 async def drip(connection: Connection) -> None:
     """One byte each half second."""
     await connection.read()
-    for byte in response(200, json.dumps(SUCCESS)):
+    for byte in raw_response(200, json.dumps(SUCCESS)):
         await connection.write(bytes([byte]))
         await asyncio.sleep(0.5)
 
@@ -132,7 +132,7 @@ async def conflicting_lengths(connection: Connection) -> None:
 
 def body_of(size: int) -> Scenario:
     """A success in every respect but its size, which is in bytes."""
-    return answer(200, json.dumps(SUCCESS).encode().ljust(size))
+    return respond(200, json.dumps(SUCCESS).encode().ljust(size))
 
 
 async def body_of_200_mb(connection: Connection) -> None:
@@ -143,15 +143,15 @@ async def body_of_200_mb(connection: Connection) -> None:
         await connection.write(chunk)
 
 
-def zipped(times: int) -> Scenario:
+def gzipped(times: int) -> Scenario:
     """10 MB of spaces around a success, compressed so many times."""
     body = json.dumps(SUCCESS).encode().ljust(10 * 2**20)
     for _ in range(times):
         body = gzip.compress(body)
-    return answer(200, body, {"Content-Encoding": ", ".join(["gzip"] * times)})
+    return respond(200, body, {"Content-Encoding": ", ".join(["gzip"] * times)})
 
 
-corrupt_gzip = answer(200, b"\x1f\x8b\x08garbage", {"Content-Encoding": "gzip"})
+corrupt_gzip = respond(200, b"\x1f\x8b\x08garbage", {"Content-Encoding": "gzip"})
 
 
 # ---- Servers that repeat what they were sent
@@ -164,38 +164,38 @@ def echo_as_message(status: int) -> Scenario:
         body = (await connection.read()).decode()
         password = unquote_plus(body.rpartition("password=")[2])
         said = {"result": "error", "msg": f"{password} {body}", "code": password.upper()}
-        await connection.write(response(status, json.dumps(said)))
+        await connection.write(raw_response(status, json.dumps(said)))
 
     return scenario
 
 
 async def echo_as_html(connection: Connection) -> None:
     body = (await connection.read()).decode()
-    await connection.write(response(403, f"<html>{body} {unquote_plus(body)}</html>"))
+    await connection.write(raw_response(403, f"<html>{body} {unquote_plus(body)}</html>"))
 
 
 async def echo_as_location(connection: Connection) -> None:
     body = (await connection.read()).decode()
-    await connection.write(response(302, b"", {"Location": f"https://{body}/?{body}"}))
+    await connection.write(raw_response(302, b"", {"Location": f"https://{body}/?{body}"}))
 
 
 async def echo_as_retry_after(connection: Connection) -> None:
     body = (await connection.read()).decode()
-    await connection.write(response(429, body, {"Retry-After": body}))
+    await connection.write(raw_response(429, body, {"Retry-After": body}))
 
 
 async def echo_in_a_malformed_success(connection: Connection) -> None:
     body = (await connection.read()).decode()
     password = unquote_plus(body.rpartition("password=")[2])
     said = {**SUCCESS, "api_key": f"{password} ", "user_id": password}
-    await connection.write(response(200, json.dumps(said)))
+    await connection.write(raw_response(200, json.dumps(said)))
 
 
 # ---- Places: what is at the address, beside a plain server
 
 
 @frozen
-class Place:
+class Target:
     """Where a login goes.
 
     Attributes:
@@ -206,155 +206,155 @@ class Place:
     """
 
     site: str
-    server: WireServer
+    server: ScriptedServer
     options: dict[str, Any] = field(factory=dict)
     environment: dict[str, str] = field(factory=dict)
 
 
-MakePlace = Callable[[], AbstractAsyncContextManager[Place]]
+TargetFactory = Callable[[], AbstractAsyncContextManager[Target]]
 
 
 @cache
-def authority() -> trustme.CA:
+def test_ca() -> trustme.CA:
     return trustme.CA()
 
 
-def trusting() -> dict[str, ssl.SSLContext]:
+def client_context() -> dict[str, ssl.SSLContext]:
     context = ssl.create_default_context()
-    authority().configure_trust(context)
+    test_ca().configure_trust(context)
     return {"ssl_context": context}
 
 
-def certified(name: str = "127.0.0.1", **options: Any) -> ssl.SSLContext:
+def server_context(name: str = "127.0.0.1", **options: Any) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority().issue_cert(name, **options).configure_cert(context)
+    test_ca().issue_cert(name, **options).configure_cert(context)
     return context
 
 
-def plain(*scenarios: Scenario) -> MakePlace:
+def http_target(*scenarios: Scenario) -> TargetFactory:
     @asynccontextmanager
-    async def place() -> AsyncIterator[Place]:
-        async with WireServer(*scenarios) as server:
-            yield Place(server.site, server)
+    async def place() -> AsyncIterator[Target]:
+        async with ScriptedServer(*scenarios) as server:
+            yield Target(server.site, server)
 
     return place
 
 
-def secure(*scenarios: Scenario) -> MakePlace:
+def https_target(*scenarios: Scenario) -> TargetFactory:
     @asynccontextmanager
-    async def place() -> AsyncIterator[Place]:
-        async with WireServer(*scenarios, tls=certified()) as server:
-            yield Place(server.site, server, trusting())
+    async def place() -> AsyncIterator[Target]:
+        async with ScriptedServer(*scenarios, tls=server_context()) as server:
+            yield Target(server.site, server, client_context())
 
     return place
 
 
 @asynccontextmanager
-async def no_such_name() -> AsyncIterator[Place]:
-    yield Place("https://nosuch.invalid", WireServer())
+async def no_such_name() -> AsyncIterator[Target]:
+    yield Target("https://nosuch.invalid", ScriptedServer())
 
 
 @asynccontextmanager
-async def nobody_listens() -> AsyncIterator[Place]:
-    async with WireServer() as server:
+async def closed_port() -> AsyncIterator[Target]:
+    async with ScriptedServer() as server:
         site = server.site
-    yield Place(site, server)
+    yield Target(site, server)
 
 
 @asynccontextmanager
-async def full_backlog() -> AsyncIterator[Place]:
+async def full_backlog() -> AsyncIterator[Target]:
     """A socket that listens, and has no room for another connection."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         waiting = [socket.socket() for _ in range(4)]
         for each in waiting:
             each.setblocking(False)
             each.connect_ex(full.getsockname())
-        yield Place(f"http://127.0.0.1:{full.getsockname()[1]}", WireServer())
+        yield Target(f"http://127.0.0.1:{full.getsockname()[1]}", ScriptedServer())
         for each in waiting:
             each.close()
 
 
 @asynccontextmanager
-async def handshake_that_hangs() -> AsyncIterator[Place]:
+async def handshake_that_hangs() -> AsyncIterator[Target]:
     async def hang(connection: Connection) -> None:
-        await connection.until_closed()
+        await connection.wait_closed()
 
-    async with WireServer(hang) as server:
-        yield Place(f"https://127.0.0.1:{server.port}", server, trusting())
-
-
-@asynccontextmanager
-async def untrusted_certificate() -> AsyncIterator[Place]:
-    async with WireServer(answer(200, SUCCESS), tls=certified()) as server:
-        yield Place(server.site, server)
+    async with ScriptedServer(hang) as server:
+        yield Target(f"https://127.0.0.1:{server.port}", server, client_context())
 
 
 @asynccontextmanager
-async def expired_certificate() -> AsyncIterator[Place]:
+async def untrusted_certificate() -> AsyncIterator[Target]:
+    async with ScriptedServer(respond(200, SUCCESS), tls=server_context()) as server:
+        yield Target(server.site, server)
+
+
+@asynccontextmanager
+async def expired_certificate() -> AsyncIterator[Target]:
     past = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
-    tls = certified(not_before=past, not_after=past + dt.timedelta(days=1))
-    async with WireServer(answer(200, SUCCESS), tls=tls) as server:
-        yield Place(server.site, server, trusting())
+    tls = server_context(not_before=past, not_after=past + dt.timedelta(days=1))
+    async with ScriptedServer(respond(200, SUCCESS), tls=tls) as server:
+        yield Target(server.site, server, client_context())
 
 
 @asynccontextmanager
-async def wrong_host_certificate() -> AsyncIterator[Place]:
-    tls = certified("chat.example.com")
-    async with WireServer(answer(200, SUCCESS), tls=tls) as server:
-        yield Place(server.site, server, trusting())
+async def wrong_host_certificate() -> AsyncIterator[Target]:
+    tls = server_context("chat.example.com")
+    async with ScriptedServer(respond(200, SUCCESS), tls=tls) as server:
+        yield Target(server.site, server, client_context())
 
 
 @asynccontextmanager
-async def https_to_a_plain_port() -> AsyncIterator[Place]:
+async def https_to_a_plain_port() -> AsyncIterator[Target]:
     async def talk(connection: Connection) -> None:
-        await connection.write(response(400, "Speak HTTP."))
+        await connection.write(raw_response(400, "Speak HTTP."))
 
-    async with WireServer(talk) as server:
-        yield Place(f"https://127.0.0.1:{server.port}", server, trusting())
+    async with ScriptedServer(talk) as server:
+        yield Target(f"https://127.0.0.1:{server.port}", server, client_context())
 
 
 @asynccontextmanager
-async def http_to_a_tls_port() -> AsyncIterator[Place]:
-    async with WireServer(answer(200, SUCCESS), tls=certified()) as server:
-        yield Place(f"http://127.0.0.1:{server.port}", server)
+async def http_to_a_tls_port() -> AsyncIterator[Target]:
+    async with ScriptedServer(respond(200, SUCCESS), tls=server_context()) as server:
+        yield Target(f"http://127.0.0.1:{server.port}", server)
 
 
-def redirect(status: int) -> MakePlace:
+def redirect(status: int) -> TargetFactory:
     """To another server, which fails the test if it is asked anything."""
 
     @asynccontextmanager
-    async def place() -> AsyncIterator[Place]:
-        async with WireServer(answer(200, SUCCESS)) as elsewhere:
+    async def place() -> AsyncIterator[Target]:
+        async with ScriptedServer(respond(200, SUCCESS)) as elsewhere:
             location = f"{elsewhere.site}/api/v1/fetch_api_key"
-            async with WireServer(answer(status, b"", {"Location": location})) as server:
-                yield Place(server.site, server)
+            async with ScriptedServer(respond(status, b"", {"Location": location})) as server:
+                yield Target(server.site, server)
             assert elsewhere.connections == 0
 
     return place
 
 
-def proxied(*scenarios: Scenario) -> MakePlace:
+def proxied(*scenarios: Scenario) -> TargetFactory:
     @asynccontextmanager
-    async def place() -> AsyncIterator[Place]:
-        async with WireServer(*scenarios) as proxy:
-            yield Place("https://chat.example.com", proxy, environment={"HTTPS_PROXY": proxy.site})
+    async def place() -> AsyncIterator[Target]:
+        async with ScriptedServer(*scenarios) as proxy:
+            yield Target("https://chat.example.com", proxy, environment={"HTTPS_PROXY": proxy.site})
 
     return place
 
 
 async def refuse_the_tunnel(connection: Connection) -> None:
-    await connection.read_without_counting()
-    await connection.write(response(403, "No"))
+    await connection.read_raw_request()
+    await connection.write(raw_response(403, "No"))
 
 
-async def want_authentication(connection: Connection) -> None:
-    await connection.read_without_counting()
-    await connection.write(response(407, "Who?", {"Proxy-Authenticate": "Basic"}))
+async def require_proxy_auth(connection: Connection) -> None:
+    await connection.read_raw_request()
+    await connection.write(raw_response(407, "Who?", {"Proxy-Authenticate": "Basic"}))
 
 
-def environment(name: str, value: str) -> MakePlace:
+def environment(name: str, value: str) -> TargetFactory:
     @asynccontextmanager
-    async def place() -> AsyncIterator[Place]:
-        yield Place("https://127.0.0.1:1", WireServer(), environment={name: value})
+    async def place() -> AsyncIterator[Target]:
+        yield Target("https://127.0.0.1:1", ScriptedServer(), environment={name: value})
 
     return place

@@ -28,7 +28,7 @@ class Connection:
 
     def __init__(
         self,
-        server: WireServer,
+        server: ScriptedServer,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
@@ -38,12 +38,12 @@ class Connection:
 
     async def read(self) -> bytes:
         """Read one whole request, count it, and return its body."""
-        request = await self.read_without_counting()
+        request = await self.read_raw_request()
         self._server.requests.append(request)
-        self._server.asked.set()
+        self._server.request_received.set()
         return request.body
 
-    async def read_without_counting(self) -> Request:
+    async def read_raw_request(self) -> Request:
         """Read one whole request, such as a proxy's CONNECT, which is no login."""
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         line, *lines = head.removesuffix("\r\n\r\n").split("\r\n")
@@ -59,21 +59,21 @@ class Connection:
         """Drop the connection in the rudest way there is."""
         self._writer.transport.abort()
 
-    async def until_closed(self) -> None:
+    async def wait_closed(self) -> None:
         """Say nothing until the client has gone."""
         await self._reader.read()
 
 
-class WireServer:
+class ScriptedServer:
     """Treats the first connection by the first scenario, and so on; then by the last."""
 
     def __init__(self, *scenarios: Scenario, tls: ssl.SSLContext | None = None) -> None:
         self._scenarios = scenarios
         self._tls = tls
         self.requests: list[Request] = []
-        self.asked = asyncio.Event()  # set once a whole request has come in
+        self.request_received = asyncio.Event()  # set once a whole request has come in
         self.connections = 0
-        self.most_connections = 0  # at a time
+        self.peak_connections = 0  # at a time
         self.tunnels: list[str] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -83,7 +83,7 @@ class WireServer:
         return f"{scheme}://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
-        _let_clients_break_off(asyncio.get_running_loop())
+        _ignore_handshake_errors(asyncio.get_running_loop())
         self._server = await asyncio.start_server(
             self._accept, "127.0.0.1", 0, ssl=self._tls, limit=2**20
         )
@@ -106,7 +106,7 @@ class WireServer:
         assert task is not None
         self._tasks.add(task)
         self.connections += 1
-        self.most_connections = max(self.most_connections, len(self._tasks))
+        self.peak_connections = max(self.peak_connections, len(self._tasks))
         scenario = self._scenarios[min(self.connections, len(self._scenarios)) - 1]
         try:
             await scenario(Connection(self, reader, writer))
@@ -119,7 +119,7 @@ class WireServer:
             writer.transport.abort()
 
 
-def _let_clients_break_off(loop: asyncio.AbstractEventLoop) -> None:
+def _ignore_handshake_errors(loop: asyncio.AbstractEventLoop) -> None:
     """Keep asyncio, in development mode, from reporting clients that end a handshake."""
     report = loop.get_exception_handler() or asyncio.BaseEventLoop.default_exception_handler
 
@@ -130,7 +130,7 @@ def _let_clients_break_off(loop: asyncio.AbstractEventLoop) -> None:
     loop.set_exception_handler(filtered)
 
 
-def response(
+def raw_response(
     status: int, body: bytes | str = b"", headers: Mapping[str, str] | None = None
 ) -> bytes:
     """Return an answer as it goes over the wire."""
@@ -141,7 +141,7 @@ def response(
     return "\r\n".join(lines).encode("latin-1") + content
 
 
-def answer(
+def respond(
     status: int, body: bytes | str | dict[str, Any] = b"", headers: Mapping[str, str] | None = None
 ) -> Scenario:
     """Return a scenario: read the request, and give this answer."""
@@ -149,20 +149,20 @@ def answer(
 
     async def scenario(connection: Connection) -> None:
         await connection.read()
-        await connection.write(response(status, content, headers))
+        await connection.write(raw_response(status, content, headers))
 
     return scenario
 
 
-async def drop(connection: Connection) -> None:
+async def close_without_response(connection: Connection) -> None:
     """Read the request, and close without an answer."""
     await connection.read()
 
 
-async def stay_silent(connection: Connection) -> None:
+async def never_respond(connection: Connection) -> None:
     """Read the request, and never answer."""
     await connection.read()
-    await connection.until_closed()
+    await connection.wait_closed()
 
 
 API_KEY = "fAEg1OmbknQqBdDG3cVHyP2jjGLMfmtF"
@@ -173,11 +173,11 @@ SUCCESS = {
     "email": "iago@zulip.com",
     "user_id": 16,
 }
-succeed = answer(200, SUCCESS)
-KEPT_ALIVE = response(200, json.dumps(SUCCESS)).replace(b"connection: close\r\n", b"")
+succeed = respond(200, SUCCESS)
+KEPT_ALIVE = raw_response(200, json.dumps(SUCCESS)).replace(b"connection: close\r\n", b"")
 
 
-async def keep_serving(connection: Connection) -> None:
+async def serve_keepalive(connection: Connection) -> None:
     """Answer one request after another on the same connection."""
     while True:
         await connection.read()

@@ -33,7 +33,7 @@ class Exchange:
         return self.name
 
 
-def recorded(*prefixes: str) -> list[Exchange]:
+def load_recordings(*prefixes: str) -> list[Exchange]:
     """Return the exchanges whose names begin so, in the order they were recorded."""
     found = []
     for each in json.loads(FILE.read_text(encoding="utf-8"))["exchanges"]:

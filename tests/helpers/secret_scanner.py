@@ -43,7 +43,7 @@ def forms(secret: str) -> set[str]:
     }
 
 
-class Leaks:
+class SecretScanner:
     """Finds secrets in texts.
 
     Args:

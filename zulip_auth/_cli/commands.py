@@ -14,19 +14,19 @@ from attrs import asdict
 from zulip_auth._client import AuthClient
 from zulip_auth._credentials import (
     Credentials,
-    credentials_text,
-    is_account,
-    save_without_key,
+    matches_account,
+    render_credentials,
+    save_account,
 )
 from zulip_auth._exceptions import InvalidInputError, ZuliprcError
 from zulip_auth._models import Owner
-from zulip_auth._validation import checked_text
+from zulip_auth._validation import validate_text
 from zulip_auth._zuliprc import (
-    Values,
+    ZuliprcSection,
     read_zuliprc,
+    resolve_zuliprc_path,
+    update_zuliprc,
     why_not_replaceable,
-    write_zuliprc,
-    zuliprc_path,
 )
 
 from . import keyring
@@ -60,9 +60,11 @@ def _client(site: str, stored: Credentials | None = None) -> AuthClient:
 
 def _login(options: argparse.Namespace) -> str:
     client = _client(options.site)
-    path = None if options.no_save or options.config == "-" else zuliprc_path(options.config)
+    path = (
+        None if options.no_save or options.config == "-" else resolve_zuliprc_path(options.config)
+    )
     if options.username is not None:
-        checked_text("username", options.username)
+        validate_text("username", options.username)
     elif options.password_stdin or options.password_command is not None or options.dev:
         raise InvalidInputError("Whose password? Give a USERNAME.")
     if options.config == "-" and options.keyring:
@@ -99,8 +101,8 @@ def _check_is_free(path: Path, site: str, username: str | None) -> None:
         raise ZuliprcError(f"{path} {problem}")
     held = read_zuliprc(path, missing_ok=True)
     if username is None or "@" not in username:  # only the server knows whose name it is
-        held = Values(held, email=None)
-    if not is_account(site, username or "", held):
+        held = ZuliprcSection(held, email=None)
+    if not matches_account(site, username or "", held):
         raise ZuliprcError(
             f"{path} holds another account. Use --overwrite to replace it, "
             "--config for another file, or --no-save."
@@ -109,10 +111,10 @@ def _check_is_free(path: Path, site: str, username: str | None) -> None:
 
 def _keep(credentials: Credentials, path: Path | None, options: argparse.Namespace) -> str:
     if options.config == "-":
-        return credentials_text(credentials)
+        return render_credentials(credentials)
     if path is not None and options.keyring:
         # The key itself is never in the file, not for a moment.
-        save_without_key(credentials, path, overwrite=options.overwrite)
+        save_account(credentials, path, overwrite=options.overwrite)
         keyring.store_key(credentials)
     elif path is not None:
         credentials.save(path, overwrite=options.overwrite)
@@ -163,20 +165,20 @@ def _describe_owner(site: str, owner: Owner, options: argparse.Namespace) -> str
 
 def _stored(options: argparse.Namespace) -> Credentials:
     """Return the credentials of the environment, the zuliprc and the keyring."""
-    path = zuliprc_path(options.config)
+    path = resolve_zuliprc_path(options.config)
     # A key from the keyring goes with the account in the file, and with no other.
     named = any(os.environ.get(f"ZULIP_{name}") for name in ("EMAIL", "API_KEY", "SITE"))
     key = None if named else _in_keyring(_held(path))
     return Credentials.from_env(api_key=key, path=path)
 
 
-def _held(path: Path) -> Values:
+def _held(path: Path) -> ZuliprcSection:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # which would come again with what follows
         return read_zuliprc(path, missing_ok=True)
 
 
-def _in_keyring(held: Values) -> str | None:
+def _in_keyring(held: ZuliprcSection) -> str | None:
     site, email = held.get("site"), held.get("email")
     if held.get("key") is not None or site is None or email is None:
         return None
@@ -184,14 +186,14 @@ def _in_keyring(held: Values) -> str | None:
 
 
 def _logout(options: argparse.Namespace) -> str:
-    path = zuliprc_path(options.config)
+    path = resolve_zuliprc_path(options.config)
     held = read_zuliprc(path)
     places = []
     if held.get("key") is not None:
-        write_zuliprc(path, lambda _held: Values(key=None))
+        update_zuliprc(path, lambda _held: ZuliprcSection(key=None))
         places.append(str(path))
     # An earlier login may have left one there, too.
-    if keyring.is_installed() and _in_keyring(Values(held, key=None)) is not None:
+    if keyring.is_installed() and _in_keyring(ZuliprcSection(held, key=None)) is not None:
         keyring.remove_key(held["site"] or "", held["email"] or "")
         places.append("the system's keyring")
     if not places:

@@ -10,17 +10,17 @@ from typing import Any, cast
 import httpx
 from attrs import frozen
 
-from zulip_auth._credentials import Credentials, basic_header
+from zulip_auth._credentials import Credentials, basic_auth_header
 from zulip_auth._exceptions import APIConnectionError, InvalidResponseError
-from zulip_auth._responses.context import Answer
+from zulip_auth._responses.context import RawResponse
 from zulip_auth._version import __version__
 from zulip_auth_client import Client
 from zulip_auth_client.types import Response
 
-from .network_errors import explain_failure, is_before_sending, is_malformed
+from .network_errors import error_from_exception, is_connect_error, is_protocol_error
 from .transport import Transport
 
-MAX_BODY = 64 * 1024
+MAX_BODY_SIZE = 64 * 1024
 """How much of an answer's body is read, in bytes."""
 
 Endpoint = Callable[..., Coroutine[Any, Any, Response[Any]]]
@@ -36,7 +36,7 @@ class Outcome:
         sent: Whether the server may have seen the password.
     """
 
-    result: Answer | APIConnectionError | InvalidResponseError
+    result: RawResponse | APIConnectionError | InvalidResponseError
     sent: bool
 
 
@@ -75,8 +75,8 @@ async def send(
         async with asyncio.timeout_at(deadline):
             parsed = (await endpoint(client=client)).parsed
     except Exception as error:  # noqa: BLE001 - transports and parsers may raise anything
-        sent = guard.sent or (credentials is not None and not is_before_sending(error))
-        failure = explain_failure(error, site=site, sent=sent)
+        sent = guard.sent or (credentials is not None and not is_connect_error(error))
+        failure = error_from_exception(error, site=site, sent=sent)
     except asyncio.CancelledError as error:
         cancelled = error.args
     if cancelled is not None:
@@ -124,9 +124,9 @@ class _Guard:
             "User-Agent": " ".join(filter(None, [user_agent, f"zulip-auth/{__version__}"])),
         }
         if credentials is not None:
-            self._headers["Authorization"] = basic_header(credentials)
+            self._headers["Authorization"] = basic_auth_header(credentials)
         self.sent = False
-        self.answer: Answer | None = None
+        self.answer: RawResponse | None = None
 
     def request(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, **content: Any
@@ -152,7 +152,7 @@ class _Guard:
             body = await _read(response)
         finally:
             await response.aclose()
-        self.answer = Answer(response.status_code, dict(response.headers), body)
+        self.answer = RawResponse(response.status_code, dict(response.headers), body)
         if response.status_code != 200 or body is None:
             raise _NotForTheParser
         return httpx.Response(200, content=body)
@@ -185,10 +185,10 @@ async def _read(response: httpx.Response) -> bytes | None:
     try:
         async for chunk in response.stream:
             body += chunk
-            if len(body) > MAX_BODY:
+            if len(body) > MAX_BODY_SIZE:
                 return None
     except httpx.RemoteProtocolError as error:
-        if not is_malformed(error):
+        if not is_protocol_error(error):
             raise
         return None
     return bytes(body)

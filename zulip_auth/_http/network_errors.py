@@ -19,7 +19,7 @@ from zulip_auth._exceptions import (
 _MOST_CAUSES = 50
 
 
-def is_malformed(error: Exception) -> bool:
+def is_protocol_error(error: Exception) -> bool:
     """Tell an answer that is not HTTP from a connection that was lost.
 
     httpx has one class for both; the words for the latter are httpcore's
@@ -33,13 +33,13 @@ def is_malformed(error: Exception) -> bool:
     return not str(error).startswith(("Server disconnected", "peer "))
 
 
-def is_before_sending(error: Exception) -> bool:
+def is_connect_error(error: Exception) -> bool:
     """Tell whether there was no connection on which anything could have been sent."""
     before = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
     return isinstance(error, before)
 
 
-def explain_failure(
+def error_from_exception(
     error: Exception, *, site: str, sent: bool
 ) -> APIConnectionError | InvalidResponseError:
     """Return the error that says why there is no answer.
@@ -51,7 +51,7 @@ def explain_failure(
         sent: Whether the server may have seen the password.
     """
     causes = _causes(error)
-    if is_malformed(error):
+    if is_protocol_error(error):
         return InvalidResponseError(
             f"What answered at {site} does not speak HTTP as it should. "
             "Check the address and the port.",

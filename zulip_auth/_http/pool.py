@@ -12,7 +12,7 @@ from attrs import Factory, define
 
 from zulip_auth._exceptions import APITimeoutError
 
-from .transport import Transport, open_transport
+from .transport import Transport, create_transport
 
 MAX_CONNECTIONS = 100
 """How many connections there are at once to one site, in one event loop."""
@@ -35,7 +35,7 @@ class _Kept:
 
 
 @define(eq=False)
-class Connections:
+class TransportPool:
     """Lends transports, each to one login at a time.
 
     A transport with one login has one connection, so that there is no pool to
@@ -68,7 +68,7 @@ class Connections:
         try:
             kept = self._kept.get(asyncio.get_running_loop())
             idle = kept.idle if kept else []
-            transport = idle.pop() if idle else open_transport(self._site, self._ssl_context)
+            transport = idle.pop() if idle else create_transport(self._site, self._ssl_context)
             whole = False
             try:
                 yield transport

@@ -33,7 +33,7 @@ class _OwnTransport(httpx.AsyncHTTPTransport):
             raise
 
 
-def open_transport(site: str, ssl_context: ssl.SSLContext | None) -> Transport:
+def create_transport(site: str, ssl_context: ssl.SSLContext | None) -> Transport:
     """Make what carries requests to a site; closing it is the caller's part.
 
     Raises:

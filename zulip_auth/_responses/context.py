@@ -9,13 +9,13 @@ from attrs import evolve, field, frozen
 
 from zulip_auth._redaction import Secret
 
-Way = Literal["password", "dev", "jwt", "key", "nothing"]
+AuthMethod = Literal["password", "dev", "jwt", "key", "nothing"]
 """What a request is to be let in for: a password, a username alone on a
 development server, a token, an API key, or nothing, since anybody may ask."""
 
 
 @frozen
-class Answer:
+class RawResponse:
     """What a server answered.
 
     Attributes:
@@ -30,13 +30,13 @@ class Answer:
     body: bytes | None = field(repr=False)
     parsed: object = field(default=None, repr=False)
 
-    def with_parsed(self, parsed: object) -> Answer:
+    def with_parsed(self, parsed: object) -> RawResponse:
         """Return the same answer with what the generated client made of it."""
         return evolve(self, parsed=parsed)
 
 
 @frozen
-class Question:
+class RequestContext:
     """What a server was asked.
 
     Attributes:
@@ -46,7 +46,7 @@ class Question:
     """
 
     site: str
-    way: Way
+    way: AuthMethod
     secrets: tuple[Secret, ...] = ()
 
     def cut_out(self, text: str) -> str:

@@ -31,7 +31,7 @@ from zulip_auth._exceptions import (
     ZulipAuthError,
 )
 
-from .context import Answer, Question
+from .context import RawResponse, RequestContext
 
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,253}")
@@ -39,7 +39,7 @@ _COUNT = re.compile(r"[0-9]{1,9}")
 _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT", re.ASCII)
 
 
-def read_refusal(answer: Answer, question: Question) -> ZulipAuthError:
+def error_from_response(answer: RawResponse, question: RequestContext) -> ZulipAuthError:
     """Return what an answer other than a 200 means."""
     status = answer.status_code
     said = _zulip_error(answer)
@@ -73,7 +73,7 @@ class _Words:
     message: str
 
     @classmethod
-    def of(cls, said: Mapping[str, Any], question: Question) -> _Words:
+    def of(cls, said: Mapping[str, Any], question: RequestContext) -> _Words:
         code = said.get("code")
         if (
             not isinstance(code, str)
@@ -91,7 +91,7 @@ class _Words:
         return {"status_code": status_code, "code": self.code, "message": self.message}
 
 
-def _zulip_error(answer: Answer) -> dict[str, Any] | None:
+def _zulip_error(answer: RawResponse) -> dict[str, Any] | None:
     """Return an error answer of Zulip's API, or None where it is no such thing.
 
     The content type is not looked at: Zulip gives 405 as JSON that claims to
@@ -173,7 +173,7 @@ _CHECK = {
 
 
 def _by_code(
-    answer: Answer, said: Mapping[str, Any], words: _Words, question: Question
+    answer: RawResponse, said: Mapping[str, Any], words: _Words, question: RequestContext
 ) -> APIStatusError:
     status, site, way = answer.status_code, question.site, question.way
     if words.code == "NONEXISTENT_SUBDOMAIN" or said["msg"] == "Invalid subdomain":
@@ -208,7 +208,7 @@ def _by_code(
 
 
 def invalid_api_key(
-    question: Question,
+    question: RequestContext,
     code_in_brackets: str = "",
     *,
     status_code: int,
@@ -226,7 +226,7 @@ def invalid_api_key(
 
 
 def _authentication_failed(
-    answer: Answer, said: Mapping[str, Any], words: _Words, question: Question
+    answer: RawResponse, said: Mapping[str, Any], words: _Words, question: RequestContext
 ) -> AuthenticationFailedError:
     meaning = words.code or _LEGACY_REASONS.get(str(said.get("reason")), "AUTHENTICATION_FAILED")
     error, what, then = _REFUSALS.get(
@@ -248,7 +248,7 @@ def _authentication_failed(
     )
 
 
-def _attempts_remaining(answer: Answer) -> int | None:
+def _attempts_remaining(answer: RawResponse) -> int | None:
     count = answer.headers.get("x-ratelimit-remaining", "")
     return int(count) if _COUNT.fullmatch(count) else None
 
@@ -259,7 +259,9 @@ def _attempts_left(count: int) -> str:
     return f"{count} attempt{' is' if count == 1 else 's are'} left."
 
 
-def _dev_auth_disabled(status: int, words: _Words, question: Question) -> DevAuthDisabledError:
+def _dev_auth_disabled(
+    status: int, words: _Words, question: RequestContext
+) -> DevAuthDisabledError:
     return DevAuthDisabledError(
         f"{question.site} does not offer development logins{words.in_brackets}. "
         "Log in with a password.",
@@ -268,7 +270,7 @@ def _dev_auth_disabled(status: int, words: _Words, question: Question) -> DevAut
 
 
 def _rate_limited(
-    answer: Answer, said: Mapping[str, Any], words: _Words, question: Question
+    answer: RawResponse, said: Mapping[str, Any], words: _Words, question: RequestContext
 ) -> RateLimitedError:
     seconds = _retry_after(answer, said)
     wait = "a while" if seconds is None else _in_words(seconds)
@@ -287,7 +289,7 @@ def _in_words(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 120 else f"{math.ceil(seconds / 60)} minutes"
 
 
-def _retry_after(answer: Answer, said: Mapping[str, Any]) -> float | None:
+def _retry_after(answer: RawResponse, said: Mapping[str, Any]) -> float | None:
     """Return the seconds that a 429 asks for: by its header, else by its body."""
     header = answer.headers.get("retry-after", "")
     candidates = (_number(header), _http_date(header), _number(said.get("retry-after")))
@@ -316,7 +318,7 @@ def _http_date(value: str) -> float | None:
     return max(0.0, when.timestamp() - time.time())
 
 
-def _redirect(answer: Answer, question: Question) -> InvalidResponseError:
+def _redirect(answer: RawResponse, question: RequestContext) -> InvalidResponseError:
     try:
         host = urlsplit(answer.headers.get("location", "")).netloc.rpartition("@")[2]
     except ValueError:

@@ -15,7 +15,7 @@ from urllib.parse import urljoin
 from zulip_auth._credentials import Credentials, is_api_key, is_email
 from zulip_auth._exceptions import InvalidResponseError, SubdomainRequiredError, ZulipAuthError
 from zulip_auth._models import ExternalMethod, Owner, ServerSettings
-from zulip_auth._urls import find_site, is_secure_url
+from zulip_auth._urls import is_secure_url, try_normalize_site
 from zulip_auth_client.models import (
     ApiKeyResponse,
     AuthenticationMethods,
@@ -26,28 +26,28 @@ from zulip_auth_client.models import (
 )
 from zulip_auth_client.types import Unset
 
-from .context import Answer, Question
-from .errors import invalid_api_key, read_refusal
+from .context import RawResponse, RequestContext
+from .errors import error_from_response, invalid_api_key
 
 Kind = TypeVar("Kind")
 Content = TypeVar("Content")
-Reader = Callable[[object, Question], Content | ZulipAuthError]
+Reader = Callable[[object, RequestContext], Content | ZulipAuthError]
 """Reads what the generated client made of a 200; raises `OddError` where it is odd."""
 
 
-class OddError(Exception):
+class UnexpectedValue(Exception):
     """Ends the reading of an answer that is not as Zulip gives it."""
 
 
-def read_answer(
-    answer: Answer, question: Question, read: Reader[Content]
+def parse_response(
+    answer: RawResponse, question: RequestContext, read: Reader[Content]
 ) -> Content | ZulipAuthError:
     """Return what an answer means. Nothing is raised."""
     if answer.status_code != 200:
-        return read_refusal(answer, question)
+        return error_from_response(answer, question)
     try:
         return read(answer.parsed, question)
-    except OddError:
+    except UnexpectedValue:
         pass
     return InvalidResponseError(
         f"{question.site} answered 200, but not as Zulip does. "
@@ -56,24 +56,24 @@ def read_answer(
     )
 
 
-def read_credentials(parsed: object, question: Question) -> Credentials:
+def parse_credentials(parsed: object, question: RequestContext) -> Credentials:
     """Return the credentials that a login gives."""
     parsed = _checked(parsed, ApiKeyResponse)
     if not (is_api_key(parsed.api_key) and is_email(parsed.email)):
-        raise OddError
+        raise UnexpectedValue
     number = None if isinstance(parsed.user_id, Unset) else _user_id(parsed.user_id)
     return Credentials(question.site, parsed.email, parsed.api_key, number)
 
 
-def read_new_key(parsed: object, _question: Question) -> str:
+def parse_new_key(parsed: object, _question: RequestContext) -> str:
     """Return the key that takes another one's place."""
     parsed = _checked(parsed, NewApiKeyResponse)
     if not is_api_key(parsed.api_key):
-        raise OddError
+        raise UnexpectedValue
     return parsed.api_key
 
 
-def owner_reader(user_id: int | None) -> Reader[Owner]:
+def owner_parser(user_id: int | None) -> Reader[Owner]:
     """Return what reads whose key it is.
 
     Args:
@@ -82,7 +82,9 @@ def owner_reader(user_id: int | None) -> Reader[Owner]:
     return partial(_read_owner, user_id)
 
 
-def _read_owner(user_id: int | None, parsed: object, question: Question) -> Owner | ZulipAuthError:
+def _read_owner(
+    user_id: int | None, parsed: object, question: RequestContext
+) -> Owner | ZulipAuthError:
     parsed = _checked(parsed, OwnUserResponse)
     number = _user_id(parsed.user_id)
     if user_id not in (None, number):
@@ -90,7 +92,7 @@ def _read_owner(user_id: int | None, parsed: object, question: Question) -> Owne
     # The address that logs in is the delivery address, where there is one.
     email = parsed.delivery_email or parsed.email
     if not is_email(email):
-        raise OddError
+        raise UnexpectedValue
     return Owner(number, str(email), _checked(parsed.full_name, str), _role(parsed))
 
 
@@ -102,7 +104,7 @@ def _role(parsed: OwnUserResponse) -> int:
     return next((role for flag, role in flags if flag is True), 400)
 
 
-def read_settings(parsed: object, question: Question) -> ServerSettings | ZulipAuthError:
+def parse_settings(parsed: object, question: RequestContext) -> ServerSettings | ZulipAuthError:
     """Return what a server says of itself."""
     parsed = _checked(parsed, ServerSettingsResponse)
     url = _checked(parsed.realm_url or parsed.realm_uri, str, default="")
@@ -120,7 +122,7 @@ def read_settings(parsed: object, question: Question) -> ServerSettings | ZulipA
         zulip_version=_checked(parsed.zulip_version, str),
         feature_level=_checked(parsed.zulip_feature_level, int, default=0),
         realm_name=_checked(parsed.realm_name, str, default=""),
-        realm_url=find_site(url) or url,
+        realm_url=try_normalize_site(url) or url,
         password_enabled=_checked(ways.password, bool, default=email_enabled),
         ldap_enabled=_checked(ways.ldap, bool, default=False),
         dev_enabled=_checked(ways.dev, bool, default=False),
@@ -146,14 +148,14 @@ def _absolute(url: str, site: str) -> str:
         absolute = ""
     # Something secret will be sent there.
     if not is_secure_url(absolute) or not url.isprintable():
-        raise OddError
+        raise UnexpectedValue
     return absolute
 
 
 def _user_id(value: object) -> int:
     number = _checked(value, int)
     if not 1 <= number < 10**18:
-        raise OddError
+        raise UnexpectedValue
     return number
 
 
@@ -162,5 +164,5 @@ def _checked(value: object, kind: type[Kind], *, default: Kind | None = None) ->
     if isinstance(value, Unset) and default is not None:
         return default
     if type(value) is not kind:
-        raise OddError
+        raise UnexpectedValue
     return value
