@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 import html
+import inspect
 import json
+import traceback
 from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zulip_auth._redaction import Secret
+from helpers.secret_scanner import SecretScanner
+from zulip_auth import ZulipAuthError
+from zulip_auth._redaction import Secret, hide_locals
 
 PASSWORD = "correct horse/ & battery=+%é<'\"\\!"
 
@@ -59,3 +64,81 @@ def test_no_text_keeps_a_secret(secret: str, before: str, after: str) -> None:
 
 def test_its_repr_does_not_show_it() -> None:
     assert repr(Secret(PASSWORD)) == str(Secret(PASSWORD)) == "Secret()"
+
+
+def variables(error: BaseException) -> str:
+    """Return the variables of all frames but this file's, as an error tracker shows them."""
+    shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+    inside = ("fail", "fail_later", "inner")
+    return "".join(str(f.locals) for f in shown.stack if f.filename != __file__ or f.name in inside)
+
+
+class Box:
+    """An object whose method fails with a secret in its variables."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    @hide_locals
+    def fail(self, secret: str) -> None:
+        raise self._error
+
+    @hide_locals
+    async def fail_later(self, secret: str) -> None:
+        await asyncio.sleep(0)
+        self.inner(secret)
+
+    def inner(self, secret: str) -> None:
+        try:
+            int(secret)
+        except ValueError as error:
+            raise self._error from error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ZulipAuthError("x"),
+        asyncio.CancelledError(),
+        KeyError("x"),
+        KeyboardInterrupt(),
+        ExceptionGroup("x", [ValueError("x")]),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_hide_locals_leaves_no_secret(error: BaseException) -> None:
+    box = Box(error)
+    scanner = SecretScanner(PASSWORD)
+    with pytest.raises(type(error)) as caught:
+        box.fail(PASSWORD)
+    assert caught.value is error
+    scanner.check(variables(error), "a function")
+    error.__traceback__ = None
+    with pytest.raises(type(error)) as caught:
+        await box.fail_later(PASSWORD)
+    assert caught.value is error
+    scanner.check(variables(error), "a coroutine function")
+    for exc in (error.__cause__, error.__context__):
+        if exc is not None:
+            scanner.check(variables(exc), "the cause")
+
+
+def test_hide_locals_with_wrong_arguments() -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument") as caught:
+        Box(KeyError()).fail(PASSWORD, other=1)  # type: ignore[call-arg]
+    SecretScanner(PASSWORD).check(variables(caught.value), "a call that fails")
+
+
+async def test_hide_locals_keeps_results_and_names() -> None:
+    @hide_locals
+    def double(number: int) -> int:
+        """Return twice the number."""
+        return 2 * number
+
+    @hide_locals
+    async def double_later(number: int) -> int:
+        return 2 * number
+
+    assert (double(2), await double_later(number=3)) == (4, 6)
+    assert (double.__name__, double.__doc__) == ("double", "Return twice the number.")
+    assert inspect.iscoroutinefunction(double_later)
