@@ -102,7 +102,7 @@ def test_a_recorded_refusal_is_read_exactly(exchange: Exchange) -> None:
     assert type(error) is kind
     assert error.status_code == exchange.status
     assert error.code == code
-    assert error.message == exchange.said["msg"]
+    assert error.message == exchange.json()["msg"]
     assert getattr(error, "attempts_remaining", None) == attempts_remaining
     assert getattr(error, "retry_after", None) == retry_after
 

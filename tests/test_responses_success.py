@@ -125,7 +125,7 @@ def test_a_new_key_with_anything_odd_about_it_is_no_answer(key: object) -> None:
 
 
 def owner(user_id: int | None = None, /, **fields: object) -> Any:
-    body = {**ME.said, **fields}
+    body = {**ME.json(), **fields}
     body = {name: value for name, value in body.items() if value is not ...}
     return read(owner_parser(user_id), OwnUserResponse.from_dict(body))
 
@@ -178,7 +178,7 @@ def test_an_owner_with_anything_odd_about_it_is_no_answer(fields: dict[str, obje
 
 
 def settings(**fields: object) -> Any:
-    body = {**REALM.said, **fields}
+    body = {**REALM.json(), **fields}
     body = {name: value for name, value in body.items() if value is not ...}
     return read(parse_settings, ServerSettingsResponse.from_dict(body))
 
@@ -190,7 +190,7 @@ def test_the_settings_of_a_recorded_server() -> None:
     assert (found.realm_name, found.realm_url) == ("Zulip Dev", "http://localhost:9991")
     assert (found.password_enabled, found.ldap_enabled, found.dev_enabled) == (True, False, True)
     assert found.require_email_format_usernames is True
-    names = [each["name"] for each in REALM.said["external_authentication_methods"]]
+    names = [each["name"] for each in REALM.json()["external_authentication_methods"]]
     assert [method.name for method in found.external_methods] == names
     assert found.external_methods[1] == ExternalMethod(
         "remoteuser", "SSO", f"{SITE}/accounts/login/start/sso/"

@@ -210,7 +210,7 @@ async def test_the_recorded_redirect_gives_the_key_that_xor_gives(
     assert credentials == Credentials("http://localhost:9991", "hamlet@zulip.com", key, 15)
     # The same account's key came with another recorded answer, too.
     [by_token] = load_recordings("jwt: success")
-    assert by_token.said["api_key"] == key
+    assert by_token.json()["api_key"] == key
 
 
 @given(key=st.from_regex(r"[A-Za-z0-9]{32}", fullmatch=True))

@@ -172,7 +172,7 @@ def test_questions_about_server_and_key_are_answered_as_by_the_real_server(
     for exchange in exchanges:
         realm.password_login = exchange.name != "settings: password auth disabled"
         status, headers, body = ask(server, exchange, auth.get(exchange.name))
-        said, expected = json.loads(body), exchange.said
+        said, expected = json.loads(body), exchange.json()
         assert status == exchange.status, exchange.name
         if status == 200:
             for name in NOT_A_SHAPE:
@@ -223,7 +223,7 @@ def test_single_sign_on_is_answered_as_by_the_real_server(server: FakeZulip) -> 
     hamlet = realm.account("hamlet@zulip.com")
     chosen, malformed = load_recordings("sso:")
     [same_key] = load_recordings("jwt: success")
-    hamlet.api_key, hamlet.user_id = same_key.said["api_key"], 15
+    hamlet.api_key, hamlet.user_id = same_key.json()["api_key"], 15
     # The recorded server knew the user without asking.
     path = realm.external_methods[0].login_path
     query = {**chosen.query, "email": hamlet.email}
