@@ -8,24 +8,26 @@ import pytest
 from hypothesis import settings
 
 from helpers.cli_runner import CLIRunner
+from helpers.constants import PASSWORD, USERNAME
 from zulip_auth import RetryPolicy
+from zulip_auth.testing import FakeZulip
 
-# One login is a few milliseconds, but the machine may be busy.
+# A login takes a few milliseconds, more on a busy machine.
 settings.register_profile("default", deadline=None)
 settings.load_profile("default")
 
-# What a developer's machine sets must not change what is tested.
+# The environment of a developer's machine must not change the tests.
 for name in list(os.environ):
     if name.lower().endswith("_proxy") or name.startswith("SSL_CERT_"):
         del os.environ[name]
 
-# This process may run in development mode; those that it starts are looked at
-# for what they write, and asyncio would add remarks on slow machines.
+# Subprocesses are tested for their output, to which asyncio's development
+# mode adds warnings on slow machines.
 os.environ.pop("PYTHONDEVMODE", None)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print what tests have measured, each with the name of its test."""
+    """Print the measurements that tests recorded."""
     measured = [
         f"{report.nodeid.partition('::')[2]}: {name}: {value}"
         for report in terminalreporter.getreports("passed")
@@ -42,11 +44,18 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
+def server(fake_zulip: FakeZulip) -> FakeZulip:
+    """A running FakeZulip with one account."""
+    fake_zulip.add_user(USERNAME, PASSWORD)
+    return fake_zulip
+
+
+@pytest.fixture
 def home(tmp_path: Path) -> CLIRunner:
     return CLIRunner(tmp_path)
 
 
 @pytest.fixture
 def no_backoff() -> RetryPolicy:
-    """The default policy, without its waits."""
+    """The default policy without delays."""
     return RetryPolicy(wait_initial=0, wait_max=0)

@@ -13,7 +13,8 @@ import pytest
 
 import zulip_auth
 from helpers import faults, raw_server
-from helpers.cli_runner import COMMAND, PASSWORD, USERNAME, CLIRunner
+from helpers.cli_runner import COMMAND, CLIRunner
+from helpers.constants import API_KEY, PASSWORD, USERNAME
 from helpers.secret_scanner import SecretScanner
 from zulip_auth import __main__, _cli
 from zulip_auth._cli import commands, output
@@ -205,7 +206,7 @@ async def test_nothing_secret_is_written_and_no_argument_is_secret(
         out, err = await process.communicate(PASSWORD.encode())
     assert process.returncode == code
     assert out or err.count(b"\n") == 1
-    leaks = SecretScanner(PASSWORD, raw_server.API_KEY)
+    leaks = SecretScanner(PASSWORD, API_KEY)
     for where, text in (("stdout", out), ("stderr", err)):
         leaks.check(text.decode(), where)
     leaks.check(arguments, "the process's arguments")

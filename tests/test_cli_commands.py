@@ -14,7 +14,8 @@ import trustme
 import zulip
 from test_cli_keyring import InMemoryKeyring, memory
 
-from helpers.cli_runner import PASSWORD, USERNAME, CLIRunner
+from helpers.cli_runner import CLIRunner
+from helpers.constants import PASSWORD, USERNAME
 from helpers.secret_scanner import SecretScanner
 from zulip_auth import (
     APIConnectionError,

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 import zulip_auth
-from helpers.cli_runner import PASSWORD, USERNAME, CLIRunner
+from helpers.cli_runner import CLIRunner
+from helpers.constants import PASSWORD, USERNAME
 from helpers.raw_server import ScriptedServer, respond, succeed
 from zulip_auth._cli import output
 from zulip_auth.testing import FakeZulip

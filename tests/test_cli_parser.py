@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 import zulip_auth
-from helpers.cli_runner import USERNAME, CLIRunner
+from helpers.cli_runner import CLIRunner
+from helpers.constants import USERNAME
 from zulip_auth._cli.parser import EXIT_CODES, make_parser, parse
 
 BAD_INPUT = {

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers.cli_runner import PASSWORD, USERNAME, CLIRunner
+from helpers.cli_runner import CLIRunner
+from helpers.constants import PASSWORD, USERNAME
 from helpers.secret_scanner import SecretScanner
 from zulip_auth import InvalidInputError
 from zulip_auth._cli.prompts import read_password

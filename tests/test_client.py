@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 
 import zulip_auth
 from helpers import faults
+from helpers.constants import API_KEY, PASSWORD, SUCCESS, USERNAME
+from helpers.errors import login_error
 from helpers.raw_server import (
-    API_KEY,
-    SUCCESS,
     Connection,
     Scenario,
     ScriptedServer,
@@ -51,8 +51,6 @@ from zulip_auth import (
     login,
 )
 from zulip_auth.testing import FakeZulip
-
-USERNAME, PASSWORD = "iago@zulip.com", "correct horse & battery=+%é"
 
 
 async def test_a_login_in_one_line() -> None:
@@ -196,8 +194,8 @@ async def test_every_recorded_answer_ends_as_documented(exchange: Exchange) -> N
     assert type(error) is kind
     assert error.status_code == exchange.status
     if kind is not InvalidResponseError:
-        assert error.code == exchange.said.get("code")
-        assert error.message == exchange.said["msg"]
+        assert error.code == exchange.json().get("code")
+        assert error.message == exchange.json()["msg"]
     assert getattr(error, "attempts_remaining", None) == attempts_remaining
     assert getattr(error, "retry_after", None) == retry_after
 
@@ -278,13 +276,6 @@ async def test_half_an_hour_is_not_waited_out() -> None:
         assert time.monotonic() - start < 0.1
         assert error.retry_after == 1799.7959835529327
         assert len(server.requests) == 2
-
-
-async def login_error(kind: type[Any], site: str, **options: Any) -> Any:
-    with pytest.raises(kind) as caught:
-        await login(site, USERNAME, PASSWORD, **options)
-    assert type(caught.value) is kind
-    return caught.value
 
 
 async def test_a_short_rate_limit_is_waited_out() -> None:
@@ -710,8 +701,8 @@ async def test_every_other_recorded_answer_ends_as_documented(exchange: Exchange
                 await call_endpoint(exchange, server.site)
             error: Any = caught.value
             assert type(error) is expected
-            assert (error.status_code, error.code) == (exchange.status, exchange.said["code"])
-            assert error.message == exchange.said["msg"]
+            assert (error.status_code, error.code) == (exchange.status, exchange.json()["code"])
+            assert error.message == exchange.json()["msg"]
             SecretScanner(API_KEY, TOKEN).check_error(error)
         else:
             assert await call_endpoint(exchange, server.site)

@@ -26,6 +26,7 @@ from test_my_bot import BOT, count, person, running_bot, say
 
 import zulip_auth
 from helpers import raw_server
+from helpers.constants import API_KEY, PASSWORD, USERNAME
 from helpers.secret_scanner import SecretScanner
 from zulip_auth import ApiKeySource, AuthClient, Credentials, UserDeactivatedError, ZulipAuthError
 from zulip_auth.testing import FakeZulip
@@ -33,7 +34,6 @@ from zulip_auth.testing import FakeZulip
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NAMES = sorted(path.name for path in EXAMPLES.glob("*.py"))
 README = (EXAMPLES / "README.md").read_text(encoding="utf-8")
-USERNAME, PASSWORD = "iago@zulip.com", "correct horse & battery=+%é"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -70,7 +70,7 @@ class Ran:
 @pytest.fixture
 def leaks(fake_zulip: FakeZulip) -> SecretScanner:
     account = fake_zulip.add_user(USERNAME, PASSWORD)
-    return SecretScanner(PASSWORD, account.api_key, raw_server.API_KEY)
+    return SecretScanner(PASSWORD, account.api_key, API_KEY)
 
 
 async def start(home: Path, *command: object, **more: str) -> asyncio.subprocess.Process:
@@ -196,7 +196,7 @@ async def test_aiohttp_client_takes_the_key_nowhere_else(
     async with raw_server.ScriptedServer(raw_server.respond(200)) as other:
         away = raw_server.respond(302, headers={"location": f"http://localhost:{other.port}/"})
         async with raw_server.ScriptedServer(away) as server:
-            Credentials(server.site, USERNAME, raw_server.API_KEY).save(tmp_path / ".zuliprc")
+            Credentials(server.site, USERNAME, API_KEY).save(tmp_path / ".zuliprc")
             ran = await run(tmp_path, leaks, EXAMPLES / "aiohttp_client.py")
         assert server.requests[0].headers["authorization"].startswith("Basic ")
         assert (other.connections, ran.failed_with("The server answered 302.")) == (0, True)
@@ -368,7 +368,7 @@ async def test_httpx_bot_outlasts_lost_connections_and_a_server_that_is_busy_or_
     waits = [each.getMessage() for each in caplog.records if "Trying again" in each.getMessage()]
     assert len(waits) == 6
     assert all(wait.endswith("in 0.0 s.") for wait in waits)
-    SecretScanner(PASSWORD, raw_server.API_KEY).check(caplog.text, "the log")
+    SecretScanner(PASSWORD, API_KEY).check(caplog.text, "the log")
 
 
 async def test_httpx_bot_waits_for_a_server_that_is_away_also_for_a_login(

@@ -20,10 +20,9 @@ from hypothesis import strategies as st
 
 import zulip_auth
 from helpers import faults
-from helpers.faults import HTML, REFUSED, Target, TargetFactory, http_target, https_target
+from helpers.constants import API_KEY, AUTH_FAILED, SUCCESS, USERNAME
+from helpers.faults import HTML, Target, TargetFactory, http_target, https_target
 from helpers.raw_server import (
-    API_KEY,
-    SUCCESS,
     Connection,
     Scenario,
     ScriptedServer,
@@ -57,7 +56,7 @@ from zulip_auth import (
 )
 from zulip_auth._http import transport
 
-USERNAME, PASSWORD = "iago@zulip.com", 'correct horse & battery=+%é"<'
+PASSWORD = 'correct horse & battery=+%é"<'
 FORM = "username=iago%40zulip.com&password=correct+horse+%26+battery%3D%2B%25%C3%A9%22%3C"
 LEAKS = SecretScanner(PASSWORD, API_KEY, FORM)
 
@@ -108,7 +107,11 @@ def raw(body: bytes | str) -> Row:
 
 
 def refused(
-    status: int, kind: type[Any], body: Any = REFUSED, sends: int = 1, **attributes: Any
+    status: int,
+    kind: type[Any],
+    body: Any = AUTH_FAILED,
+    sends: int = 1,
+    **attributes: Any,
 ) -> Row:
     return Row(
         http_target(respond(status, body)),
@@ -265,7 +268,7 @@ ROWS: dict[str, Row] = {
     "user_id '5'": odd(user_id="5"),
     "user_id -1": odd(user_id=-1),
     "user_id true": odd(user_id=True),
-    "result error with 200": raw(json.dumps(REFUSED)),
+    "result error with 200": raw(json.dumps(AUTH_FAILED)),
     "result unknown": odd(result="maybe"),
     "result missing": odd(result=...),
     "msg missing": odd(msg=...),
@@ -468,7 +471,9 @@ SPLICED = st.builds(
     st.binary(max_size=20),
 )
 STATUSES = st.builds(
-    raw_response, st.integers(100, 999), st.binary(max_size=100) | st.just(json.dumps(REFUSED))
+    raw_response,
+    st.integers(100, 999),
+    st.binary(max_size=100) | st.just(json.dumps(AUTH_FAILED)),
 )
 
 

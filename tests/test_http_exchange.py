@@ -13,7 +13,8 @@ import httpx
 import pytest
 from httpx_aiohttp import AiohttpTransport
 
-from helpers.raw_server import SUCCESS, ScriptedServer, close_without_response, respond, succeed
+from helpers.constants import PASSWORD, SUCCESS, USERNAME
+from helpers.raw_server import ScriptedServer, close_without_response, respond, succeed
 from zulip_auth import (
     APIConnectionError,
     APITimeoutError,
@@ -29,7 +30,6 @@ from zulip_auth.testing import FakeZulip
 from zulip_auth_client import Client
 from zulip_auth_client.types import Response
 
-USERNAME, PASSWORD = "iago@zulip.com", "secret"
 ONCE = RetryPolicy(attempts=1)
 
 

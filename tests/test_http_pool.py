@@ -6,6 +6,7 @@ import threading
 import httpx
 import pytest
 
+from helpers.constants import PASSWORD, USERNAME
 from helpers.raw_server import (
     KEPT_ALIVE,
     ScriptedServer,
@@ -16,8 +17,6 @@ from helpers.raw_server import (
 from helpers.raw_server import Connection as WireConnection
 from zulip_auth import AuthClient, Credentials, RetryPolicy, ServerError
 from zulip_auth._http import pool
-
-USERNAME, PASSWORD = "iago@zulip.com", "secret"
 
 
 async def test_connections_are_kept_inside_async_with() -> None:

@@ -12,9 +12,9 @@ import pytest
 import trustme
 from httpx_aiohttp import AiohttpTransport
 
+from helpers.constants import PASSWORD, SUCCESS, USERNAME
 from helpers.raw_server import (
     KEPT_ALIVE,
-    SUCCESS,
     Connection,
     ScriptedServer,
     close_without_response,
@@ -33,7 +33,6 @@ from zulip_auth import (
 from zulip_auth._http import transport
 from zulip_auth._http.transport import create_transport
 
-USERNAME, PASSWORD = "iago@zulip.com", "secret"
 ONCE = RetryPolicy(attempts=1)
 
 

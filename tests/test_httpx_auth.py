@@ -13,14 +13,13 @@ import httpx
 import pytest
 
 import zulip_auth
+from helpers.constants import PASSWORD, USERNAME
 from helpers.raw_server import Connection, Scenario, ScriptedServer, raw_response
 from helpers.secret_scanner import SecretScanner
 from zulip_auth import ApiKeySource, AuthClient
 from zulip_auth.httpx_auth import ApiKeyAuth
 from zulip_auth.testing import FakeZulip
 
-USERNAME = "iago@zulip.com"
-PASSWORD = "correct horse"
 ME = "/api/v1/users/me"
 
 

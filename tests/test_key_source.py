@@ -13,6 +13,7 @@ import pytest
 from attrs import evolve
 
 import zulip_auth
+from helpers.constants import PASSWORD, USERNAME
 from helpers.raw_server import ScriptedServer, never_respond, respond, succeed
 from helpers.secret_scanner import SecretScanner
 from zulip_auth import (
@@ -27,9 +28,6 @@ from zulip_auth import (
 )
 from zulip_auth._key_source import _Login
 from zulip_auth.testing import FakeZulip
-
-USERNAME = "iago@zulip.com"
-PASSWORD = "correct horse"
 
 
 @pytest.fixture

@@ -20,15 +20,9 @@ import pytest
 from httpx_aiohttp import AiohttpTransport
 
 from helpers import faults
+from helpers.constants import API_KEY, AUTH_FAILED, PASSWORD, USERNAME
 from helpers.faults import TargetFactory, http_target, https_target
-from helpers.raw_server import (
-    API_KEY,
-    ScriptedServer,
-    never_respond,
-    respond,
-    serve_keepalive,
-    succeed,
-)
+from helpers.raw_server import ScriptedServer, never_respond, respond, serve_keepalive, succeed
 from helpers.secret_scanner import SecretScanner
 from zulip_auth import (
     APITimeoutError,
@@ -40,8 +34,6 @@ from zulip_auth import (
 from zulip_auth._http import pool
 from zulip_auth._http.pool import MAX_CONNECTIONS
 from zulip_auth.testing import FakeZulip
-
-USERNAME, PASSWORD = "iago@zulip.com", "correct horse & battery=+%é"
 
 
 class CancelAtNthAwait(Awaitable[Any]):
@@ -288,7 +280,7 @@ async def test_a_huge_body_takes_no_memory(scenario: Any, record_property: Any) 
 
 async def test_nothing_is_kept_of_a_login_that_is_over() -> None:
     """Neither the password nor the form outlives the login, but for the caller's own."""
-    async with ScriptedServer(respond(401, faults.REFUSED)) as server:
+    async with ScriptedServer(respond(401, AUTH_FAILED)) as server:
         password = f"{PASSWORD} {socket.gethostname()}"
         with pytest.raises(Exception, match="refused the login"):
             await login(server.site, USERNAME, password)

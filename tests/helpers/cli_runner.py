@@ -13,7 +13,6 @@ from pathlib import Path
 from attrs import frozen
 
 COMMAND = Path(sys.executable).parent / "zulip-auth"
-USERNAME, PASSWORD = "iago@zulip.com", "correct horse & battery=+%é"
 
 
 @frozen

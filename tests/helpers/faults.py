@@ -20,13 +20,9 @@ from urllib.parse import unquote_plus
 import trustme
 from attrs import field, frozen
 
-from helpers.raw_server import SUCCESS, Connection, Scenario, ScriptedServer, raw_response, respond
+from helpers.constants import SUCCESS
+from helpers.raw_server import Connection, Scenario, ScriptedServer, raw_response, respond
 
-REFUSED = {
-    "result": "error",
-    "msg": "Your username or password is incorrect",
-    "code": "AUTHENTICATION_FAILED",
-}
 HTML = "<!DOCTYPE html><html><body>Something else</body></html>"
 
 

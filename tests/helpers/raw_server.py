@@ -11,6 +11,8 @@ from typing import Any, Self
 
 from attrs import frozen
 
+from helpers.constants import SUCCESS
+
 Scenario = Callable[["Connection"], Awaitable[None]]
 
 
@@ -165,14 +167,6 @@ async def never_respond(connection: Connection) -> None:
     await connection.wait_closed()
 
 
-API_KEY = "fAEg1OmbknQqBdDG3cVHyP2jjGLMfmtF"
-SUCCESS = {
-    "result": "success",
-    "msg": "",
-    "api_key": API_KEY,
-    "email": "iago@zulip.com",
-    "user_id": 16,
-}
 succeed = respond(200, SUCCESS)
 KEPT_ALIVE = raw_response(200, json.dumps(SUCCESS)).replace(b"connection: close\r\n", b"")
 
