@@ -53,14 +53,14 @@ from zulip_auth import (
 from zulip_auth.testing import FakeZulip
 
 
-async def test_a_login_in_one_line() -> None:
+async def test_login() -> None:
     async with FakeZulip(users={USERNAME: PASSWORD}) as server:
         credentials = await login(server.site, "IAGO@zulip.COM", PASSWORD)
         key = server.account(USERNAME).api_key
         assert credentials == Credentials(server.site, USERNAME, key, 10)
 
 
-async def test_a_development_login_in_one_line() -> None:
+async def test_dev_login() -> None:
     async with FakeZulip(users={USERNAME: PASSWORD}) as server:
         credentials = await dev_login(server.site, "IAGO@zulip.COM")
         assert credentials.email == USERNAME
@@ -70,7 +70,7 @@ async def test_a_development_login_in_one_line() -> None:
 # ---- What is sent
 
 
-async def test_the_request_is_a_form_and_nothing_else() -> None:
+async def test_login_request() -> None:
     async with ScriptedServer(succeed) as server:
         await login(server.site, USERNAME, PASSWORD, user_agent="my-bot/2.0")
         [request] = server.requests
@@ -89,7 +89,7 @@ async def test_the_request_is_a_form_and_nothing_else() -> None:
     }
 
 
-async def test_a_development_login_sends_the_username_alone() -> None:
+async def test_dev_login_request() -> None:
     async with ScriptedServer(succeed) as server:
         await dev_login(server.site, USERNAME)
         [request] = server.requests
@@ -104,7 +104,7 @@ sendable = st.text(
 
 
 @given(username=sendable, password=sendable)
-def test_what_the_server_decodes_is_what_was_given(username: str, password: str) -> None:
+def test_form_encoding_round_trip(username: str, password: str) -> None:
     async def check() -> None:
         async with ScriptedServer(succeed) as server:
             await login(server.site, username, password)
@@ -117,7 +117,7 @@ def test_what_the_server_decodes_is_what_was_given(username: str, password: str)
     asyncio.run(check())
 
 
-async def test_no_cookie_goes_from_one_account_to_the_next() -> None:
+async def test_cookies_are_not_stored() -> None:
     async with FakeZulip(users={USERNAME: "x", "hamlet@zulip.com": "x"}) as server:
         async with AuthClient(server.site) as client:
             assert (await client.dev_login(USERNAME)).email == USERNAME
@@ -179,7 +179,7 @@ async def login_as_recorded(exchange: Exchange, site: str) -> Credentials:
 
 
 @pytest.mark.parametrize("exchange", load_recordings("fetch:", "dev:"), ids=str)
-async def test_every_recorded_answer_ends_as_documented(exchange: Exchange) -> None:
+async def test_recorded_login(exchange: Exchange) -> None:
     expected = EXPECTED[exchange.name]
     async with ScriptedServer(exact_server(exchange)) as server:
         if expected is None:
@@ -200,7 +200,7 @@ async def test_every_recorded_answer_ends_as_documented(exchange: Exchange) -> N
     assert getattr(error, "retry_after", None) == retry_after
 
 
-def test_no_recorded_answer_is_left_out() -> None:
+def test_recorded_login_table_is_complete() -> None:
     assert EXPECTED.keys() == {exchange.name for exchange in load_recordings("fetch:", "dev:")}
 
 
@@ -242,7 +242,7 @@ LEGACY: dict[str, tuple[int, dict[str, object], type[zulip_auth.APIStatusError]]
 
 
 @pytest.mark.parametrize(("status", "body", "kind"), LEGACY.values(), ids=LEGACY)
-async def test_old_servers_are_understood(
+async def test_login_error_of_old_server(
     status: int, body: dict[str, object], kind: type[zulip_auth.APIStatusError]
 ) -> None:
     async with ScriptedServer(respond(status, {"result": "error", **body})) as server:
@@ -259,7 +259,7 @@ async def test_old_servers_are_understood(
 BUSY = {"result": "error", "msg": "Busy", "code": "RATE_LIMIT_HIT"}
 
 
-async def test_a_refused_password_is_sent_once() -> None:
+async def test_rejected_password_is_sent_once() -> None:
     async with FakeZulip(users={USERNAME: PASSWORD}) as server:
         with pytest.raises(AuthenticationFailedError) as caught:
             await login(server.site, USERNAME, "a guess")
@@ -267,7 +267,7 @@ async def test_a_refused_password_is_sent_once() -> None:
     assert caught.value.attempts_remaining == 4
 
 
-async def test_half_an_hour_is_not_waited_out() -> None:
+async def test_long_retry_after_raises() -> None:
     limited = respond(429, BUSY, {"Retry-After": "1799.7959835529327"})
     async with ScriptedServer(limited) as server:
         await login_error(RateLimitedError, server.site)  # imports and all
@@ -278,7 +278,7 @@ async def test_half_an_hour_is_not_waited_out() -> None:
         assert len(server.requests) == 2
 
 
-async def test_a_short_rate_limit_is_waited_out() -> None:
+async def test_short_retry_after_is_waited() -> None:
     async with ScriptedServer(respond(429, BUSY, {"Retry-After": "0.4"}), succeed) as server:
         start = time.monotonic()
         credentials = await login(server.site, USERNAME, PASSWORD)
@@ -299,7 +299,7 @@ async def test_a_short_rate_limit_is_waited_out() -> None:
     ],
     ids=["absent", "null", "negative", "nan", "date", "body alone"],
 )
-async def test_a_rate_limit_without_a_short_wait_ends_the_login(
+async def test_rate_limit_without_short_wait_raises(
     header: str | None, body: dict[str, object], seconds: Any
 ) -> None:
     headers = {} if header is None else {"Retry-After": header}
@@ -309,7 +309,7 @@ async def test_a_rate_limit_without_a_short_wait_ends_the_login(
     assert error.retry_after > 10**9 if seconds is ... else error.retry_after == seconds
 
 
-async def test_a_wait_beyond_the_deadline_is_not_begun() -> None:
+async def test_retry_after_beyond_deadline_raises() -> None:
     async with ScriptedServer(respond(429, BUSY, {"Retry-After": "5"})) as server:
         start = time.monotonic()
         await login_error(RateLimitedError, server.site, timeout=1.0)
@@ -321,7 +321,7 @@ async def test_a_wait_beyond_the_deadline_is_not_begun() -> None:
     "fault", [close_without_response, faults.reset_before_headers, faults.truncate_the_body]
 )
 @pytest.mark.parametrize("max_sends", [1, 2, 3])
-async def test_a_lost_answer_costs_no_more_than_max_sends(fault: Scenario, max_sends: int) -> None:
+async def test_lost_response_respects_max_sends(fault: Scenario, max_sends: int) -> None:
     policy = RetryPolicy(max_sends=max_sends, wait_max=0)
     async with ScriptedServer(fault) as server:
         error = await login_error(APIConnectionError, server.site, retry=policy)
@@ -331,16 +331,14 @@ async def test_a_lost_answer_costs_no_more_than_max_sends(fault: Scenario, max_s
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 520, 599])
 @pytest.mark.parametrize("body", [{"result": "error", "msg": "Down"}, "<html>Down</html>"])
-async def test_a_failing_server_costs_no_more_than_max_sends(
-    status: int, body: Any, no_backoff: RetryPolicy
-) -> None:
+async def test_5xx_respects_max_sends(status: int, body: Any, no_backoff: RetryPolicy) -> None:
     async with ScriptedServer(respond(status, body)) as server:
         error = await login_error(ServerError, server.site, retry=no_backoff)
         assert len(server.requests) == 2
     assert error.status_code == status
 
 
-async def test_a_silent_server_costs_no_more_than_max_sends(no_backoff: RetryPolicy) -> None:
+async def test_timeout_respects_max_sends(no_backoff: RetryPolicy) -> None:
     async with ScriptedServer(never_respond) as server:
         start = time.monotonic()
         error = await login_error(APITimeoutError, server.site, retry=no_backoff, timeout=0.4)
@@ -352,14 +350,14 @@ async def test_a_silent_server_costs_no_more_than_max_sends(no_backoff: RetryPol
 @pytest.mark.parametrize(
     "fault", [close_without_response, respond(503), respond(408, "<html>Too slow</html>")]
 )
-async def test_one_fault_is_got_over(fault: Scenario, no_backoff: RetryPolicy) -> None:
+async def test_retry_succeeds_after_one_fault(fault: Scenario, no_backoff: RetryPolicy) -> None:
     async with ScriptedServer(fault, succeed) as server:
         credentials = await login(server.site, USERNAME, PASSWORD, retry=no_backoff)
         assert len(server.requests) == 2
     assert credentials.api_key == API_KEY
 
 
-async def test_rate_limits_between_faults_do_not_raise_the_budget(no_backoff: RetryPolicy) -> None:
+async def test_max_sends_ignores_rate_limits(no_backoff: RetryPolicy) -> None:
     limited = respond(429, BUSY, {"Retry-After": "0"})
     async with ScriptedServer(
         limited, close_without_response, limited, close_without_response, limited
@@ -369,7 +367,7 @@ async def test_rate_limits_between_faults_do_not_raise_the_budget(no_backoff: Re
     assert error.sent is True
 
 
-async def test_refused_connections_are_tried_until_the_attempts_are_used_up(
+async def test_refused_connection_uses_all_attempts(
     caplog: pytest.LogCaptureFixture, no_backoff: RetryPolicy
 ) -> None:
     async with ScriptedServer(succeed) as server:
@@ -384,7 +382,7 @@ async def test_refused_connections_are_tried_until_the_attempts_are_used_up(
     assert {record.levelname for record in caplog.records} == {"INFO"}
 
 
-async def test_a_server_that_comes_up_late_is_reached() -> None:
+async def test_retry_until_server_starts() -> None:
     async with ScriptedServer(succeed) as first:
         port = first.port
     late = ScriptedServer(succeed)
@@ -404,7 +402,7 @@ async def test_a_server_that_comes_up_late_is_reached() -> None:
         await late.__aexit__(None, None, None)
 
 
-async def test_an_error_remembers_that_an_earlier_try_was_sent(no_backoff: RetryPolicy) -> None:
+async def test_error_sent_by_earlier_attempt(no_backoff: RetryPolicy) -> None:
     stopped: list[None] = []
 
     async def die(connection: Connection) -> None:
@@ -423,7 +421,7 @@ async def test_an_error_remembers_that_an_earlier_try_was_sent(no_backoff: Retry
 
 
 @pytest.mark.parametrize("fault", [never_respond, faults.drip, faults.never_end_1xx])
-async def test_the_timeout_bounds_the_whole_login(fault: Scenario) -> None:
+async def test_timeout_bounds_all_attempts(fault: Scenario) -> None:
     async with ScriptedServer(fault) as server:
         start = time.monotonic()
         error = await login_error(APITimeoutError, server.site, timeout=1.0)
@@ -432,14 +430,14 @@ async def test_the_timeout_bounds_the_whole_login(fault: Scenario) -> None:
     assert error.sent is True
 
 
-async def test_a_deadline_that_is_over_at_once_sends_nothing() -> None:
+async def test_expired_deadline_sends_nothing() -> None:
     async with ScriptedServer(succeed) as server:
         error = await login_error(APITimeoutError, server.site, timeout=1e-9)
         assert server.requests == []
     assert error.sent is False
 
 
-async def test_cancelling_raises_at_once_and_the_next_login_works() -> None:
+async def test_cancel_then_login() -> None:
     async with ScriptedServer(never_respond, succeed) as server:
         client = AuthClient(server.site)
         waiting = asyncio.create_task(client.login(USERNAME, PASSWORD))
@@ -455,7 +453,7 @@ async def test_cancelling_raises_at_once_and_the_next_login_works() -> None:
 # ---- One client, many logins
 
 
-async def test_a_client_works_without_async_with() -> None:
+async def test_client_without_context_manager() -> None:
     async with ScriptedServer(succeed) as server:
         client = AuthClient(server.site)
         for _ in range(3):
@@ -463,14 +461,14 @@ async def test_a_client_works_without_async_with() -> None:
         assert server.connections == 3
 
 
-def test_a_client_works_in_one_event_loop_after_another() -> None:
+def test_client_in_successive_event_loops() -> None:
     with FakeZulip(users={USERNAME: PASSWORD}) as server:
         client = AuthClient(server.site)
         for _ in range(2):
             assert asyncio.run(client.login(USERNAME, PASSWORD)).email == USERNAME
 
 
-async def test_many_logins_at_once() -> None:
+async def test_concurrent_logins() -> None:
     users = {f"user{number}@zulip.com": f"secret {number}" for number in range(50)}
     async with FakeZulip(users) as server, AuthClient(server.site) as client:
         found = await asyncio.gather(*(client.login(*each) for each in users.items()))
@@ -478,7 +476,7 @@ async def test_many_logins_at_once() -> None:
     assert [credentials.api_key for credentials in found] == keys
 
 
-async def test_a_transport_of_the_callers_is_used_and_left_open() -> None:
+async def test_custom_transport_is_not_closed() -> None:
     asked = []
 
     class Transport(httpx.AsyncHTTPTransport):
@@ -508,7 +506,7 @@ async def test_a_transport_of_the_callers_is_used_and_left_open() -> None:
 
 
 @pytest.mark.parametrize("call", [login, dev_login])
-async def test_the_one_line_calls_hand_on_every_option(call: Any) -> None:
+async def test_login_passes_options_to_client(call: Any) -> None:
     asked: list[httpx.Request] = []
 
     class Refusing(httpx.AsyncBaseTransport):
@@ -533,7 +531,7 @@ async def test_the_one_line_calls_hand_on_every_option(call: Any) -> None:
 
 
 @pytest.mark.parametrize("call", [login, dev_login, AuthClient])
-def test_the_defaults_are_the_documented_ones(call: Any) -> None:
+def test_login_option_defaults(call: Any) -> None:
     parameters = inspect.signature(call).parameters
     assert {name: parameters[name].default for name in list(parameters)[-5:]} == {
         "timeout": 30.0,
@@ -544,7 +542,7 @@ def test_the_defaults_are_the_documented_ones(call: Any) -> None:
     }
 
 
-async def test_what_is_refused_is_named() -> None:
+async def test_invalid_argument_is_named() -> None:
     for attempt in (login("localhost", "", PASSWORD), dev_login("localhost", "")):
         with pytest.raises(InvalidInputError, match=r"^username is empty"):
             await attempt
@@ -552,7 +550,7 @@ async def test_what_is_refused_is_named() -> None:
         await login("localhost", USERNAME, "")
 
 
-def test_a_client_shows_its_site() -> None:
+def test_client_repr() -> None:
     client = AuthClient("Chat.Example.com/api", timeout=5)
     assert client.site == "https://chat.example.com"
     assert repr(client) == "<AuthClient https://chat.example.com>"
@@ -560,7 +558,7 @@ def test_a_client_shows_its_site() -> None:
 
 
 @pytest.mark.parametrize("bad", [{"site": "http://chat.example.com"}, {"timeout": -1}])
-async def test_a_traceback_with_variables_can_be_made_of_a_refused_client(
+async def test_traceback_of_invalid_client_arguments(
     bad: dict[str, Any],
 ) -> None:
     with pytest.raises(InvalidInputError) as caught:
@@ -593,9 +591,7 @@ BAD_ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("bad", "words"), BAD_ARGUMENTS.values(), ids=BAD_ARGUMENTS)
-async def test_bad_arguments_are_refused_before_any_request(
-    bad: dict[str, Any], words: str
-) -> None:
+async def test_invalid_argument_sends_nothing(bad: dict[str, Any], words: str) -> None:
     async with ScriptedServer(succeed) as server:
         good: dict[str, Any] = {
             "site": server.site,
@@ -610,7 +606,7 @@ async def test_bad_arguments_are_refused_before_any_request(
         assert server.connections == 1
 
 
-async def test_a_transport_of_the_synchronous_kind_is_refused() -> None:
+async def test_sync_transport_is_invalid() -> None:
     with httpx.HTTPTransport() as transport, pytest.raises(InvalidInputError, match="transport"):
         AuthClient("localhost", transport=transport)  # type: ignore[arg-type]
 
@@ -630,7 +626,7 @@ async def test_a_transport_of_the_synchronous_kind_is_refused() -> None:
     ],
     ids=["success", "dropped", "echoed", "failed", "malformed", "silent"],
 )
-async def test_no_log_and_no_error_shows_a_secret(
+async def test_logs_and_errors_hide_secrets(
     scenario: Scenario, caplog: pytest.LogCaptureFixture, no_backoff: RetryPolicy
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -688,12 +684,12 @@ ANSWERED: dict[str, type[Any] | None] = {
 OTHERS = load_recordings("settings:", "me:", "regenerate:", "jwt:")
 
 
-def test_no_other_recorded_answer_is_left_out() -> None:
+def test_recorded_call_table_is_complete() -> None:
     assert ANSWERED.keys() == {exchange.name for exchange in OTHERS}
 
 
 @pytest.mark.parametrize("exchange", OTHERS, ids=str)
-async def test_every_other_recorded_answer_ends_as_documented(exchange: Exchange) -> None:
+async def test_recorded_call(exchange: Exchange) -> None:
     expected = ANSWERED[exchange.name]
     async with ScriptedServer(exact_server(exchange)) as server:
         if expected is not None:
@@ -710,7 +706,7 @@ async def test_every_other_recorded_answer_ends_as_documented(exchange: Exchange
     assert request.line == f"{exchange.method} {exchange.path} HTTP/1.1"
 
 
-async def test_what_a_real_server_said_is_told() -> None:
+async def test_recorded_call_results() -> None:
     found = {}
     for exchange in OTHERS:
         if ANSWERED[exchange.name] is None:
@@ -729,7 +725,7 @@ async def test_what_a_real_server_said_is_told() -> None:
     )
 
 
-async def test_the_key_goes_into_the_header_and_nowhere_else() -> None:
+async def test_verify_request() -> None:
     async with ScriptedServer(respond(200, ME)) as server:
         await AuthClient(server.site).verify(evolve(KEYED, site=server.site))
         [request] = server.requests
@@ -741,7 +737,7 @@ async def test_the_key_goes_into_the_header_and_nowhere_else() -> None:
     assert "cookie" not in request.headers
 
 
-async def test_a_token_goes_into_the_form() -> None:
+async def test_jwt_login_request() -> None:
     async with ScriptedServer(succeed) as server:
         await AuthClient(server.site).jwt_login(TOKEN)
         [request] = server.requests
@@ -749,7 +745,7 @@ async def test_a_token_goes_into_the_form() -> None:
     assert request.body == f"token={TOKEN}".encode()
 
 
-async def test_a_token_may_be_long_and_a_server_that_repeats_it_is_not_repeated() -> None:
+async def test_echoed_long_token_is_redacted() -> None:
     token = f"{TOKEN}{'a' * 5000}"
     async with ScriptedServer(respond(400, {"result": "error", "msg": f"Bad {token}"})) as server:
         with pytest.raises(BadRequestError) as caught:
@@ -759,7 +755,7 @@ async def test_a_token_may_be_long_and_a_server_that_repeats_it_is_not_repeated(
 
 
 @pytest.mark.parametrize("call", ["verify", "regenerate_api_key"])
-async def test_a_server_that_repeats_the_key_is_not_repeated(call: str) -> None:
+async def test_echoed_api_key_is_redacted(call: str) -> None:
     async def echo(connection: Connection) -> None:
         await connection.read()
         words = server.requests[-1].headers["authorization"] + " " + API_KEY
@@ -774,7 +770,7 @@ async def test_a_server_that_repeats_the_key_is_not_repeated(call: str) -> None:
     SecretScanner(API_KEY).check_error(caught.value)
 
 
-async def test_a_server_is_asked_for_its_settings_as_often_as_it_may(
+async def test_server_settings_uses_all_attempts(
     no_backoff: RetryPolicy,
 ) -> None:
     [realm] = load_recordings("settings: realm")
@@ -788,7 +784,7 @@ ME = {"result": "success", "msg": "", "user_id": 16, "email": USERNAME, "full_na
 
 
 @pytest.mark.parametrize("call", ["verify", "regenerate_api_key"])
-async def test_a_key_is_not_sent_to_another_site(call: str) -> None:
+async def test_credentials_for_other_site(call: str) -> None:
     async with ScriptedServer(succeed) as server:
         with pytest.raises(InvalidInputError, match=r"are for another site than"):
             await getattr(AuthClient(server.site), call)(KEYED)
@@ -805,14 +801,14 @@ async def test_a_key_is_not_sent_to_another_site(call: str) -> None:
         evolve(KEYED, api_key="the key itself"),
     ],
 )
-async def test_what_are_no_credentials_is_not_sent(call: str, odd: Any) -> None:
+async def test_invalid_credentials(call: str, odd: Any) -> None:
     with pytest.raises(InvalidInputError, match=r"^credentials ") as caught:
         await getattr(AuthClient("http://127.0.0.1"), call)(odd)
     SecretScanner("the key itself", API_KEY).check_error(caught.value)
 
 
 @pytest.mark.parametrize("token", ["", "a\nb", 7, "a" * 16_385])
-async def test_a_token_that_makes_no_sense_is_not_sent(token: Any) -> None:
+async def test_invalid_token(token: Any) -> None:
     async with ScriptedServer(succeed) as server:
         with pytest.raises(InvalidInputError, match=r"^token "):
             await AuthClient(server.site).jwt_login(token)
@@ -822,9 +818,7 @@ async def test_a_token_that_makes_no_sense_is_not_sent(token: Any) -> None:
 @pytest.mark.parametrize(
     "fault", [close_without_response, respond(503), faults.reset_before_headers]
 )
-async def test_what_only_asks_is_asked_again_as_often_as_it_may(
-    fault: Scenario, no_backoff: RetryPolicy
-) -> None:
+async def test_verify_uses_all_attempts(fault: Scenario, no_backoff: RetryPolicy) -> None:
     async with ScriptedServer(*[fault] * 4, respond(200, ME)) as server:
         client = AuthClient(server.site, retry=no_backoff)
         assert (await client.verify(evolve(KEYED, site=server.site))).user_id == 16
@@ -845,7 +839,7 @@ MAYBE_DONE = {
 
 @pytest.mark.parametrize(("fault", "kind"), MAYBE_DONE.values(), ids=MAYBE_DONE)
 @pytest.mark.parametrize("over", ["httpx", "aiohttp"])
-async def test_a_new_key_whose_answer_is_lost_is_not_asked_for_again(
+async def test_regenerate_is_sent_once(
     fault: Scenario, kind: type[Any], over: str, no_backoff: RetryPolicy
 ) -> None:
     transport = httpx_aiohttp.AiohttpTransport() if over == "aiohttp" else None
@@ -861,7 +855,7 @@ async def test_a_new_key_whose_answer_is_lost_is_not_asked_for_again(
     SecretScanner(API_KEY).check_error(caught.value)
 
 
-async def test_a_new_key_that_cannot_have_been_asked_for_is(no_backoff: RetryPolicy) -> None:
+async def test_regenerate_retries_if_not_processed(no_backoff: RetryPolicy) -> None:
     async with ScriptedServer(respond(429, BUSY, {"Retry-After": "0"}), respond(401, {})) as server:
         client = AuthClient(server.site, retry=no_backoff)
         with pytest.raises(InvalidResponseError) as caught:
@@ -876,7 +870,7 @@ async def test_a_new_key_that_cannot_have_been_asked_for_is(no_backoff: RetryPol
     assert "verify()" not in str(refused.value)
 
 
-async def test_a_key_from_its_birth_to_its_end() -> None:
+async def test_api_key_lifecycle() -> None:
     async with FakeZulip(users={USERNAME: PASSWORD}) as server, AuthClient(server.site) as client:
         assert (await client.server_settings()).realm_url == server.site
         old = await client.login(USERNAME, PASSWORD)

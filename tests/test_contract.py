@@ -47,7 +47,7 @@ def schemathesis(
 
 
 @pytest.mark.parametrize("dev_login", ["on", "production"])
-def test_no_answer_is_undocumented(dev_login: str, server: FakeZulip, tmp_path: Path) -> None:
+def test_fake_server_conforms(dev_login: str, server: FakeZulip, tmp_path: Path) -> None:
     server.dev_login = dev_login  # type: ignore[assignment]
     server.realm.email_usernames = dev_login == "on"
     done = schemathesis(DESCRIPTION, server, tmp_path)
@@ -67,7 +67,7 @@ MUTATIONS = {
 
 
 @pytest.mark.parametrize(("before", "after"), MUTATIONS.values(), ids=MUTATIONS)
-def test_a_description_that_is_wrong_is_noticed(
+def test_wrong_description_fails(
     before: str, after: str, server: FakeZulip, tmp_path: Path
 ) -> None:
     text = DESCRIPTION.read_text(encoding="utf-8")

@@ -423,7 +423,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-async def test_a_fault(
+async def test_fault(
     name: str,
     no_backoff: RetryPolicy,
     monkeypatch: pytest.MonkeyPatch,
@@ -480,7 +480,7 @@ STATUSES = st.builds(
 @pytest.mark.parametrize("over", [over_httpx, over_aiohttp])
 @given(answered=st.binary(max_size=200) | SPLICED | STATUSES)
 @settings(max_examples=300)
-def test_any_bytes_end_in_credentials_or_a_documented_error(over: Any, answered: bytes) -> None:
+def test_any_bytes(over: Any, answered: bytes) -> None:
     async def say(connection: Connection) -> None:
         await connection.read()
         await connection.write(answered)
@@ -498,7 +498,7 @@ def test_any_bytes_end_in_credentials_or_a_documented_error(over: Any, answered:
     asyncio.run(check())
 
 
-def test_each_row_ends_in_one_documented_class(record_property: Any) -> None:
+def test_fault_table(record_property: Any) -> None:
     record_property("rows in the table of faults", len(ROWS))
     assert set(OVER_AIOHTTP) < set(ROWS)
     assert len(ROWS) > 110

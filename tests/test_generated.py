@@ -47,25 +47,25 @@ SHOWN = {
 
 
 @pytest.mark.parametrize("shown", SHOWN.values(), ids=SHOWN)
-def test_no_repr_shows_a_secret(shown: object) -> None:
+def test_repr_hides_secrets(shown: object) -> None:
     for text in (repr(shown), str(shown), f"{shown}"):
         assert text.startswith(type(shown).__name__)
         assert SECRET not in text
 
 
-def test_what_is_hidden_is_there_all_the_same() -> None:
+def test_hidden_values_are_stored() -> None:
     assert body().to_dict() == {"username": "iago@zulip.com", "password": SECRET, "another": SECRET}
     assert success().api_key == success()["token"] == SECRET
 
 
-def test_every_file_names_the_command_that_wrote_it() -> None:
+def test_generated_header() -> None:
     modules = list(PACKAGE.rglob("*.py"))
     assert len(modules) >= 10
     for module in modules:
         assert module.read_text(encoding="utf-8").startswith("# Written by `make generate`")
 
 
-def test_nothing_but_the_client_is_there() -> None:
+def test_generated_files() -> None:
     # git knows what is committed; caches of a test run are none of its business.
     done = subprocess.run(
         ["git", "ls-files", "generated"], cwd=ROOT, capture_output=True, text=True, check=False
@@ -99,7 +99,7 @@ def contents(root: Path) -> dict[str, bytes]:
     }
 
 
-def test_one_line_of_the_description_changes_the_client_and_nothing_else(copy: Path) -> None:
+def test_changed_description(copy: Path) -> None:
     description = copy / "openapi" / "zulip-auth.yaml"
     before = contents(copy)
     text = description.read_text(encoding="utf-8")
@@ -117,7 +117,7 @@ def test_one_line_of_the_description_changes_the_client_and_nothing_else(copy: P
 
 
 @pytest.mark.parametrize("how", ["edited", "added", "removed"])
-def test_a_client_that_was_touched_by_hand_is_noticed(copy: Path, how: str) -> None:
+def test_edited_client_fails_check(copy: Path, how: str) -> None:
     errors = copy / "generated" / "zulip_auth_client" / "errors.py"
     if how == "edited":
         errors.write_bytes(errors.read_bytes() + b"\n")
@@ -130,7 +130,7 @@ def test_a_client_that_was_touched_by_hand_is_noticed(copy: Path, how: str) -> N
     assert ("more.py" if how == "added" else "errors.py") in done.stderr
 
 
-def test_a_description_that_the_generator_warns_of_is_refused(copy: Path) -> None:
+def test_generator_warning_fails(copy: Path) -> None:
     description = copy / "openapi" / "zulip-auth.yaml"
     before = contents(copy / "generated")
     text = description.read_text(encoding="utf-8")

@@ -43,7 +43,7 @@ async def login_error(kind: type[Any], site: str, **options: Any) -> Any:
 # ---- Bodies
 
 
-async def test_a_body_of_just_64_kib_is_read() -> None:
+async def test_max_body_size() -> None:
     body = b'{"result":"error","msg":"' + b"x" * (MAX_BODY_SIZE - 27) + b'"}'
     assert len(body) == MAX_BODY_SIZE
     async with ScriptedServer(respond(401, body)) as server:
@@ -52,7 +52,7 @@ async def test_a_body_of_just_64_kib_is_read() -> None:
 
 
 @pytest.mark.parametrize("status", [200, 401])
-async def test_a_longer_body_is_no_answer(status: int) -> None:
+async def test_body_too_large(status: int) -> None:
     body = b'{"result":"error","msg":"' + b"x" * (MAX_BODY_SIZE - 26) + b'"}'
     assert len(body) == MAX_BODY_SIZE + 1
     async with ScriptedServer(respond(status, body)) as server:
@@ -61,18 +61,18 @@ async def test_a_longer_body_is_no_answer(status: int) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP", "deflate", "br", "identity, gzip"])
-async def test_an_encoded_body_is_no_answer(encoding: str) -> None:
+async def test_content_encoding(encoding: str) -> None:
     body = gzip.compress(b'{"result":"error","msg":"No"}')
     async with ScriptedServer(respond(401, body, {"Content-Encoding": encoding})) as server:
         await login_error(InvalidResponseError, server.site)
 
 
-async def test_a_body_said_to_be_plain_is_read() -> None:
+async def test_content_encoding_identity() -> None:
     async with ScriptedServer(respond(200, SUCCESS, {"Content-Encoding": "identity"})) as server:
         await login(server.site, USERNAME, PASSWORD)
 
 
-async def test_a_malformed_redirect_does_not_upset_anything() -> None:
+async def test_malformed_redirect() -> None:
     async with ScriptedServer(respond(302, b"", {"Location": "http://[::1"})) as server:
         await login_error(InvalidResponseError, server.site)
 
@@ -81,7 +81,7 @@ async def test_a_malformed_redirect_does_not_upset_anything() -> None:
 
 
 @pytest.mark.parametrize("transport", [httpx.AsyncHTTPTransport, AiohttpTransport])
-async def test_a_request_without_a_form_is_carried_too(transport: Any) -> None:
+async def test_request_without_form(transport: Any) -> None:
     async def get_me(*, client: Client) -> Response[str]:
         http = client.get_async_httpx_client()
         answered = await http.request(method="get", url="/users/me")
@@ -149,9 +149,7 @@ TRANSPORT_ERRORS = [
 
 @pytest.mark.parametrize("trouble", TRANSPORT_ERRORS, ids=repr)
 @pytest.mark.parametrize("read", [False, True])
-async def test_whatever_a_transport_raises_is_a_connection_error(
-    trouble: Exception, read: bool
-) -> None:
+async def test_transport_errors(trouble: Exception, read: bool) -> None:
     with pytest.raises(APIConnectionError) as caught:
         await login(
             "https://chat.example.com",
@@ -170,7 +168,7 @@ async def test_whatever_a_transport_raises_is_a_connection_error(
     assert isinstance(caught.value, TLSError) == tls
 
 
-async def test_a_transport_that_tries_again_by_itself_sends_no_more_than_once_a_try() -> None:
+async def test_retrying_transport_sends_once_per_attempt() -> None:
     class RetryingTransport(httpx.AsyncHTTPTransport):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             for _ in range(5):
@@ -191,7 +189,7 @@ async def test_a_transport_that_tries_again_by_itself_sends_no_more_than_once_a_
     assert len(server.requests) == 2
 
 
-async def test_an_answer_counts_as_sent_even_if_the_body_was_not_looked_at() -> None:
+async def test_response_counts_as_sent() -> None:
     transport = StubTransport(read=False, outcome=httpx.Response(503))
     with pytest.raises(Exception, match="failed with status 503"):
         await login(
@@ -203,7 +201,7 @@ async def test_an_answer_counts_as_sent_even_if_the_body_was_not_looked_at() -> 
         )
 
 
-async def test_a_transport_that_runs_the_server_in_process_works() -> None:
+async def test_asgi_transport() -> None:
     fake = FakeZulip(users={USERNAME: PASSWORD})
     fake.add_realm("chat.example.com").add_user("hamlet@zulip.com", PASSWORD)
     transport = httpx.ASGITransport(fake.app)
@@ -213,7 +211,7 @@ async def test_a_transport_that_runs_the_server_in_process_works() -> None:
     assert credentials.email == "hamlet@zulip.com"
 
 
-async def test_a_stream_of_the_synchronous_kind_is_a_connection_error() -> None:
+async def test_sync_response_stream() -> None:
     class Synchronous(httpx.SyncByteStream):
         def __iter__(self) -> Any:
             yield b"{}"

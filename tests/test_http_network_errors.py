@@ -169,7 +169,7 @@ FAILURES: dict[str, tuple[Exception, bool, type[Any], str]] = {
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_a_failure_is_explained(name: str) -> None:
+def test_error_from_exception(name: str) -> None:
     raised, sent, kind, words = FAILURES[name]
     error = error_from_exception(raised, site=SITE, sent=sent)
     assert type(error) is kind
@@ -179,7 +179,7 @@ def test_a_failure_is_explained(name: str) -> None:
     assert (error.__cause__, error.__context__) == (None, None)
 
 
-def test_what_is_not_http_is_an_answer_that_is_none() -> None:
+def test_malformed_http() -> None:
     error = error_from_exception(httpx.RemoteProtocolError("illegal secret"), site=SITE, sent=True)
     assert isinstance(error, InvalidResponseError)
     assert error.status_code is None
@@ -201,19 +201,19 @@ def test_what_is_not_http_is_an_answer_that_is_none() -> None:
         ("", True),
     ],
 )
-def test_lost_and_malformed_are_told_apart(words: str, malformed: bool) -> None:
+def test_is_protocol_error(words: str, malformed: bool) -> None:
     assert is_protocol_error(httpx.RemoteProtocolError(words)) is malformed
     assert is_protocol_error(httpx.ReadError(words)) is False
 
 
-def test_what_aiohttp_cannot_read_is_malformed_and_nothing_else_of_it_is() -> None:
+def test_is_protocol_error_of_aiohttp() -> None:
     asked: Any = None
     assert is_protocol_error(aiohttp.ClientResponseError(asked, ()))
     assert not is_protocol_error(aiohttp.ClientHttpProxyError(asked, ()))
     assert not is_protocol_error(aiohttp.ClientPayloadError())
 
 
-def test_causes_are_found_each_once_and_not_without_end() -> None:
+def test_exception_chain() -> None:
     first, second, third = RuntimeError(), RuntimeError(), RuntimeError()
     first.__cause__, first.__context__ = second, third
     second.__context__ = first

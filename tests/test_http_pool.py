@@ -19,7 +19,7 @@ from zulip_auth import AuthClient, Credentials, RetryPolicy, ServerError
 from zulip_auth._http import pool
 
 
-async def test_connections_are_kept_inside_async_with() -> None:
+async def test_context_manager_reuses_connection() -> None:
     async with ScriptedServer(serve_keepalive) as server:
         async with AuthClient(server.site) as client:
             for _ in range(5):
@@ -34,14 +34,14 @@ async def test_connections_are_kept_inside_async_with() -> None:
         assert server.connections == 4
 
 
-async def test_logins_at_once_have_a_connection_each_and_share_them_later() -> None:
+async def test_concurrent_logins_reuse_connections() -> None:
     async with ScriptedServer(serve_keepalive) as server, AuthClient(server.site) as client:
         for _ in range(3):
             await asyncio.gather(*(client.login(USERNAME, PASSWORD) for _ in range(10)))
         assert server.connections == 10
 
 
-async def test_a_connection_on_which_a_login_was_cancelled_is_not_used_again() -> None:
+async def test_cancelled_connection_is_not_reused() -> None:
     async with (
         ScriptedServer(never_respond, serve_keepalive) as server,
         AuthClient(server.site) as client,
@@ -56,7 +56,7 @@ async def test_a_connection_on_which_a_login_was_cancelled_is_not_used_again() -
         assert server.connections == 2
 
 
-async def test_a_connection_that_was_lost_is_replaced(no_backoff: RetryPolicy) -> None:
+async def test_lost_connection_is_replaced(no_backoff: RetryPolicy) -> None:
     async with (
         ScriptedServer(close_without_response, serve_keepalive) as server,
         AuthClient(server.site, retry=no_backoff) as client,
@@ -66,7 +66,7 @@ async def test_a_connection_that_was_lost_is_replaced(no_backoff: RetryPolicy) -
         assert server.connections == 2
 
 
-async def test_a_login_that_outlasts_async_with_closes_what_it_used() -> None:
+async def test_login_after_exit_closes_connection() -> None:
     gone = asyncio.Event()
 
     async def answer_late(connection: WireConnection) -> None:
@@ -86,7 +86,7 @@ async def test_a_login_that_outlasts_async_with_closes_what_it_used() -> None:
         await asyncio.wait_for(gone.wait(), 1)
 
 
-async def test_entering_twice_keeps_until_both_have_ended() -> None:
+async def test_nested_context_managers() -> None:
     async with ScriptedServer(serve_keepalive) as server:
         client = AuthClient(server.site)
         async with client:
@@ -98,7 +98,7 @@ async def test_entering_twice_keeps_until_both_have_ended() -> None:
         assert server.connections == 2
 
 
-async def test_two_threads_may_keep_connections_each_in_its_own_loop() -> None:
+async def test_connections_per_event_loop() -> None:
     entered, ended = threading.Event(), threading.Event()
 
     async def enter_and_leave() -> None:
@@ -120,7 +120,7 @@ async def test_two_threads_may_keep_connections_each_in_its_own_loop() -> None:
         assert server.connections == 2
 
 
-def test_a_loop_that_died_inside_async_with_does_not_spoil_the_next() -> None:
+def test_loop_closed_inside_context_manager() -> None:
     client = AuthClient("localhost:1")
     asyncio.run(client.__aenter__())
 
@@ -131,7 +131,7 @@ def test_a_loop_that_died_inside_async_with_does_not_spoil_the_next() -> None:
     asyncio.run(enter_and_leave())
 
 
-async def test_one_connection_that_cannot_be_closed_does_not_keep_the_others_open() -> None:
+async def test_close_error_does_not_stop_closing() -> None:
     closed = []
 
     class RetryingTransport(httpx.AsyncBaseTransport):
@@ -146,7 +146,7 @@ async def test_one_connection_that_cannot_be_closed_does_not_keep_the_others_ope
     assert len(closed) == 2
 
 
-async def test_a_login_does_not_fail_for_a_connection_that_cannot_be_closed(
+async def test_login_ignores_close_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class RetryingTransport(httpx.AsyncHTTPTransport):
@@ -159,11 +159,11 @@ async def test_a_login_does_not_fail_for_a_connection_that_cannot_be_closed(
         assert (await AuthClient(server.site).login(USERNAME, PASSWORD)).email == USERNAME
 
 
-async def test_leaving_what_was_not_entered_does_no_harm() -> None:
+async def test_exit_without_enter() -> None:
     await AuthClient("localhost:1").__aexit__(None, None, None)
 
 
-async def test_another_event_loop_gets_connections_of_its_own() -> None:
+async def test_other_loop_opens_its_own_connection() -> None:
     found: list[Credentials] = []
     async with ScriptedServer(serve_keepalive) as server, AuthClient(server.site) as client:
         await client.login(USERNAME, PASSWORD)
@@ -179,7 +179,7 @@ async def test_another_event_loop_gets_connections_of_its_own() -> None:
     assert found[0].email == USERNAME
 
 
-async def test_an_error_answer_leaves_the_connection_usable(no_backoff: RetryPolicy) -> None:
+async def test_error_response_keeps_connection(no_backoff: RetryPolicy) -> None:
     async def fail_then_serve(connection: WireConnection) -> None:
         for _ in range(2):
             await connection.read()

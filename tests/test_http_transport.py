@@ -64,14 +64,14 @@ async def login_error(kind: type[Any], site: str, **options: Any) -> Any:
 # ---- TLS
 
 
-async def test_a_login_over_tls(test_ca: trustme.CA, client_context: ssl.SSLContext) -> None:
+async def test_tls(test_ca: trustme.CA, client_context: ssl.SSLContext) -> None:
     async with ScriptedServer(succeed, tls=serving(test_ca)) as server:
         credentials = await login(server.site, USERNAME, PASSWORD, ssl_context=client_context)
     assert credentials.site == server.site
     assert credentials.site.startswith("https://")
 
 
-def test_the_certificates_are_loaded_once_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ca_certificates_are_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     transport._shared_context.cache_clear()
     loaded: list[ssl.SSLContext] = []
     load = ssl.create_default_context
@@ -87,7 +87,7 @@ def test_the_certificates_are_loaded_once_a_process(monkeypatch: pytest.MonkeyPa
     assert len(loaded) == 1
 
 
-async def test_ssl_cert_file_is_honoured(
+async def test_ssl_cert_file(
     test_ca: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "authority.pem"
@@ -101,7 +101,7 @@ async def test_ssl_cert_file_is_honoured(
         transport._shared_context.cache_clear()
 
 
-async def test_certificates_that_cannot_be_loaded_are_a_tls_error(
+async def test_unreadable_ca_certificates(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     transport._shared_context.cache_clear()
@@ -143,7 +143,7 @@ tunnel_to: list[int] = []
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
 @pytest.mark.parametrize("scheme", ["http://", ""])
-async def test_a_proxy_is_used_for_https(
+async def test_https_proxy(
     variable: str,
     scheme: str,
     test_ca: trustme.CA,
@@ -159,7 +159,7 @@ async def test_a_proxy_is_used_for_https(
         assert len(server.requests) == 1
 
 
-async def test_no_proxy_is_honoured(
+async def test_no_proxy(
     test_ca: trustme.CA, client_context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
@@ -168,7 +168,7 @@ async def test_no_proxy_is_honoured(
         await login(server.site, USERNAME, PASSWORD, ssl_context=client_context)
 
 
-async def test_no_proxy_is_used_for_loopback_without_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_http_ignores_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     async with ScriptedServer(succeed) as server:
@@ -176,9 +176,7 @@ async def test_no_proxy_is_used_for_loopback_without_tls(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("proxy", ["ftp://127.0.0.1", "http://x:hunter2", "socks5://127.0.0.1"])
-async def test_a_proxy_that_cannot_be_used_is_bad_input(
-    proxy: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_invalid_proxy(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     error = await login_error(InvalidInputError, "https://chat.example.com")
     assert str(error) == (
@@ -192,7 +190,7 @@ async def test_a_proxy_that_cannot_be_used_is_bad_input(
 # ---- httpx-aiohttp
 
 
-async def test_httpx_aiohttp_keeps_connections() -> None:
+async def test_aiohttp_reuses_connection() -> None:
     async with ScriptedServer(serve_keepalive) as server, AiohttpTransport() as transport:
         client = AuthClient(server.site, transport=transport)
         for _ in range(3):
@@ -202,7 +200,7 @@ async def test_httpx_aiohttp_keeps_connections() -> None:
         assert server.connections == 10
 
 
-async def test_a_kept_connection_that_is_lost_shows_the_password_no_more_than_twice(
+async def test_aiohttp_lost_idle_connection(
     no_backoff: RetryPolicy,
 ) -> None:
     async def serve_once(connection: Connection) -> None:
@@ -223,7 +221,7 @@ async def test_a_kept_connection_that_is_lost_shows_the_password_no_more_than_tw
 
 
 @pytest.mark.parametrize("told_not_to", [True, False])
-async def test_httpx_aiohttp_keeps_cookies_unless_its_session_is_told_not_to(
+async def test_aiohttp_cookies(
     told_not_to: bool,
 ) -> None:
     def session() -> aiohttp.ClientSession:

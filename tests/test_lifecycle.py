@@ -102,7 +102,7 @@ CANCELLATION_CASES: dict[str, TargetFactory] = {
 
 @pytest.mark.parametrize("name", CANCELLATION_CASES)
 @pytest.mark.parametrize("way", ["one-shot", "kept", "httpx-aiohttp"])
-async def test_a_login_may_be_cancelled_in_any_of_its_waits(
+async def test_cancel_at_each_await(
     name: str, way: str, no_backoff: RetryPolicy, record_property: Any
 ) -> None:
     if not sys.platform.startswith("linux"):
@@ -154,7 +154,7 @@ def untraced() -> Iterator[None]:
     sys.settrace(trace)
 
 
-async def test_ten_thousand_cancelled_logins_do_no_harm(untraced: None) -> None:
+async def test_ten_thousand_cancelled_logins(untraced: None) -> None:
     async with ScriptedServer(serve_keepalive) as server, AuthClient(server.site) as client:
 
         async def cancelled(number: int) -> None:
@@ -170,7 +170,7 @@ async def test_ten_thousand_cancelled_logins_do_no_harm(untraced: None) -> None:
         assert [each.api_key for each in found] == [API_KEY] * 100
 
 
-def test_one_client_in_one_event_loop_after_another() -> None:
+def test_successive_event_loops() -> None:
     with FakeZulip(users={USERNAME: PASSWORD}) as server:
         client = AuthClient(server.site)
 
@@ -185,7 +185,7 @@ def test_one_client_in_one_event_loop_after_another() -> None:
     gc.collect()
 
 
-def test_one_client_in_two_threads_at_once() -> None:
+def test_two_threads() -> None:
     with FakeZulip(users={USERNAME: PASSWORD}) as server:
         client = AuthClient(server.site)
         found: list[Credentials] = []
@@ -207,7 +207,7 @@ def test_one_client_in_two_threads_at_once() -> None:
     gc.collect()
 
 
-def test_it_works_on_uvloop() -> None:
+def test_uvloop() -> None:
     uvloop = pytest.importorskip("uvloop")
     with FakeZulip(users={USERNAME: PASSWORD}) as server:
 
@@ -220,7 +220,7 @@ def test_it_works_on_uvloop() -> None:
     gc.collect()
 
 
-async def test_a_thousand_logins_at_once(untraced: None, record_property: Any) -> None:
+async def test_thousand_concurrent_logins(untraced: None, record_property: Any) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # A thousand connections would not fit; a hundred do.
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 600), hard))
@@ -241,7 +241,7 @@ async def test_a_thousand_logins_at_once(untraced: None, record_property: Any) -
     assert peak / 1000 < 64 * 1024
 
 
-async def test_waiting_for_a_connection_counts_against_the_timeout(
+async def test_timeout_includes_wait_for_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(pool, "MAX_CONNECTIONS", 1)
@@ -264,7 +264,7 @@ async def test_waiting_for_a_connection_counts_against_the_timeout(
 
 
 @pytest.mark.parametrize("scenario", [faults.body_of_200_mb, faults.gzipped(1), faults.gzipped(2)])
-async def test_a_huge_body_takes_no_memory(scenario: Any, record_property: Any) -> None:
+async def test_memory_of_huge_body(scenario: Any, record_property: Any) -> None:
     peak = 0
     async with ScriptedServer(scenario) as server:
         for _ in range(2):  # the first loads what is loaded once
@@ -278,7 +278,7 @@ async def test_a_huge_body_takes_no_memory(scenario: Any, record_property: Any) 
     assert peak < 10 * 2**20
 
 
-async def test_nothing_is_kept_of_a_login_that_is_over() -> None:
+async def test_finished_login_leaves_no_secret() -> None:
     """Neither the password nor the form outlives the login, but for the caller's own."""
     async with ScriptedServer(respond(401, AUTH_FAILED)) as server:
         password = f"{PASSWORD} {socket.gethostname()}"

@@ -34,26 +34,26 @@ PASSWORD = "correct horse/ & battery=+%é<'\"\\!"
         base64.b64encode(PASSWORD.encode()).decode(),
     ],
 )
-def test_each_form_of_a_secret_is_cut_out(form: str) -> None:
+def test_redact_encodings(form: str) -> None:
     cut = Secret(PASSWORD).cut_out(f"before {form} after {form}")
     if form.startswith('"'):  # which JSON puts around it
         form = form[1:-1]
     assert cut.replace('"', "") == "before [cut out] after [cut out]"
 
 
-def test_the_longest_form_is_cut_out_first() -> None:
+def test_redact_longest_encoding_first() -> None:
     assert Secret("x&").cut_out("x&amp; x& x%26") == "[cut out] [cut out] [cut out]"
     assert Secret("~'").cut_out("~' ~%27 ~&#39;") == "[cut out] [cut out] [cut out]"
     assert Secret("~&").cut_out("~& ~&amp;") == "[cut out] [cut out]"
 
 
-def test_what_does_not_repeat_it_stays_as_it_is() -> None:
+def test_redact_unrelated_text() -> None:
     words = "Your username or password is incorrect"
     assert Secret(PASSWORD).cut_out(words) == words
 
 
 @given(st.text(min_size=1).filter(lambda text: text not in "[cut out]"), st.text(), st.text())
-def test_no_text_keeps_a_secret(secret: str, before: str, after: str) -> None:
+def test_redact_any_text(secret: str, before: str, after: str) -> None:
     try:
         secret.encode()
     except UnicodeEncodeError:
@@ -62,7 +62,7 @@ def test_no_text_keeps_a_secret(secret: str, before: str, after: str) -> None:
     assert all(secret not in piece for piece in cut.split("[cut out]"))
 
 
-def test_its_repr_does_not_show_it() -> None:
+def test_secret_repr() -> None:
     assert repr(Secret(PASSWORD)) == str(Secret(PASSWORD)) == "Secret()"
 
 

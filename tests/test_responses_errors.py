@@ -96,7 +96,7 @@ RECORDED: dict[str, tuple[type[Any], str | None, int | None, float | None]] = {
 @pytest.mark.parametrize(
     "exchange", [each for each in load_recordings("fetch:") if each.name in RECORDED], ids=str
 )
-def test_a_recorded_refusal_is_read_exactly(exchange: Exchange) -> None:
+def test_recorded_error(exchange: Exchange) -> None:
     kind, code, attempts_remaining, retry_after = RECORDED[exchange.name]
     error = refusal(exchange.status, exchange.body, exchange.headers)
     assert type(error) is kind
@@ -117,28 +117,28 @@ LEGACY = {
 
 
 @pytest.mark.parametrize("reason", LEGACY)
-def test_servers_before_5_give_a_reason_with_403(reason: str) -> None:
+def test_403_with_reason_before_zulip_5(reason: str) -> None:
     error = refusal(403, said("Not you.", reason=reason))
     assert type(error) is LEGACY[reason]
     assert (error.status_code, error.code, error.message) == (403, None, "Not you.")
 
 
-def test_servers_before_5_may_give_403_without_a_reason() -> None:
+def test_403_without_reason_before_zulip_5() -> None:
     assert type(refusal(403, said())) is zulip_auth.AuthenticationFailedError
 
 
 @pytest.mark.parametrize("code", ["CSRF_FAILED", "odd code", 7])
-def test_a_403_with_an_unknown_code_is_no_failed_authentication(code: object) -> None:
+def test_403_with_unknown_code(code: object) -> None:
     assert type(refusal(403, said(code=code))) is zulip_auth.APIStatusError
 
 
-def test_servers_of_4_x_give_400_for_an_unknown_organization() -> None:
+def test_400_invalid_subdomain_of_zulip_4() -> None:
     error = refusal(400, said("Invalid subdomain"))
     assert type(error) is zulip_auth.InvalidSubdomainError
     assert error.code is None
 
 
-def test_servers_before_4_give_429_without_a_code() -> None:
+def test_429_without_code_before_zulip_4() -> None:
     body = said("API usage exceeded rate limit", **{"retry-after": 28.7})
     error = refusal(429, body)
     assert type(error) is zulip_auth.RateLimitedError
@@ -157,7 +157,7 @@ CODES: dict[str, type[Any]] = {
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 418])
 @pytest.mark.parametrize("code", CODES)
-def test_a_known_code_decides_whatever_the_status(code: str, status: int) -> None:
+def test_known_code_with_any_status(code: str, status: int) -> None:
     error = refusal(status, said(code=code))
     assert type(error) is CODES[code]
     assert (error.status_code, error.code) == (status, code)
@@ -183,7 +183,7 @@ UNKNOWN: dict[int, type[Any]] = {
 
 
 @pytest.mark.parametrize("status", UNKNOWN)
-def test_an_unknown_code_keeps_the_class_of_its_status(status: int) -> None:
+def test_unknown_code_maps_by_status(status: int) -> None:
     error = refusal(status, said(code="SOMETHING_NEW"))
     assert type(error) is UNKNOWN[status]
     assert (error.status_code, error.code, error.message) == (status, "SOMETHING_NEW", "No")
@@ -207,7 +207,7 @@ NO_ANSWERS_OF_ZULIP: dict[str, bytes | str | dict[str, Any] | None] = {
 
 
 @pytest.mark.parametrize("body", NO_ANSWERS_OF_ZULIP.values(), ids=NO_ANSWERS_OF_ZULIP)
-def test_what_is_not_zulips_json_goes_by_status_or_is_no_answer(body: Any) -> None:
+def test_body_that_is_not_a_zulip_error(body: Any) -> None:
     assert type(refusal(429, body)) is zulip_auth.RateLimitedError
     assert type(refusal(500, body)) is zulip_auth.ServerError
     assert type(refusal(599, body)) is zulip_auth.ServerError
@@ -219,7 +219,7 @@ def test_what_is_not_zulips_json_goes_by_status_or_is_no_answer(body: Any) -> No
 
 
 @pytest.mark.parametrize("status", [200, 201, 299])
-def test_an_error_that_claims_to_be_a_success_is_no_answer(status: int) -> None:
+def test_error_body_with_2xx(status: int) -> None:
     error = refusal(status, said(code="AUTHENTICATION_FAILED"))
     assert type(error) is zulip_auth.InvalidResponseError
 
@@ -233,7 +233,7 @@ DEV_DISABLED = {
 
 
 @pytest.mark.parametrize(("status", "body"), DEV_DISABLED.values(), ids=DEV_DISABLED)
-def test_there_may_be_no_development_login(status: int, body: Any) -> None:
+def test_dev_login_disabled(status: int, body: Any) -> None:
     error = refusal(status, body, question=DEV_LOGIN)
     assert type(error) is zulip_auth.DevAuthDisabledError
     assert error.status_code == status
@@ -242,7 +242,7 @@ def test_there_may_be_no_development_login(status: int, body: Any) -> None:
     assert not isinstance(refusal(status, body), zulip_auth.DevAuthDisabledError)
 
 
-def test_a_development_login_may_fail_for_two_reasons_and_both_are_named() -> None:
+def test_dev_login_401_names_both_reasons() -> None:
     error = refusal(401, said(code="AUTHENTICATION_FAILED"), question=DEV_LOGIN)
     assert type(error) is zulip_auth.AuthenticationFailedError
     assert "no such account" in str(error)
@@ -265,9 +265,7 @@ def test_a_development_login_may_fail_for_two_reasons_and_both_are_named() -> No
         ("9" * 5000, None, None),
     ],
 )
-def test_the_attempts_left_are_told(
-    header: str | None, left: int | None, words: str | None
-) -> None:
+def test_attempts_remaining(header: str | None, left: int | None, words: str | None) -> None:
     headers = {} if header is None else {"x-ratelimit-remaining": header}
     error = refusal(401, said(code="AUTHENTICATION_FAILED"), headers)
     assert error.attempts_remaining == left
@@ -305,21 +303,21 @@ RETRY_AFTER: dict[str, tuple[str | None, object, float | None]] = {
 
 
 @pytest.mark.parametrize(("header", "body", "seconds"), RETRY_AFTER.values(), ids=RETRY_AFTER)
-def test_retry_after_is_read(header: str | None, body: object, seconds: float | None) -> None:
+def test_retry_after(header: str | None, body: object, seconds: float | None) -> None:
     headers = {} if header is None else {"retry-after": header}
     error = refusal(429, said("Busy", **{"retry-after": body}), headers)
     assert type(error) is zulip_auth.RateLimitedError
     assert error.retry_after == seconds
 
 
-def test_retry_after_may_be_a_date() -> None:
+def test_retry_after_date() -> None:
     date = format_datetime(datetime.now(UTC) + timedelta(minutes=10), usegmt=True)
     error = refusal(429, b"", {"retry-after": date})
     assert 595 < error.retry_after <= 600
 
 
 @given(st.text(alphabet=st.characters(max_codepoint=255)) | st.floats().map(str))
-def test_any_retry_after_is_seconds_or_nothing(header: str) -> None:
+def test_retry_after_with_any_text(header: str) -> None:
     seconds = refusal(429, b"", {"retry-after": header}).retry_after
     assert seconds is None or (isinstance(seconds, float) and 0 <= seconds < float("inf"))
 
@@ -335,7 +333,7 @@ def test_any_retry_after_is_seconds_or_nothing(header: str) -> None:
         ("3660", "61 minutes"),
     ],
 )
-def test_the_wait_is_said_for_people(seconds: str | None, words: str) -> None:
+def test_rate_limit_message_duration(seconds: str | None, words: str) -> None:
     headers = {} if seconds is None else {"retry-after": seconds}
     assert f"Wait {words}:" in str(refusal(429, b"", headers))
 
@@ -357,21 +355,21 @@ def test_the_wait_is_said_for_people(seconds: str | None, words: str) -> None:
     ],
 )
 @pytest.mark.parametrize("status", [300, 301, 302, 307, 308, 399])
-def test_a_redirect_names_the_host_and_is_no_answer(status: int, location: str, host: str) -> None:
+def test_redirect_names_host(status: int, location: str, host: str) -> None:
     error = refusal(status, said(code="AUTHENTICATION_FAILED"), {"location": location})
     assert type(error) is zulip_auth.InvalidResponseError
     assert error.status_code == status
     assert f"redirect to {host}." in str(error)
 
 
-def test_a_redirect_does_not_name_a_host_made_of_the_password() -> None:
+def test_redirect_to_host_with_password() -> None:
     question = RequestContext(SITE, "password", (Secret("hunter2"),))
     headers = {"location": "https://hunter2.example.org/"}
     assert "hunter2" not in str(refusal(302, b"", headers, question))
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500])
-def test_a_server_that_repeats_the_password_is_not_repeated(status: int) -> None:
+def test_echoed_password_is_redacted(status: int) -> None:
     question = RequestContext(SITE, "password", (Secret("HUNTER2"),))
     error = refusal(status, said("You sent HUNTER2, hunter2.", code="HUNTER2"), {}, question)
     assert error.message == "You sent [cut out], [cut out]."
@@ -380,7 +378,7 @@ def test_a_server_that_repeats_the_password_is_not_repeated(status: int) -> None
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_a_password_that_occurs_in_a_known_code_hides_nothing(code: str) -> None:
+def test_known_code_containing_password(code: str) -> None:
     question = RequestContext(SITE, "password", (Secret(code.split("_")[0].lower()),))
     error = refusal(401, said(code=code), {}, question)
     assert type(error) is CODES[code]
@@ -388,7 +386,7 @@ def test_a_password_that_occurs_in_a_known_code_hides_nothing(code: str) -> None
 
 
 @pytest.mark.parametrize("code", [None, 7, "", "lower", "A" * 65, "A B", "A\nB", ["A"]])
-def test_what_is_no_code_is_not_shown_as_one(code: object) -> None:
+def test_malformed_code_is_none(code: object) -> None:
     assert refusal(400, said(code=code)).code is None
 
 
@@ -511,13 +509,13 @@ SENTENCES: dict[str, tuple[int, Any, Mapping[str, str], RequestContext]] = {
 
 
 @pytest.mark.parametrize("sentence", SENTENCES)
-def test_each_error_says_what_happened_and_what_to_do(sentence: str) -> None:
+def test_error_message(sentence: str) -> None:
     assert str(refusal(*SENTENCES[sentence])) == sentence
 
 
 @pytest.mark.parametrize("code", ["UNAUTHORIZED", "INVALID_API_KEY", "ODD", None])
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_key_that_is_not_taken_is_an_error_of_its_own(code: str | None, status: int) -> None:
+def test_rejected_api_key(code: str | None, status: int) -> None:
     refused = refusal(status, said(code=code) if code else said(), question=KEY)
     expected: type[Any] = zulip_auth.InvalidApiKeyError
     if status == 403 and code is not None:
@@ -532,18 +530,18 @@ def test_a_key_that_is_not_taken_is_an_error_of_its_own(code: str | None, status
         ("REALM_DEACTIVATED", zulip_auth.RealmDeactivatedError),
     ],
 )
-def test_a_server_may_say_that_it_is_not_the_keys_fault(code: str, error: type[Any]) -> None:
+def test_api_key_of_deactivated_account(code: str, error: type[Any]) -> None:
     assert type(refusal(401, said(code=code), question=KEY)) is error
 
 
-def test_who_sends_nothing_is_not_told_of_a_wrong_password() -> None:
+def test_401_without_credentials_is_generic() -> None:
     for status in (401, 403):
         assert type(refusal(status, said(), question=SETTINGS)) is zulip_auth.APIStatusError
     deactivated = refusal(401, said(code="USER_DEACTIVATED"), question=KEY)
     assert "refused the API key: the account is deactivated" in str(deactivated)
 
 
-def test_a_login_at_the_root_of_a_server_is_a_bad_request() -> None:
+def test_root_domain() -> None:
     body = said("Subdomain required", code="BAD_REQUEST")
     assert type(refusal(400, body)) is zulip_auth.BadRequestError
     assert type(refusal(400, body, question=SETTINGS)) is zulip_auth.SubdomainRequiredError
@@ -551,13 +549,13 @@ def test_a_login_at_the_root_of_a_server_is_a_bad_request() -> None:
     assert type(refusal(400, unknown, question=SETTINGS)) is zulip_auth.InvalidSubdomainError
 
 
-def test_a_server_that_repeats_the_key_is_not_repeated() -> None:
+def test_echoed_api_key_is_redacted() -> None:
     header = b64encode(b"iago@zulip.com:k3y").decode()
     refused = refusal(401, said(f"k3y, which came as {header}"), question=KEY)
     assert refused.message == "[cut out], which came as [cut out]"
 
 
-def test_neither_question_nor_answer_shows_a_secret() -> None:
+def test_response_and_context_repr() -> None:
     answer = RawResponse(200, {"set-cookie": "sessionid=s3cret"}, b"s3cret", parsed=b"s3cret")
     assert "s3cret" not in repr(answer)
     assert PASSWORD not in repr(LOGIN)
@@ -580,7 +578,7 @@ def test_neither_question_nor_answer_shows_a_secret() -> None:
     ),
     st.sampled_from([LOGIN, DEV_LOGIN, TOKEN, KEY, SETTINGS]),
 )
-def test_any_answer_has_a_documented_meaning(
+def test_any_response_maps_to_an_error(
     status: int, body: bytes, headers: dict[str, str], question: RequestContext
 ) -> None:
     error = refusal(status, body, headers, question)

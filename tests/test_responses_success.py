@@ -39,9 +39,7 @@ def read(reader: Reader[Any], parsed: object) -> Any:
     "reader", [parse_credentials, parse_new_key, owner_parser(1), parse_settings]
 )
 @pytest.mark.parametrize("parsed", [None, CodedError.from_dict({"result": "error", "msg": ""})])
-def test_what_the_generated_client_could_not_read_is_no_answer(
-    reader: Reader[Any], parsed: object
-) -> None:
+def test_unparsed_response(reader: Reader[Any], parsed: object) -> None:
     error = read(reader, parsed)
     assert type(error) is zulip_auth.InvalidResponseError
     assert (error.status_code, error.__context__) == (200, None)
@@ -63,15 +61,15 @@ def parsed(**fields: object) -> Any:
     return read(parse_credentials, ApiKeyResponse.from_dict(body))
 
 
-def test_a_success_is_credentials() -> None:
+def test_credentials() -> None:
     assert parsed() == Credentials(SITE, "iago@zulip.com", "fAEg1OmbknQqBdDG3cVHyP2jjGLMfmtF", 16)
 
 
-def test_the_first_user_of_a_server_has_the_id_1() -> None:
+def test_credentials_user_id_1() -> None:
     assert parsed(user_id=1).user_id == 1
 
 
-def test_unknown_fields_are_ignored_and_the_user_id_may_be_absent() -> None:
+def test_credentials_unknown_and_missing_fields() -> None:
     credentials = parsed(user_id=..., ignored_parameters_unsupported=["x"], brand_new={})
     assert credentials == Credentials(SITE, "iago@zulip.com", "fAEg1OmbknQqBdDG3cVHyP2jjGLMfmtF")
 
@@ -100,7 +98,7 @@ ODD: dict[str, dict[str, object]] = {
 
 
 @pytest.mark.parametrize("fields", ODD.values(), ids=ODD)
-def test_a_success_with_anything_odd_about_it_is_no_answer(fields: dict[str, object]) -> None:
+def test_malformed_credentials(fields: dict[str, object]) -> None:
     error = parsed(**fields)
     assert type(error) is zulip_auth.InvalidResponseError
     assert error.status_code == 200
@@ -110,7 +108,7 @@ def test_a_success_with_anything_odd_about_it_is_no_answer(fields: dict[str, obj
 
 
 @pytest.mark.parametrize("key", [None, 7, "", "a b", "a\n"])
-def test_a_new_key_with_anything_odd_about_it_is_no_answer(key: object) -> None:
+def test_new_key(key: object) -> None:
     def answered(key: object) -> Any:
         body = {"result": "success", "msg": "", "api_key": key}
         return read(parse_new_key, NewApiKeyResponse.from_dict(body))
@@ -130,13 +128,13 @@ def owner(user_id: int | None = None, /, **fields: object) -> Any:
     return read(owner_parser(user_id), OwnUserResponse.from_dict(body))
 
 
-def test_the_owner_of_a_key_is_told_by_the_address_that_logs_in() -> None:
+def test_owner_email() -> None:
     assert owner() == owner(16) == Owner(16, "iago@zulip.com", "Iago", 200)
     assert owner(delivery_email=...).email == "user16@zulipdev.com"
     assert owner(delivery_email=None).email == "user16@zulipdev.com"
 
 
-def test_another_accounts_key_is_no_good_whatever_the_server_says() -> None:
+def test_owner_of_other_account() -> None:
     error = owner(15)
     assert type(error) is zulip_auth.InvalidApiKeyError
     assert (error.status_code, error.code, error.message) == (200, None, "")
@@ -151,7 +149,7 @@ def test_another_accounts_key_is_no_good_whatever_the_server_says() -> None:
         ({"is_admin": False, "is_guest": ...}, 400),
     ],
 )
-def test_servers_before_4_tell_the_role_otherwise(flags: dict[str, object], role: int) -> None:
+def test_owner_role_before_zulip_4(flags: dict[str, object], role: int) -> None:
     assert owner(role=..., **flags).role == role
 
 
@@ -168,7 +166,7 @@ ODD_OWNERS: dict[str, dict[str, object]] = {
 
 
 @pytest.mark.parametrize("fields", ODD_OWNERS.values(), ids=ODD_OWNERS)
-def test_an_owner_with_anything_odd_about_it_is_no_answer(fields: dict[str, object]) -> None:
+def test_malformed_owner(fields: dict[str, object]) -> None:
     assert type(owner(**fields)) is zulip_auth.InvalidResponseError
 
 
@@ -183,7 +181,7 @@ def settings(**fields: object) -> Any:
     return read(parse_settings, ServerSettingsResponse.from_dict(body))
 
 
-def test_the_settings_of_a_recorded_server() -> None:
+def test_settings() -> None:
     found = settings()
     assert found.zulip_version == "10.0-dev+git"
     assert found.feature_level == 325
@@ -197,7 +195,7 @@ def test_the_settings_of_a_recorded_server() -> None:
     )
 
 
-def test_older_servers_say_less() -> None:
+def test_settings_of_old_server() -> None:
     found = settings(
         realm_url=...,
         realm_uri="https://chat.example.com/",
@@ -213,11 +211,11 @@ def test_older_servers_say_less() -> None:
     assert settings(authentication_methods=..., email_auth_enabled=...).password_enabled is False
 
 
-def test_an_address_that_is_none_is_told_as_the_server_has_it() -> None:
+def test_settings_insecure_realm_url() -> None:
     assert settings(realm_url="http://chat.example.com").realm_url == "http://chat.example.com"
 
 
-def test_the_root_of_a_server_with_many_organizations_has_no_realm() -> None:
+def test_settings_of_root_domain() -> None:
     error = settings(realm_url=..., realm_uri=...)
     assert type(error) is zulip_auth.SubdomainRequiredError
     assert error.status_code == 200
@@ -242,7 +240,7 @@ def method(**fields: object) -> dict[str, object]:
         ("http://localhost:9991/login", "http://localhost:9991/login"),
     ],
 )
-def test_a_login_url_is_made_absolute(url: str, absolute: str) -> None:
+def test_login_url_is_absolute(url: str, absolute: str) -> None:
     [found] = settings(**method(login_url=url)).external_methods
     assert found.login_url == absolute
 
@@ -268,5 +266,5 @@ ODD_SETTINGS: dict[str, dict[str, object]] = {
 
 
 @pytest.mark.parametrize("fields", ODD_SETTINGS.values(), ids=ODD_SETTINGS)
-def test_settings_with_anything_odd_about_them_are_no_answer(fields: dict[str, object]) -> None:
+def test_malformed_settings(fields: dict[str, object]) -> None:
     assert type(settings(**fields)) is zulip_auth.InvalidResponseError

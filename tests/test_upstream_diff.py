@@ -380,13 +380,13 @@ SAME: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize(("old", "new", "said"), DIFFERENCES.values(), ids=DIFFERENCES)
-def test_a_difference_is_named(old: str, new: str, said: list[str]) -> None:
+def test_difference(old: str, new: str, said: list[str]) -> None:
     said = [each if each.startswith("POST") else OPERATION + each for each in said]
     assert compare(changed(old, new), contract(parse(BASE))) == said
 
 
 @pytest.mark.parametrize(("old", "new"), SAME.values(), ids=SAME)
-def test_what_means_the_same_is_no_difference(old: str, new: str) -> None:
+def test_equivalent_schemas(old: str, new: str) -> None:
     ours = contract(parse(BASE))
     assert BASE.count(old) == 1
     theirs = Description(parse(BASE.replace(old, new)), "file:///keys.yaml").contract(ours)
@@ -396,14 +396,14 @@ def test_what_means_the_same_is_no_difference(old: str, new: str) -> None:
 @pytest.mark.parametrize(
     "method", ["get", "put", "post", "delete", "options", "head", "patch", "trace"]
 )
-def test_each_method_is_an_operation_and_a_remark_is_none(method: str) -> None:
+def test_operations_of_a_path(method: str) -> None:
     text = BASE.replace("    post:", f"    x-remark: 3\n    summary: Keys\n    {method}:")
     assert [*contract(parse(text.replace("paths:", "paths:\n  x-remark: 3")))] == [
         ("/keys/{id}", method)
     ]
 
 
-def test_alternatives_have_in_common_what_each_of_them_requires() -> None:
+def test_required_in_all_alternatives() -> None:
     theirs = changed(
         "key: {type: string}",
         "key: {oneOf: [{type: object, required: [a], properties: {a: {type: string}}},"
@@ -416,7 +416,7 @@ def test_alternatives_have_in_common_what_each_of_them_requires() -> None:
     assert compare(theirs, ours) == compare(ours, theirs) == []
 
 
-def test_a_recursive_schema_is_read_once_around() -> None:
+def test_recursive_schema() -> None:
     recursive = "properties:\n        next: {$ref: '#/components/schemas/Device'}\n        name:"
     assert compare(changed("properties:\n        name:", recursive), contract(parse(BASE))) == [
         OPERATION + "device.next: only there, in the form body",
@@ -424,7 +424,7 @@ def test_a_recursive_schema_is_read_once_around() -> None:
     ]
 
 
-def test_what_a_terminal_would_obey_is_written_out() -> None:
+def test_control_characters_are_escaped() -> None:
     theirs = changed("key: {type: string}", '"\\e[31mk\\n": {type: string}')
     assert OPERATION + "answer 200: \\x1b[31mk\\n: only there" in compare(
         theirs, contract(parse(BASE))
@@ -501,18 +501,14 @@ def said_otherwise(schema: Any, components: dict[str, Any], chance: random.Rando
 
 
 @given(SCHEMAS, st.randoms(use_true_random=False))
-def test_a_schema_differs_in_nothing_from_itself_said_otherwise(
-    schema: dict[str, Any], chance: random.Random
-) -> None:
+def test_rewritten_schema_is_equal(schema: dict[str, Any], chance: random.Random) -> None:
     components: dict[str, Any] = {}
     theirs = around(said_otherwise(schema, components, chance), components)
     assert compare(contract(theirs), contract(around(schema))) == []
 
 
 @given(SCHEMAS, SCHEMAS)
-def test_two_schemas_differ_as_much_from_there_as_from_here(
-    one: dict[str, Any], other: dict[str, Any]
-) -> None:
+def test_diff_is_symmetric(one: dict[str, Any], other: dict[str, Any]) -> None:
     def turned(line: str) -> str:
         if ": only " in line:
             here, there = ": only here", ": only there"
@@ -559,7 +555,7 @@ def with_other_prose(part: Any, chance: random.Random) -> Any:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_prose_never_matters(version: str) -> None:
+def test_prose_is_ignored(version: str) -> None:
     document, _ = upstream_diff.read(UPSTREAM / f"zulip-{version}-dev.yaml")
     before = contract(document)
     for seed in range(5):
@@ -591,7 +587,7 @@ JUNK = st.recursive(
     JUNK,
     st.sampled_from(["operation", "schema", "parameters", "body", "answer", "security", "paths"]),
 )
-def test_junk_is_read_or_refused(junk: object, where: str) -> None:
+def test_junk_is_read_or_rejected(junk: object, where: str) -> None:
     document = around({"$ref": "#/components/schemas/Junk"}, {"Junk": junk})
     operation = document["paths"]["/"]["get"]
     match where:
@@ -618,7 +614,7 @@ def test_junk_is_read_or_refused(junk: object, where: str) -> None:
 ENTRY = {"reason": "So it is.", "differences": ["GET /a: only here"]}
 
 
-def test_explained_differences_are_listed_under_their_reason() -> None:
+def test_report_lists_reasons() -> None:
     entries = accepted([ENTRY], 0)
     assert report(["GET /a: only here"], entries) == (
         [
@@ -632,7 +628,7 @@ def test_explained_differences_are_listed_under_their_reason() -> None:
     )
 
 
-def test_a_difference_that_nothing_explains_is_a_failure() -> None:
+def test_unexplained_difference_fails() -> None:
     lines, well = report(["GET /a: only here", "GET /b: only here"], accepted([ENTRY], 0))
     assert not well
     assert lines[-4:] == [
@@ -643,7 +639,7 @@ def test_a_difference_that_nothing_explains_is_a_failure() -> None:
     ]
 
 
-def test_an_explanation_of_nothing_is_a_failure() -> None:
+def test_stale_entry_fails() -> None:
     lines, well = report([], accepted([ENTRY], 0))
     assert not well
     assert lines == [
@@ -655,7 +651,7 @@ def test_an_explanation_of_nothing_is_a_failure() -> None:
     ]
 
 
-def test_no_difference_is_well() -> None:
+def test_no_difference_passes() -> None:
     lines, well = report([], [])
     assert well
     assert lines[-1].startswith("0 differences")
@@ -671,7 +667,7 @@ def test_no_difference_is_well() -> None:
         ({"since": 9, "until": 9}, [9]),
     ],
 )
-def test_an_entry_holds_for_its_levels_alone(limits: dict[str, int], levels: list[int]) -> None:
+def test_entry_levels(limits: dict[str, int], levels: list[int]) -> None:
     assert [level for level in (0, 5, 9, 99) if accepted([ENTRY | limits], level)] == levels
 
 
@@ -697,18 +693,18 @@ def test_an_entry_holds_for_its_levels_alone(limits: dict[str, int], levels: lis
         [ENTRY | {5: 5}],
     ],
 )
-def test_an_entry_that_is_none_is_refused(entries: object) -> None:
+def test_invalid_entry(entries: object) -> None:
     with pytest.raises(CompareError, match="an entry is a `reason`"):
         accepted(entries, 0)
 
 
-def test_a_difference_is_explained_once() -> None:
+def test_difference_explained_once() -> None:
     with pytest.raises(CompareError, match="explained twice: GET /a: only here"):
         accepted([ENTRY, ENTRY | {"until": 5}], 5)
     assert accepted([ENTRY | {"since": 6}, ENTRY | {"until": 5}], 5)
 
 
-def test_the_feature_level_is_the_newest_that_is_named() -> None:
+def test_feature_level_is_newest() -> None:
     text = "New in 4.0 (feature level 59).\nOr before (feature\n   level 163), feature level x."
     assert upstream_diff.feature_level(text) == 163
     assert upstream_diff.feature_level("Zulip 2.1") == 0
@@ -718,7 +714,7 @@ def test_the_feature_level_is_the_newest_that_is_named() -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_differences_from_a_real_description_are_these(version: str) -> None:
+def test_differences_of_upstream(version: str) -> None:
     ours, _ = upstream_diff.load(upstream_diff.OURS)
     theirs, level = upstream_diff.load(UPSTREAM / f"zulip-{version}-dev.yaml", ours)
     assert level == VERSIONS[version]
@@ -727,7 +723,7 @@ def test_the_differences_from_a_real_description_are_these(version: str) -> None
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_each_of_them_is_explained(version: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_upstream_is_explained(version: str, capsys: pytest.CaptureFixture[str]) -> None:
     path = UPSTREAM / f"zulip-{version}-dev.yaml"
     assert upstream_diff.main([str(path)]) == 0
     out = capsys.readouterr().out
@@ -738,7 +734,7 @@ def test_each_of_them_is_explained(version: str, capsys: pytest.CaptureFixture[s
     assert (f"\n  {moved}\n" in out) == (version != "10.0")
 
 
-def test_nothing_is_accepted_that_none_of_them_has() -> None:
+def test_every_entry_is_used() -> None:
     document, _ = upstream_diff.read(upstream_diff.ACCEPTED)
     assert isinstance(document, list)
     known = {
@@ -750,7 +746,7 @@ def test_nothing_is_accepted_that_none_of_them_has() -> None:
     assert {each for entry in entries for each in entry.differences} == known
 
 
-def test_the_move_into_the_body_is_named_between_two_versions(
+def test_move_of_parameters_into_body(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     old, new = (str(UPSTREAM / f"zulip-{version}-dev.yaml") for version in ("4.0", "10.0"))
@@ -767,15 +763,13 @@ def test_the_move_into_the_body_is_named_between_two_versions(
 
 
 @pytest.mark.parametrize("name", ["zulip-10.0-dev.yaml", "zulip-auth.yaml"])
-def test_a_description_differs_from_itself_in_nothing(
-    name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_description_equals_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     path = str((UPSTREAM if name.startswith("zulip-1") else ROOT / "openapi") / name)
     assert upstream_diff.main(["--ours", path, path]) == 0
     assert "0 differences" in capsys.readouterr().out
 
 
-def test_the_old_place_of_the_password_is_not_accepted_of_a_newer_description(
+def test_password_in_query_of_new_server_fails(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     old = (UPSTREAM / "zulip-4.0-dev.yaml").read_text(encoding="utf-8")
@@ -786,7 +780,7 @@ def test_the_old_place_of_the_password_is_not_accepted_of_a_newer_description(
     assert "POST /fetch_api_key: password: in the query there, in the form" in unexplained
 
 
-def test_an_entry_that_has_gone_stale_is_named(
+def test_stale_entry_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = upstream_diff.ACCEPTED.read_text(encoding="utf-8")
@@ -869,7 +863,7 @@ NO_DESCRIPTIONS: dict[str, tuple[str | bytes, str]] = {
 
 
 @pytest.mark.parametrize(("text", "said"), NO_DESCRIPTIONS.values(), ids=NO_DESCRIPTIONS)
-def test_what_is_no_description_is_refused_in_one_line(
+def test_invalid_description(
     text: str | bytes, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "zulip.yaml"
@@ -882,7 +876,7 @@ def test_what_is_no_description_is_refused_in_one_line(
     assert said in err
 
 
-def test_a_bomb_that_is_not_compared_does_no_harm(
+def test_yaml_bomb_outside_compared_part(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "zulip.yaml"
@@ -891,9 +885,7 @@ def test_a_bomb_that_is_not_compared_does_no_harm(
     assert "POST /fetch_api_key: only here\n" in capsys.readouterr().out
 
 
-def test_no_upstream_no_file_and_no_regular_file_are_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_upstream_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = []
     for arguments in ([], [""], [str(tmp_path / "none")], [str(tmp_path)], ["/dev/zero"]):
         assert upstream_diff.main(arguments) == 2
@@ -907,7 +899,7 @@ def test_no_upstream_no_file_and_no_regular_file_are_refused(
     ]
 
 
-def test_a_file_of_accepted_differences_that_is_none_is_refused(
+def test_invalid_known_differences_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(upstream_diff, "ACCEPTED", tmp_path / "accepted.yaml")
@@ -925,7 +917,7 @@ def test_a_file_of_accepted_differences_that_is_none_is_refused(
         ([], 2, "upstream-diff: UPSTREAM is not given"),
     ],
 )
-def test_the_script_exits_as_it_promises(arguments: list[str | Path], code: int, said: str) -> None:
+def test_exit_codes(arguments: list[str | Path], code: int, said: str) -> None:
     command = [sys.executable, "-B", str(SCRIPT), *map(str, arguments)]
     done = subprocess.run(command, cwd=UPSTREAM, capture_output=True, text=True, check=False)
     assert done.returncode == code
