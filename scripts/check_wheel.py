@@ -1,4 +1,4 @@
-"""Install the built wheel into an empty environment, and log in from there (`make build`)."""
+"""Install the built wheel into an empty environment and log in from it (`make build`)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import asyncio, importlib.util
 import zulip_auth, zulip_auth_client
 from zulip_auth.testing import FakeZulip
 
-for stranger in ("generated", "tests", "scripts", "openapi", "benchmarks"):
-    assert importlib.util.find_spec(stranger) is None, stranger
+for name in ("generated", "tests", "scripts", "openapi", "benchmarks"):
+    assert importlib.util.find_spec(name) is None, name
 
 async def main():
     async with FakeZulip(users={"iago@zulip.com": "secret"}) as server:
@@ -33,20 +33,20 @@ def main() -> None:
     names = ZipFile(wheel).namelist()
     top = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     if top != EXPECTED:
-        sys.exit(f"{wheel.name} brings {sorted(top)}, not {sorted(EXPECTED)}")
+        sys.exit(f"{wheel.name} contains {sorted(top)}, not {sorted(EXPECTED)}")
     for package in EXPECTED:
         if f"{package}/py.typed" not in names:
-            sys.exit(f"{wheel.name} has no py.typed in {package}")
-    with tempfile.TemporaryDirectory() as scratch:
-        venv.create(scratch, with_pip=True)
-        python = f"{scratch}/bin/python"
+            sys.exit(f"{wheel.name} contains no {package}/py.typed")
+    with tempfile.TemporaryDirectory() as tmp:
+        venv.create(tmp, with_pip=True)
+        python = f"{tmp}/bin/python"
         install = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
         pins = str(ROOT / "requirements" / "run.txt")
         subprocess.run([*install, "--constraint", pins, f"{wheel}[testing]"], check=True)
-        # -I, and another directory: nothing of this tree is to be importable.
-        subprocess.run([python, "-I", "-W", "error", "-c", LOG_IN], cwd=scratch, check=True)
-        subprocess.run([f"{scratch}/bin/zulip-auth", "--version"], cwd=scratch, check=True)
-    print(f"{wheel.name} installs, imports and logs in.")
+        # -I and another directory: nothing of this checkout may be importable.
+        subprocess.run([python, "-I", "-W", "error", "-c", LOG_IN], cwd=tmp, check=True)
+        subprocess.run([f"{tmp}/bin/zulip-auth", "--version"], cwd=tmp, check=True)
+    print(f"{wheel.name} can be installed and imported, and logs in.")
 
 
 if __name__ == "__main__":

@@ -14,59 +14,61 @@ COMMAND = Path(sys.executable).parent / "zulip-auth"
 USERNAME, PASSWORD = "iago@zulip.com", "correct horse & battery=+%é"
 
 
-def run(*arguments: str, password: str = "", expect: int) -> str:
-    """Run `zulip-auth` as a person would, show it, and check its exit code."""
+def run(*arguments: str, password: str = "", exit_code: int = 0) -> str:
+    """Run `zulip-auth`, print its output and check its exit code."""
     print("$ zulip-auth", *arguments, flush=True)
-    done = subprocess.run(
+    result = subprocess.run(
         [COMMAND, *arguments], input=password, capture_output=True, encoding="utf-8", check=False
     )
-    print(done.stdout + done.stderr, f"(exit code {done.returncode})\n", sep="", flush=True)
-    if done.returncode != expect:
-        sys.exit(f"the demo expected exit code {expect}")
-    return done.stdout + done.stderr
+    output = result.stdout + result.stderr
+    print(output, f"(exit code {result.returncode})\n", sep="", flush=True)
+    if result.returncode != exit_code:
+        sys.exit(f"expected exit code {exit_code}")
+    return output
 
 
-def must_say(said: str, words: str) -> None:
-    if words not in said:
-        sys.exit(f"the demo expected the words {words!r}")
+def expect_output(output: str, text: str) -> None:
+    """Exit with an error unless *text* is in the output."""
+    if text not in output:
+        sys.exit(f"expected the output to contain {text!r}")
 
 
 def main() -> None:
-    with FakeZulip(users={USERNAME: PASSWORD}) as server, TemporaryDirectory() as scratch:
-        # Not the zuliprc of whoever runs this.
-        os.environ["ZULIP_CONFIG"] = str(Path(scratch, "zuliprc"))
+    with FakeZulip(users={USERNAME: PASSWORD}) as server, TemporaryDirectory() as tmp:
+        # Do not touch the zuliprc of the user.
+        os.environ["ZULIP_CONFIG"] = str(Path(tmp, "zuliprc"))
         login = ["login", server.site, USERNAME]
-        print("A stand-in Zulip server is running at", server.site, "\n")
+        print("FakeZulip is running at", server.site, "\n")
 
-        print("The right password, with characters that forms have to escape:")
-        said = run(*login, "--password-stdin", password=PASSWORD, expect=0)
-        must_say(said, f"as {USERNAME}")
+        print("Log in with a password that forms must escape:")
+        output = run(*login, "--password-stdin", password=PASSWORD)
+        expect_output(output, f"as {USERNAME}")
 
-        print("The key is kept, and works:")
-        must_say(run("whoami", expect=0), "The API key is good.")
+        print("Check the saved key:")
+        expect_output(run("whoami"), "The API key is good.")
 
-        print("The same for a program:")
-        run(*login, "--password-stdin", "--json", password=PASSWORD, expect=0)
+        print("Log in, with JSON output:")
+        run(*login, "--password-stdin", "--json", password=PASSWORD)
 
-        print("A development server lets anyone in:")
-        run(*login, "--dev", expect=0)
+        print("Log in to a development server without a password:")
+        run(*login, "--dev")
 
-        print("Logging out:")
-        run("logout", expect=0)
+        print("Log out:")
+        run("logout")
 
-        print("A wrong password, and how many attempts are left:")
-        said = run(*login, "--password-stdin", password="a guess", expect=77)
-        must_say(said, "4 attempts are left")
+        print("Log in with a wrong password:")
+        output = run(*login, "--password-stdin", password="a guess", exit_code=77)
+        expect_output(output, "4 attempts are left")
 
-        print("Four more, and the account is locked, even for the right password:")
+        print("After five attempts, the server rejects even the correct password:")
         for number in range(2, 6):
-            run(*login, "--password-stdin", password=f"guess {number}", expect=77)
-        said = run(*login, "--password-stdin", password=PASSWORD, expect=75)
-        must_say(said, "Wait 30 minutes")
+            run(*login, "--password-stdin", password=f"guess {number}", exit_code=77)
+        output = run(*login, "--password-stdin", password=PASSWORD, exit_code=75)
+        expect_output(output, "Wait 30 minutes")
 
-        print("Half an hour later:")
+        print("Log in half an hour later:")
         server.advance(1800)
-        run(*login, "--password-stdin", password=PASSWORD, expect=0)
+        run(*login, "--password-stdin", password=PASSWORD)
 
 
 if __name__ == "__main__":
