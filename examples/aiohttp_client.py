@@ -2,8 +2,8 @@
 
     python aiohttp_client.py [ZULIPRC]
 
-The zuliprc is one that asyncio_script.py, `zulip-auth login` or any other Zulip
-tool wrote; ~/.zuliprc, or what ZULIP_CONFIG names, if none is given.
+ZULIPRC is a file from asyncio_script.py, `zulip-auth login` or another Zulip tool
+(default: $ZULIP_CONFIG or ~/.zuliprc).
 """
 
 import asyncio
@@ -15,11 +15,10 @@ from zulip_auth import Credentials, ZulipAuthError
 
 
 async def full_name(credentials: Credentials) -> str:
-    """Ask the server for the name of the account's owner."""
-    # aiohttp.BasicAuth(*credentials.basic_auth) does the same in older versions, but is
-    # deprecated since 3.14, and wants encoding="utf-8" for an address beyond Latin-1.
+    """Return the full name of the user."""
+    # Before aiohttp 3.14: BasicAuth(*credentials.basic_auth, encoding="utf-8").encode().
     authorization = aiohttp.encode_basic_auth(*credentials.basic_auth)
-    # The session sends the key wherever it goes: use it for this site alone.
+    # The session sends the key with each request: use it for this site only.
     async with (
         aiohttp.ClientSession(
             f"{credentials.site}/api/v1/",
@@ -28,20 +27,20 @@ async def full_name(credentials: Credentials) -> str:
             timeout=aiohttp.ClientTimeout(total=30),
             raise_for_status=True,
         ) as http,
-        http.get("users/me", allow_redirects=False) as answer,
+        http.get("users/me", allow_redirects=False) as response,
     ):
-        return str((await answer.json())["full_name"])
+        return str((await response.json())["full_name"])
 
 
 def main() -> None:
-    """Load the credentials, make the call, and end with what went wrong, if anything."""
+    """Load the credentials and make the request; exit with a message if that fails."""
     try:
         credentials = Credentials.load(sys.argv[1] if len(sys.argv) > 1 else None)
         print(f"This is the key of {asyncio.run(full_name(credentials))}.")
     except aiohttp.ClientResponseError as error:
-        # Not the error itself: its repr holds the request, and so the key.
-        revoked = " The key is wrong or was revoked: log in again." if error.status == 401 else ""
-        sys.exit(f"The server answered {error.status}.{revoked}")
+        # Not str(error): its repr contains the request headers, and thus the key.
+        hint = " The API key is invalid or revoked: log in again." if error.status == 401 else ""
+        sys.exit(f"The request failed: HTTP {error.status}.{hint}")
     except (ZulipAuthError, aiohttp.ClientError, TimeoutError) as error:
         sys.exit(str(error) or type(error).__name__)
 

@@ -1,10 +1,9 @@
-"""An endpoint that logs users in to Zulip, and says in HTTP why it could not.
+"""An endpoint that logs users in to Zulip and maps each error to an HTTP status.
 
     ZULIP_SITE=chat.example.com uvicorn --app-dir examples fastapi_login:app
 
-`POST /login` takes `{"username": "…", "password": "…"}`, starts a session, and answers
-with the account; or with 4xx where the user can do something about it, 5xx where the
-server cannot be asked.
+`POST /login` accepts `{"username": "…", "password": "…"}`, starts a session and returns
+the account. Errors that the user can fix are 4xx; other errors are 5xx.
 """
 
 import logging
@@ -21,27 +20,27 @@ from pydantic import BaseModel, SecretStr
 
 import zulip_auth
 
-log = logging.getLogger("fastapi_login")
-DOWN = "The Zulip server cannot be asked at the moment. Try again later."
-# The row of an error is that of its class, or else of the next class above it.
-STATUS: dict[type[zulip_auth.ZulipAuthError], int] = {
-    zulip_auth.InvalidInputError: 422,  # such as an empty password; nothing was sent
-    zulip_auth.BadRequestError: 422,  # such as a username that is no e-mail address
+logger = logging.getLogger("fastapi_login")
+UNAVAILABLE = "The Zulip server is currently unavailable. Try again later."
+# A class without an entry has the status of its nearest base class.
+STATUS_CODES: dict[type[zulip_auth.ZulipAuthError], int] = {
+    zulip_auth.InvalidInputError: 422,  # such as an empty password; no request was made
+    zulip_auth.BadRequestError: 422,  # such as a username that is not an email address
     zulip_auth.AuthenticationFailedError: 401,
-    zulip_auth.UserDeactivatedError: 403,  # and in these another password would not help
+    zulip_auth.UserDeactivatedError: 403,  # in these cases, another password does not help
     zulip_auth.RealmDeactivatedError: 403,
     zulip_auth.PasswordAuthDisabledError: 403,
     zulip_auth.PasswordResetRequiredError: 403,
     zulip_auth.DevAuthDisabledError: 403,
     zulip_auth.InvalidSubdomainError: 403,  # the account is in another organization
-    zulip_auth.InvalidApiKeyError: 401,  # not from a login: a key in a session was revoked
+    zulip_auth.InvalidApiKeyError: 401,  # a key in a session was revoked; not raised by login()
     zulip_auth.RateLimitedError: 429,
     zulip_auth.APIConnectionError: 503,
     zulip_auth.APITimeoutError: 504,
     zulip_auth.TLSError: 502,
     zulip_auth.InvalidResponseError: 502,
-    zulip_auth.APIStatusError: 502,  # ServerError, and what no class is made for
-    zulip_auth.InvalidSiteError: 500,  # what this application is told is wrong
+    zulip_auth.APIStatusError: 502,  # ServerError and unknown responses
+    zulip_auth.InvalidSiteError: 500,  # this application is misconfigured
     zulip_auth.SubdomainRequiredError: 500,
     zulip_auth.ZulipAuthError: 500,
 }
@@ -49,10 +48,10 @@ STATUS: dict[type[zulip_auth.ZulipAuthError], int] = {
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-    """Keep one client, and its connections, for all logins."""
+    """Share one client and its connections among all logins."""
     async with zulip_auth.AuthClient(os.environ["ZULIP_SITE"], timeout=10) as client:
         app.state.zulip = client
-        app.state.sessions = {}  # yours should forget old ones, and outlive a restart
+        app.state.sessions = {}  # use a store with expiry in production
         yield
 
 
@@ -60,7 +59,7 @@ app = FastAPI(lifespan=lifespan)
 
 
 class Login(BaseModel):
-    """What a user sends; the password is in no `repr`."""
+    """The credentials that a user submits. SecretStr hides the password in reprs."""
 
     username: str
     password: SecretStr
@@ -68,7 +67,7 @@ class Login(BaseModel):
 
 @app.post("/login")
 async def log_in(login: Login, request: Request, response: Response) -> dict[str, object]:
-    """Log a user in. The API key stays on this side."""
+    """Log a user in. The API key stays on the server."""
     state = request.app.state
     credentials = await state.zulip.login(login.username, login.password.get_secret_value())
     token = secrets.token_urlsafe()
@@ -78,22 +77,22 @@ async def log_in(login: Login, request: Request, response: Response) -> dict[str
 
 
 @app.exception_handler(zulip_auth.ZulipAuthError)
-async def say_why(_request: Request, error: zulip_auth.ZulipAuthError) -> JSONResponse:
-    """Answer with the status that fits, and with what the user can do."""
-    status = next(STATUS[each] for each in type(error).__mro__ if each in STATUS)
-    said: dict[str, object] = {"error": DOWN if status >= 500 else str(error)}
+async def handle_error(_request: Request, error: zulip_auth.ZulipAuthError) -> JSONResponse:
+    """Return the status and the message for an error."""
+    status = next(STATUS_CODES[cls] for cls in type(error).__mro__ if cls in STATUS_CODES)
+    body: dict[str, object] = {"error": UNAVAILABLE if status >= 500 else str(error)}
     headers = {"WWW-Authenticate": 'Session realm="zulip"'} if status == 401 else {}
     if status >= 500:
-        log.error("%s: %s", type(error).__name__, error)  # no error holds a secret
+        logger.error("%s: %s", type(error).__name__, error)  # errors contain no secrets
     if isinstance(error, zulip_auth.AuthenticationFailedError):
-        said["attempts_remaining"] = error.attempts_remaining
+        body["attempts_remaining"] = error.attempts_remaining
     if isinstance(error, zulip_auth.RateLimitedError) and error.retry_after is not None:
         headers["Retry-After"] = str(math.ceil(error.retry_after))
-    return JSONResponse(said, status, headers)
+    return JSONResponse(body, status, headers)
 
 
 @app.exception_handler(RequestValidationError)
-async def refuse_input(_request: Request, error: RequestValidationError) -> JSONResponse:
-    """Say which field is wrong. FastAPI's own answer repeats the input, password and all."""
-    fields = [".".join(map(str, each["loc"])) + ": " + each["msg"] for each in error.errors()]
-    return JSONResponse({"error": "; ".join(fields)}, 422)
+async def handle_invalid_input(_request: Request, error: RequestValidationError) -> JSONResponse:
+    """Return the invalid fields. FastAPI's default response repeats the password."""
+    messages = [".".join(map(str, row["loc"])) + ": " + row["msg"] for row in error.errors()]
+    return JSONResponse({"error": "; ".join(messages)}, 422)

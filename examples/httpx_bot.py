@@ -1,9 +1,9 @@
-"""A bot that answers "ping" in direct messages, and goes on when its key is revoked.
+"""A bot that replies to "ping" in direct messages and survives a revoked key.
 
     python httpx_bot.py chat.example.com bot@example.com --password-file bot.password
 
-It keeps its key in a zuliprc, and logs in when there is none or the server refuses it;
-only then does it read the password. Ctrl-C or SIGTERM ends it.
+The bot saves its key in a zuliprc. It reads the password and logs in only without a
+saved key, or after the server has rejected it. Ctrl-C or SIGTERM stops the bot.
 """
 
 import argparse
@@ -22,115 +22,115 @@ import httpx
 import zulip_auth
 from zulip_auth.httpx_auth import ApiKeyAuth
 
-log = logging.getLogger("httpx_bot")
-FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds before another try
+logger = logging.getLogger("httpx_bot")
+INITIAL_BACKOFF, MAX_BACKOFF = 1.0, 60.0  # seconds
 
 
-class RefusedError(Exception):
-    """The server answered with an error."""
+class APIError(Exception):
+    """An error response from the server."""
 
-    def __init__(self, status: int, said: dict[str, Any]) -> None:
-        super().__init__(f"status {status}, {said.get('code')}: {said.get('msg')}")
-        self.status, self.code = status, said.get("code")
-        after = said.get("retry-after")  # seconds, beside a 429
+    def __init__(self, status: int, data: dict[str, Any]) -> None:
+        super().__init__(f"HTTP {status}, {data.get('code')}: {data.get('msg')}")
+        self.status, self.code = status, data.get("code")
+        after = data.get("retry-after")  # seconds, in a 429 response
         self.retry_after = after if isinstance(after, int | float) else None
 
 
-# All that a call can end in.
-ERRORS = (RefusedError, httpx.HTTPError, zulip_auth.ZulipAuthError)
+# Every exception that a request can raise.
+ERRORS = (APIError, httpx.HTTPError, zulip_auth.ZulipAuthError)
 
 
-def is_passing(error: Exception) -> bool:
-    """Tell whether the server is only away or busy; also for a login, if that is what failed."""
-    if isinstance(error, RefusedError):
+def is_transient(error: Exception) -> bool:
+    """Return whether a request may succeed if repeated later."""
+    if isinstance(error, APIError):
         return error.status == 429 or error.status >= 500
-    passing = (zulip_auth.APIConnectionError, zulip_auth.RateLimitedError, zulip_auth.ServerError)
-    return isinstance(error, (httpx.TransportError, *passing))
+    transient = (zulip_auth.APIConnectionError, zulip_auth.RateLimitedError, zulip_auth.ServerError)
+    return isinstance(error, (httpx.TransportError, *transient))
 
 
-def reply_to(content: str) -> str | None:
-    """Return the answer. It is not answered itself, lest two bots talk for ever."""
+def compose_reply(content: str) -> str | None:
+    """Return the reply, if any. "pong" has none, so that two bots do not reply forever."""
     return "pong" if content.strip().lower() == "ping" else None
 
 
-async def ask(http: httpx.AsyncClient, method: str, path: str, **more: Any) -> dict[str, Any]:
-    """Make a call of the API, and return the answer if it is no error."""
-    response = await http.request(method, path, **more)
-    said: dict[str, Any] = {}
+async def call(http: httpx.AsyncClient, method: str, path: str, **kwargs: Any) -> dict[str, Any]:
+    """Send a request and return the data of the response, or raise an APIError."""
+    response = await http.request(method, path, **kwargs)
+    data: dict[str, Any] = {}
     with suppress(ValueError, TypeError):  # such as the web page of a proxy
-        said = dict(response.json())
-    if said.get("result") != "success":
-        raise RefusedError(response.status_code, said)
-    return said
+        data = dict(response.json())
+    if data.get("result") != "success":
+        raise APIError(response.status_code, data)
+    return data
 
 
-async def answer(http: httpx.AsyncClient, message: dict[str, Any], me: int) -> None:
-    """Answer somebody else's direct message."""
-    text = reply_to(message["content"])
-    if text is None or message["type"] != "private" or message["sender_id"] == me:
+async def reply(http: httpx.AsyncClient, message: dict[str, Any], user_id: int) -> None:
+    """Reply to a direct message from another user."""
+    text = compose_reply(message["content"])
+    if text is None or message["type"] != "private" or message["sender_id"] == user_id:
         return
-    to = json.dumps([each["id"] for each in message["display_recipient"]])
+    to = json.dumps([user["id"] for user in message["display_recipient"]])
     try:
-        await ask(http, "POST", "/messages", data={"type": "direct", "to": to, "content": text})
-    except (RefusedError, httpx.TransportError) as error:
+        await call(http, "POST", "/messages", data={"type": "direct", "to": to, "content": text})
+    except (APIError, httpx.TransportError) as error:
         not_sent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout))
         if not_sent or getattr(error, "status", None) == 429:
-            raise  # the event is not ticked off, and comes again
-        # The answer may be there already: better none than two.
-        log.warning("Message %s may be without an answer: %r", message["id"], error)
+            raise  # the event is not acknowledged, so the server sends it again
+        # The reply may have arrived: no reply is better than two.
+        logger.warning("Message %s may not have a reply: %r", message["id"], error)
 
 
 async def register(http: httpx.AsyncClient) -> dict[str, Any]:
-    """Return a new event queue, and whose it is."""
-    me = await ask(http, "GET", "/users/me")
-    queue = await ask(http, "POST", "/register", data={"event_types": '["message"]'})
-    log.info("Listening.")
-    return {**queue, "me": me["user_id"]}
+    """Return a new event queue, with the user ID of its owner."""
+    user = await call(http, "GET", "/users/me")
+    queue = await call(http, "POST", "/register", data={"event_types": '["message"]'})
+    logger.info("Listening.")
+    return {**queue, "user_id": user["user_id"]}
 
 
 async def poll(http: httpx.AsyncClient, queue: dict[str, Any]) -> None:
-    """Wait for events, and answer them. A heartbeat wants nothing but to be ticked off."""
-    # After so long at most there is a heartbeat; where that does not come, the line is dead.
-    silence = queue.get("event_queue_longpoll_timeout_seconds", 90) + 10
+    """Wait for events, reply to messages and acknowledge every event."""
+    # The server sends a heartbeat within this time; without one, the connection is dead.
+    read_timeout = queue.get("event_queue_longpoll_timeout_seconds", 90) + 10
     params = {name: queue[name] for name in ("queue_id", "last_event_id")}
-    timeout = httpx.Timeout(10, read=silence)
-    for event in (await ask(http, "GET", "/events", params=params, timeout=timeout))["events"]:
+    timeout = httpx.Timeout(10, read=read_timeout)
+    for event in (await call(http, "GET", "/events", params=params, timeout=timeout))["events"]:
         if event["type"] == "message":
-            await answer(http, event["message"], queue["me"])
+            await reply(http, event["message"], queue["user_id"])
         queue["last_event_id"] = event["id"]
 
 
 async def run(source: zulip_auth.ApiKeySource) -> None:
-    """Answer messages until cancelled, or until the server wants no more of us."""
+    """Reply to messages until cancelled or until an error is not transient."""
     queue: dict[str, Any] = {}
-    wait = FIRST_WAIT
+    backoff = INITIAL_BACKOFF
     async with httpx.AsyncClient(auth=ApiKeyAuth(source), base_url=f"{source.site}/api/v1") as http:
         try:
             while True:
                 try:
                     queue = queue or await register(http)
                     await poll(http, queue)
-                    wait = FIRST_WAIT
+                    backoff = INITIAL_BACKOFF
                 except ERRORS as error:
                     if getattr(error, "code", None) == "BAD_EVENT_QUEUE_ID":
                         queue = {}
-                        log.warning("The server has forgotten the queue, and what came since.")
+                        logger.warning("The event queue expired; recent messages are lost.")
                         continue
-                    if not is_passing(error):
+                    if not is_transient(error):
                         raise
-                    asked = getattr(error, "retry_after", None) or 0.0
-                    pause = max(asked, random.uniform(wait / 2, wait))
-                    log.warning("%r. Trying again in %.1f s.", error, pause)
-                    await asyncio.sleep(pause)
-                    wait = min(2 * wait, LONGEST_WAIT)
+                    retry_after = getattr(error, "retry_after", None) or 0.0
+                    delay = max(retry_after, random.uniform(backoff / 2, backoff))
+                    logger.warning("%r. Retrying in %.1f s.", error, delay)
+                    await asyncio.sleep(delay)
+                    backoff = min(2 * backoff, MAX_BACKOFF)
         finally:
             with suppress(*ERRORS, KeyError, TimeoutError):
-                async with asyncio.timeout(3):  # somebody may be waiting for our end
-                    await ask(http, "DELETE", "/events", params={"queue_id": queue["queue_id"]})
+                async with asyncio.timeout(3):  # do not delay the exit for long
+                    await call(http, "DELETE", "/events", params={"queue_id": queue["queue_id"]})
 
 
 async def main(options: argparse.Namespace) -> None:
-    """Run until SIGTERM or Ctrl-C."""
+    """Run the bot until SIGTERM or Ctrl-C."""
 
     async def read_password() -> str:
         text: str = await asyncio.to_thread(options.password_file.read_text)
@@ -139,18 +139,18 @@ async def main(options: argparse.Namespace) -> None:
     if (task := asyncio.current_task()) and sys.platform != "win32":
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with zulip_auth.AuthClient(options.site, user_agent="httpx-bot/1.0") as client:
-        file = options.zuliprc
-        await run(zulip_auth.ApiKeySource(client, options.username, read_password, zuliprc=file))
+        path = options.zuliprc
+        await run(zulip_auth.ApiKeySource(client, options.username, read_password, zuliprc=path))
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description='Answer "ping".')
+    parser = argparse.ArgumentParser(description='Reply to "ping".')
     parser.add_argument("site")
     parser.add_argument("username")
     parser.add_argument("--password-file", type=Path, required=True)
     parser.add_argument("--zuliprc", type=Path, default=Path("~/.httpx-bot.zuliprc"))
     logging.basicConfig(level=logging.INFO)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it has a line for each poll
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # one line for each poll
     try:
         with suppress(asyncio.CancelledError, KeyboardInterrupt):
             asyncio.run(main(parser.parse_args()))

@@ -1,10 +1,10 @@
-"""Feed the official `zulip` client with a zuliprc, whose key is renewed where it was revoked.
+"""Use stored credentials with the official `zulip` client; renew a revoked key first.
 
     python official_client.py [ZULIPRC]
 
-The zuliprc is one that asyncio_script.py or `zulip-auth login` wrote; ~/.zuliprc, or
-what ZULIP_CONFIG names, if none is given. If the server refuses its key, the password
-is asked for; where there is no terminal, it is the first line of standard input.
+ZULIPRC is a file from asyncio_script.py or `zulip-auth login` (default: $ZULIP_CONFIG
+or ~/.zuliprc). If the server rejects its key, the script prompts for the password;
+without a terminal, it reads the first line of standard input.
 """
 
 import asyncio
@@ -17,38 +17,38 @@ import zulip
 from zulip_auth import AuthClient, Credentials, InvalidApiKeyError, ZulipAuthError
 
 
-def ask_password() -> str:
-    """Return the password, which is shown nowhere."""
+def read_password() -> str:
+    """Prompt for the password without echo, or read it from standard input."""
     if sys.stdin.isatty():
         return getpass.getpass()
     return sys.stdin.readline().rstrip("\r\n")
 
 
 def renew(path: str | None) -> None:
-    """See to it that the server takes the key in the zuliprc."""
+    """Check the key in the zuliprc; if the server rejects it, log in and save a new one."""
     credentials = Credentials.load(path)
     client = AuthClient(credentials.site, ssl_context=credentials.ssl_context())
     try:
         asyncio.run(client.verify(credentials))
     except InvalidApiKeyError:
         print(f"The key of {credentials.email} was revoked.", file=sys.stderr)
-        asyncio.run(client.login(credentials.email, ask_password())).save(path)
+        asyncio.run(client.login(credentials.email, read_password())).save(path)
 
 
 def main() -> None:
-    """Renew the key, make a call, and end with what went wrong, if anything."""
+    """Renew the key and make a request; exit with a message if that fails."""
     path = sys.argv[1] if len(sys.argv) > 1 else None
     try:
         renew(path)
-        # It finds the same file; only ZULIP_EMAIL, ZULIP_API_KEY and ZULIP_SITE go before it.
-        answer = zulip.Client(config_file=path, client="ExampleScript/1.0").get_profile()
+        # It reads the same file, unless ZULIP_EMAIL, ZULIP_API_KEY or ZULIP_SITE override it.
+        response = zulip.Client(config_file=path, client="ExampleScript/1.0").get_profile()
     except (ZulipAuthError, zulip.ZulipError, requests.RequestException) as error:
         sys.exit(str(error))
     except (EOFError, KeyboardInterrupt):
         sys.exit(130)
-    if answer["result"] != "success":
-        sys.exit(f"The call failed: {answer['msg']}")
-    print(f"The official client is {answer['full_name']}.")
+    if response["result"] != "success":
+        sys.exit(f"The request failed: {response['msg']}")
+    print(f"The official client is logged in as {response['full_name']}.")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Tests of httpx_bot.py, each with a Zulip server of its own.
+"""Test httpx_bot.py against FakeZulip, one server for each test.
 
     pip install 'zulip-auth[testing]' pytest
     pytest test_my_bot.py
 
-The fixture `fake_zulip` comes with zulip-auth; there is nothing to set up.
+The `fake_zulip` fixture is part of zulip-auth and needs no configuration.
 """
 
 import asyncio
@@ -18,24 +18,24 @@ import pytest
 from zulip_auth import ApiKeySource, AuthClient, AuthenticationFailedError, login
 from zulip_auth.testing import FakeZulip
 
-BOT, PERSON, PASSWORD = "bot@example.com", "iago@example.com", "correct horse"
-pytestmark = pytest.mark.anyio  # anyio comes with httpx
+BOT, USER, PASSWORD = "bot@example.com", "iago@example.com", "correct horse"
+pytestmark = pytest.mark.anyio  # anyio is a dependency of httpx
 
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """Run on asyncio; anyio would try other event loops, too."""
+    """Run on asyncio only, not on every event loop that anyio supports."""
     return "asyncio"
 
 
 def count(server: FakeZulip, path: str) -> int:
-    """Return how often an endpoint was asked."""
+    """Return the number of requests to an endpoint."""
     return sum(request.path == f"/api/v1/{path}" for request in server.requests)
 
 
 @asynccontextmanager
 async def running_bot(server: FakeZulip) -> AsyncGenerator[None]:
-    """Run the bot beside a test, which begins when the bot waits for events."""
+    """Run the bot in a task; enter the block when it waits for events."""
     server.add_user(BOT, PASSWORD)
     source = ApiKeySource(AuthClient(server.site), BOT, PASSWORD)
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
@@ -47,46 +47,44 @@ async def running_bot(server: FakeZulip) -> AsyncGenerator[None]:
 
 
 @asynccontextmanager
-async def person(server: FakeZulip) -> AsyncGenerator[httpx.AsyncClient]:
-    """Log in as somebody who talks with the bot."""
-    server.add_user(PERSON, PASSWORD)
-    credentials = await login(server.site, PERSON, PASSWORD)
+async def user_client(server: FakeZulip) -> AsyncGenerator[httpx.AsyncClient]:
+    """Log in as a user and return an authenticated client."""
+    server.add_user(USER, PASSWORD)
+    credentials = await login(server.site, USER, PASSWORD)
     api = f"{server.site}/api/v1"
     async with httpx.AsyncClient(auth=credentials.basic_auth, base_url=api) as http:
         yield http
 
 
-async def say(http: httpx.AsyncClient, text: str) -> str:
-    """Send a direct message to the bot, and return its answer."""
+async def send(http: httpx.AsyncClient, text: str) -> str:
+    """Send a direct message to the bot and return its reply."""
     queue = await httpx_bot.register(http)
     form = {"type": "direct", "to": json.dumps([BOT]), "content": text}
-    await httpx_bot.ask(http, "POST", "/messages", data=form)
+    await httpx_bot.call(http, "POST", "/messages", data=form)
     while True:
         params = {name: queue[name] for name in ("queue_id", "last_event_id")}
-        for event in (await httpx_bot.ask(http, "GET", "/events", params=params))["events"]:
+        for event in (await httpx_bot.call(http, "GET", "/events", params=params))["events"]:
             queue["last_event_id"] = event["id"]
             if event["type"] == "message" and event["message"]["sender_email"] == BOT:
                 return str(event["message"]["content"])
 
 
-async def test_it_answers(fake_zulip: FakeZulip) -> None:
-    async with running_bot(fake_zulip), person(fake_zulip) as http:
-        assert await say(http, "ping") == "pong"
+async def test_bot_replies(fake_zulip: FakeZulip) -> None:
+    async with running_bot(fake_zulip), user_client(fake_zulip) as http:
+        assert await send(http, "ping") == "pong"
 
 
-async def test_it_goes_on_with_one_more_login_when_its_key_is_revoked(
-    fake_zulip: FakeZulip,
-) -> None:
-    async with running_bot(fake_zulip), person(fake_zulip) as http:
-        assert await say(http, "ping") == "pong"
+async def test_bot_survives_revoked_key(fake_zulip: FakeZulip) -> None:
+    async with running_bot(fake_zulip), user_client(fake_zulip) as http:
+        assert await send(http, "ping") == "pong"
         logins = count(fake_zulip, "fetch_api_key")
         fake_zulip.account(BOT).regenerate_api_key()
-        assert await say(http, "ping") == "pong"
-        assert await say(http, "Ping ") == "pong"
+        assert await send(http, "ping") == "pong"
+        assert await send(http, "Ping ") == "pong"
         assert count(fake_zulip, "fetch_api_key") == logins + 1
 
 
-async def test_a_wrong_password_ends_it_after_one_attempt(fake_zulip: FakeZulip) -> None:
+async def test_bot_stops_on_wrong_password(fake_zulip: FakeZulip) -> None:
     fake_zulip.add_user(BOT, PASSWORD)
     source = ApiKeySource(AuthClient(fake_zulip.site), BOT, "a guess")
     with pytest.raises(AuthenticationFailedError):
@@ -95,5 +93,5 @@ async def test_a_wrong_password_ends_it_after_one_attempt(fake_zulip: FakeZulip)
 
 
 @pytest.mark.parametrize("text", ["pong", "", "What is a ping?"])
-def test_it_has_nothing_to_say_to(text: str) -> None:
-    assert httpx_bot.reply_to(text) is None
+def test_bot_does_not_reply(text: str) -> None:
+    assert httpx_bot.compose_reply(text) is None
