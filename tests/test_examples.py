@@ -1,4 +1,4 @@
-"""The examples do what they say, each run as its reader would run it."""
+"""Run the examples as their readers do, errors included."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import fastapi_login
 import httpx
 import httpx_bot
 import pytest
-from test_my_bot import BOT, count, person, running_bot, say
+from test_my_bot import BOT, count, running_bot, send, user_client
 
 import zulip_auth
 from helpers import raw_server
@@ -37,48 +37,48 @@ README = (EXAMPLES / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_example_has_tests_here_and_a_row_in_their_readme(name: str) -> None:
+def test_example_has_tests_and_readme_row(name: str) -> None:
     stem = name.removesuffix(".py").removeprefix("test_")
-    assert [each for each in globals() if each.startswith(f"test_{stem}_")]
+    assert [test for test in globals() if test.startswith(f"test_{stem}_")]
     [row] = re.findall(
         rf"^\| \[{re.escape(name)}\]\({re.escape(name)}\) \|.*\|$", README, re.MULTILINE
     )
     assert name.removesuffix(".py") in row.rpartition("` | `")[2]
 
 
-def test_their_readme_lists_no_other_file() -> None:
+def test_readme_lists_only_existing_examples() -> None:
     assert sorted(re.findall(r"^\| \[(\S+)\]", README, re.MULTILINE)) == NAMES
 
 
-# ---- Running them
+# ---- Helpers
 
 
-class Ran:
-    """How a program has ended, and what it wrote; there is no secret in that."""
+class CompletedProcess:
+    """The exit code and the output of a process, after a scan for secrets."""
 
-    def __init__(self, code: int | None, out: bytes, err: bytes, leaks: SecretScanner) -> None:
+    def __init__(self, code: int | None, out: bytes, err: bytes, scanner: SecretScanner) -> None:
         self.code, self.out, self.err = code, out.decode(), err.decode()
-        leaks.check(self.out, "standard output")
-        leaks.check(self.err, "standard error")
+        scanner.check(self.out, "standard output")
+        scanner.check(self.err, "standard error")
 
-    def failed_with(self, words: str) -> bool:
-        """Tell whether it has ended with one line on standard error that has some words in it."""
+    def failed_with(self, message: str) -> bool:
+        """Return whether the only output is one line on standard error with *message*."""
         assert (self.code, self.out, self.err.count("\n")) == (1, "", 1), self.err
-        return words in self.err
+        return message in self.err
 
 
 @pytest.fixture
-def leaks(fake_zulip: FakeZulip) -> SecretScanner:
+def scanner(fake_zulip: FakeZulip) -> SecretScanner:
     account = fake_zulip.add_user(USERNAME, PASSWORD)
     return SecretScanner(PASSWORD, account.api_key, API_KEY)
 
 
-async def start(home: Path, *command: object, **more: str) -> asyncio.subprocess.Process:
-    """Start Python where no other zuliprc than the home's is found."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("ZULIP_")}
+async def start(home: Path, *command: object, **env: str) -> asyncio.subprocess.Process:
+    """Start Python in *home*, without the ZULIP_ variables of the developer."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ZULIP_")}
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-W", "error", *map(str, command)),
-        env={**kept, "HOME": str(home), **more},
+        env={**inherited, "HOME": str(home), **env},
         cwd=home,
         stdin=PIPE,
         stdout=PIPE,
@@ -87,14 +87,16 @@ async def start(home: Path, *command: object, **more: str) -> asyncio.subprocess
     )
 
 
-async def run(home: Path, leaks: SecretScanner, *command: object, password: str = PASSWORD) -> Ran:
+async def run(
+    home: Path, scanner: SecretScanner, *command: object, password: str = PASSWORD
+) -> CompletedProcess:
     process = await start(home, *command)
     out, err = await process.communicate(password.encode() + b"\n")
-    return Ran(process.returncode, out, err, leaks)
+    return CompletedProcess(process.returncode, out, err, scanner)
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - it comes about in another thread
+async def wait_until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - the server runs in another thread
         await asyncio.sleep(0.005)
 
 
@@ -103,43 +105,43 @@ async def until(condition: Callable[[], bool]) -> None:
 ASYNCIO_SCRIPT = EXAMPLES / "asyncio_script.py"
 
 
-async def test_asyncio_script_logs_in_and_keeps_the_credentials(
-    fake_zulip: FakeZulip, tmp_path: Path, leaks: SecretScanner
+async def test_asyncio_script_saves_credentials(
+    fake_zulip: FakeZulip, tmp_path: Path, scanner: SecretScanner
 ) -> None:
     fake_zulip.account(USERNAME).full_name = "Iago"
-    ran = await run(tmp_path, leaks, ASYNCIO_SCRIPT, fake_zulip.site, USERNAME)
-    assert (ran.code, ran.out, ran.err) == (0, "Logged in as Iago.\n", "")
+    result = await run(tmp_path, scanner, ASYNCIO_SCRIPT, fake_zulip.site, USERNAME)
+    assert (result.code, result.out, result.err) == (0, "Logged in as Iago.\n", "")
     file = tmp_path / ".zuliprc"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert Credentials.load(file).api_key == fake_zulip.account(USERNAME).api_key
 
 
-async def test_asyncio_script_says_why_it_could_not(
-    fake_zulip: FakeZulip, tmp_path: Path, leaks: SecretScanner
+async def test_asyncio_script_errors(
+    fake_zulip: FakeZulip, tmp_path: Path, scanner: SecretScanner
 ) -> None:
     file = tmp_path / ".zuliprc"
     arguments = (ASYNCIO_SCRIPT, fake_zulip.site, USERNAME)
-    ran = await run(tmp_path, leaks, *arguments, password="a guess")
-    assert ran.failed_with("4 attempts are left.")
-    ran = await run(tmp_path, leaks, ASYNCIO_SCRIPT, "http://chat.example.com", USERNAME)
-    assert ran.failed_with("chat.example.com")
+    result = await run(tmp_path, scanner, *arguments, password="a guess")
+    assert result.failed_with("4 attempts are left.")
+    result = await run(tmp_path, scanner, ASYNCIO_SCRIPT, "http://chat.example.com", USERNAME)
+    assert result.failed_with("chat.example.com")
     assert not file.exists()
     async with raw_server.ScriptedServer(raw_server.succeed, raw_server.respond(500)) as server:
-        ran = await run(tmp_path, leaks, ASYNCIO_SCRIPT, server.site, USERNAME)
-    assert ran.failed_with("Logged in, but the call failed: HTTPStatusError")
-    assert file.exists()  # so that nobody has to log in again
-    ran = await run(tmp_path, leaks, *arguments)
-    assert ran.failed_with("something else than this account")
+        result = await run(tmp_path, scanner, ASYNCIO_SCRIPT, server.site, USERNAME)
+    assert result.failed_with("Logged in, but the request failed: HTTPStatusError")
+    assert file.exists()  # the login succeeded and need not be repeated
+    result = await run(tmp_path, scanner, *arguments)
+    assert result.failed_with("something else than this account")
 
 
-def test_asyncio_script_asks_for_the_password_on_a_terminal_without_echo(
-    fake_zulip: FakeZulip, tmp_path: Path, leaks: SecretScanner
+def test_asyncio_script_prompts_without_echo(
+    fake_zulip: FakeZulip, tmp_path: Path, scanner: SecretScanner
 ) -> None:
     master, slave = pty.openpty()
-    on_the_terminal = "import os, sys; os.login_tty(0); os.execv(sys.argv[1], sys.argv[1:])"
+    pty_wrapper = "import os, sys; os.login_tty(0); os.execv(sys.argv[1], sys.argv[1:])"
     script = (sys.executable, ASYNCIO_SCRIPT, fake_zulip.site, USERNAME)
     process = subprocess.Popen(
-        [sys.executable, "-c", on_the_terminal, *script],
+        [sys.executable, "-c", pty_wrapper, *script],
         env={**os.environ, "ZULIP_CONFIG": str(tmp_path / "zuliprc")},
         stdin=slave,
     )
@@ -148,20 +150,20 @@ def test_asyncio_script_asks_for_the_password_on_a_terminal_without_echo(
     while b"Password: " not in shown:
         shown += os.read(master, 1024)
     os.write(master, PASSWORD.encode() + b"\n")
-    with suppress(OSError):  # how Linux says that the other side is gone
+    with suppress(OSError):  # raised by Linux when the other end is closed
         while data := os.read(master, 1024):
             shown += data
     os.close(master)
     assert process.wait(10) == 0
     assert b"Logged in as " in shown
-    leaks.check(shown.decode(), "the terminal")
+    scanner.check(shown.decode(), "the terminal")
 
 
-# ---- aiohttp_client.py and official_client.py, which want a zuliprc
+# ---- aiohttp_client.py and official_client.py
 
 
 @pytest.fixture
-async def zuliprc(fake_zulip: FakeZulip, tmp_path: Path, leaks: SecretScanner) -> Path:
+async def zuliprc(fake_zulip: FakeZulip, tmp_path: Path, scanner: SecretScanner) -> Path:
     path = tmp_path / ".zuliprc"
     (await zulip_auth.login(fake_zulip.site, USERNAME, PASSWORD)).save(path)
     fake_zulip.account(USERNAME).full_name = "Iago"
@@ -169,52 +171,52 @@ async def zuliprc(fake_zulip: FakeZulip, tmp_path: Path, leaks: SecretScanner) -
 
 
 @pytest.mark.parametrize("name", ["aiohttp_client.py", "official_client.py"])
-async def test_aiohttp_client_and_official_client_use_the_zuliprc(
-    name: str, zuliprc: Path, tmp_path: Path, leaks: SecretScanner
+async def test_aiohttp_client_and_official_client(
+    name: str, zuliprc: Path, tmp_path: Path, scanner: SecretScanner
 ) -> None:
-    elsewhere = tmp_path / "other"
-    elsewhere.mkdir()
-    for home, arguments in ((tmp_path, ()), (elsewhere, (zuliprc,))):
-        ran = await run(home, leaks, EXAMPLES / name, *arguments)
-        assert (ran.code, ran.err) == (0, "")
-        assert ran.out.endswith(" Iago.\n")
-    ran = await run(elsewhere, leaks, EXAMPLES / name)
-    assert ran.failed_with(f"{elsewhere}/.zuliprc cannot be read")
+    other_home = tmp_path / "other"
+    other_home.mkdir()
+    for home, arguments in ((tmp_path, ()), (other_home, (zuliprc,))):
+        result = await run(home, scanner, EXAMPLES / name, *arguments)
+        assert (result.code, result.err) == (0, "")
+        assert result.out.endswith(" Iago.\n")
+    result = await run(other_home, scanner, EXAMPLES / name)
+    assert result.failed_with(f"{other_home}/.zuliprc cannot be read")
 
 
-async def test_aiohttp_client_says_that_the_key_was_revoked(
-    fake_zulip: FakeZulip, zuliprc: Path, tmp_path: Path, leaks: SecretScanner
+async def test_aiohttp_client_revoked_key(
+    fake_zulip: FakeZulip, zuliprc: Path, tmp_path: Path, scanner: SecretScanner
 ) -> None:
     fake_zulip.account(USERNAME).regenerate_api_key()
-    ran = await run(tmp_path, leaks, EXAMPLES / "aiohttp_client.py")
-    assert ran.failed_with("The server answered 401. The key is wrong or was revoked")
+    result = await run(tmp_path, scanner, EXAMPLES / "aiohttp_client.py")
+    assert result.failed_with("The request failed: HTTP 401. The API key is invalid or revoked")
 
 
-async def test_aiohttp_client_takes_the_key_nowhere_else(
-    fake_zulip: FakeZulip, tmp_path: Path, leaks: SecretScanner
+async def test_aiohttp_client_does_not_redirect_key(
+    fake_zulip: FakeZulip, tmp_path: Path, scanner: SecretScanner
 ) -> None:
     async with raw_server.ScriptedServer(raw_server.respond(200)) as other:
-        away = raw_server.respond(302, headers={"location": f"http://localhost:{other.port}/"})
-        async with raw_server.ScriptedServer(away) as server:
+        redirect = raw_server.respond(302, headers={"location": f"http://localhost:{other.port}/"})
+        async with raw_server.ScriptedServer(redirect) as server:
             Credentials(server.site, USERNAME, API_KEY).save(tmp_path / ".zuliprc")
-            ran = await run(tmp_path, leaks, EXAMPLES / "aiohttp_client.py")
+            result = await run(tmp_path, scanner, EXAMPLES / "aiohttp_client.py")
         assert server.requests[0].headers["authorization"].startswith("Basic ")
-        assert (other.connections, ran.failed_with("The server answered 302.")) == (0, True)
+        assert (other.connections, result.failed_with("The request failed: HTTP 302.")) == (0, True)
 
 
-async def test_official_client_gets_another_key_for_the_one_that_was_revoked(
-    fake_zulip: FakeZulip, zuliprc: Path, tmp_path: Path, leaks: SecretScanner
+async def test_official_client_renews_revoked_key(
+    fake_zulip: FakeZulip, zuliprc: Path, tmp_path: Path, scanner: SecretScanner
 ) -> None:
     account = fake_zulip.account(USERNAME)
     account.regenerate_api_key()
     official = EXAMPLES / "official_client.py"
-    ran = await run(tmp_path, leaks, official, password="a guess")
-    assert (ran.code, "4 attempts are left." in ran.err) == (1, True)
-    ran = await run(tmp_path, SecretScanner(PASSWORD, account.api_key), official)
-    assert (ran.code, ran.err) == (0, f"The key of {USERNAME} was revoked.\n")
+    result = await run(tmp_path, scanner, official, password="a guess")
+    assert (result.code, "4 attempts are left." in result.err) == (1, True)
+    result = await run(tmp_path, SecretScanner(PASSWORD, account.api_key), official)
+    assert (result.code, result.err) == (0, f"The key of {USERNAME} was revoked.\n")
     assert Credentials.load(zuliprc).api_key == account.api_key
     logins = count(fake_zulip, "fetch_api_key")
-    assert (await run(tmp_path, leaks, official)).code == 0
+    assert (await run(tmp_path, scanner, official)).code == 0
     assert count(fake_zulip, "fetch_api_key") == logins
 
 
@@ -223,9 +225,9 @@ async def test_official_client_gets_another_key_for_the_one_that_was_revoked(
 
 @asynccontextmanager
 async def bot_process(
-    server: FakeZulip, home: Path, leaks: SecretScanner, end: signal.Signals
+    server: FakeZulip, home: Path, scanner: SecretScanner, stop_signal: signal.Signals
 ) -> AsyncIterator[None]:
-    """Run the bot as a program, from when it listens, until it has ended well."""
+    """Run the bot as a process; enter the block when it polls, and check its exit."""
     (home / "password").write_text(f"{PASSWORD}\n", encoding="utf-8")
     polls = count(server, "events")
     process = await start(
@@ -234,150 +236,146 @@ async def bot_process(
     )
     try:
         async with asyncio.timeout(30):
-            await until(lambda: count(server, "events") > polls)
-            leaks.check(Path(f"/proc/{process.pid}/cmdline").read_text(), "the arguments")
+            await wait_until(lambda: count(server, "events") > polls)
+            scanner.check(Path(f"/proc/{process.pid}/cmdline").read_text(), "the arguments")
             yield
-            process.send_signal(end)
+            process.send_signal(stop_signal)
             out, err = await process.communicate()
     finally:
         if process.returncode is None:
             process.kill()
-    ran = Ran(process.returncode, out, err, leaks)
-    assert (ran.code, ran.out, ran.err) == (0, "", "INFO:httpx_bot:Listening.\n")
+    result = CompletedProcess(process.returncode, out, err, scanner)
+    assert (result.code, result.out, result.err) == (0, "", "INFO:httpx_bot:Listening.\n")
     assert (server.requests[-1].method, server.requests[-1].path) == ("DELETE", "/api/v1/events")
 
 
-async def test_httpx_bot_goes_on_with_one_more_login_when_its_key_is_revoked(
-    fake_zulip: FakeZulip, tmp_path: Path
-) -> None:
+async def test_httpx_bot_survives_revoked_key(fake_zulip: FakeZulip, tmp_path: Path) -> None:
     account = fake_zulip.add_user(BOT, PASSWORD)
-    leaks = SecretScanner(PASSWORD, account.api_key)
-    async with person(fake_zulip) as http:
+    scanner = SecretScanner(PASSWORD, account.api_key)
+    async with user_client(fake_zulip) as http:
         start = count(fake_zulip, "fetch_api_key")
-        async with bot_process(fake_zulip, tmp_path, leaks, signal.SIGTERM):
-            assert await say(http, "ping") == "pong"
+        async with bot_process(fake_zulip, tmp_path, scanner, signal.SIGTERM):
+            assert await send(http, "ping") == "pong"
             assert count(fake_zulip, "fetch_api_key") == start + 1
             account.regenerate_api_key()
-            assert await say(http, "ping") == "pong"
-            assert await say(http, "ping") == "pong"
+            assert await send(http, "ping") == "pong"
+            assert await send(http, "ping") == "pong"
             assert count(fake_zulip, "fetch_api_key") == start + 2
-        # The next run finds the new key.
-        leaks = SecretScanner(PASSWORD, account.api_key)
-        async with bot_process(fake_zulip, tmp_path, leaks, signal.SIGINT):
-            assert await say(http, "ping") == "pong"
+        # The next run loads the new key.
+        scanner = SecretScanner(PASSWORD, account.api_key)
+        async with bot_process(fake_zulip, tmp_path, scanner, signal.SIGINT):
+            assert await send(http, "ping") == "pong"
         assert count(fake_zulip, "fetch_api_key") == start + 2
 
 
-async def test_httpx_bot_ends_with_a_line_when_it_cannot_log_in(
-    fake_zulip: FakeZulip, tmp_path: Path
-) -> None:
+async def test_httpx_bot_login_errors(fake_zulip: FakeZulip, tmp_path: Path) -> None:
     fake_zulip.add_user(BOT, PASSWORD)
     command = (EXAMPLES / "httpx_bot.py", fake_zulip.site, BOT, "--password-file", "password")
-    ran = await run(tmp_path, SecretScanner(PASSWORD), *command)
-    assert ran.failed_with("FileNotFoundError")
+    result = await run(tmp_path, SecretScanner(PASSWORD), *command)
+    assert result.failed_with("FileNotFoundError")
     (tmp_path / "password").write_text("s3cret guess\n")
-    ran = await run(tmp_path, SecretScanner("s3cret guess"), *command)
-    assert ran.failed_with("4 attempts are left.")
+    result = await run(tmp_path, SecretScanner("s3cret guess"), *command)
+    assert result.failed_with("4 attempts are left.")
     assert count(fake_zulip, "fetch_api_key") == 1
 
 
-async def test_httpx_bot_takes_a_new_queue_when_the_server_has_forgotten_its_own(
+async def test_httpx_bot_replaces_expired_queue(
     fake_zulip: FakeZulip,
 ) -> None:
-    async with running_bot(fake_zulip), person(fake_zulip) as http:
+    async with running_bot(fake_zulip), user_client(fake_zulip) as http:
         fake_zulip._state.close_queues()
-        await until(lambda: count(fake_zulip, "register") == 2)
-        assert await say(http, "ping") == "pong"
-        assert count(fake_zulip, "register") == 3  # one of them is the person's
+        await wait_until(lambda: count(fake_zulip, "register") == 2)
+        assert await send(http, "ping") == "pong"
+        assert count(fake_zulip, "register") == 3  # one of them for the other user
 
 
-async def test_httpx_bot_ticks_off_heartbeats(
+async def test_httpx_bot_acknowledges_heartbeats(
     fake_zulip: FakeZulip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("zulip_auth.testing.state.HEARTBEAT", 0.005)
     async with running_bot(fake_zulip):
-        await until(lambda: count(fake_zulip, "events") >= 10)
+        await wait_until(lambda: count(fake_zulip, "events") >= 10)
         [queue] = fake_zulip._state.queues.values()
-        assert [each["type"] for each in queue.events] in ([], ["heartbeat"])
+        assert [event["type"] for event in queue.events] in ([], ["heartbeat"])
         assert queue.events == [] or queue.events[0]["id"] > 5
         assert count(fake_zulip, "register") == 1
 
 
-async def test_httpx_bot_ends_when_its_account_is_deactivated(fake_zulip: FakeZulip) -> None:
+async def test_httpx_bot_stops_when_deactivated(fake_zulip: FakeZulip) -> None:
     form = {"type": "direct", "to": json.dumps([BOT]), "content": "ping"}
     with pytest.RaisesGroup(UserDeactivatedError):
-        async with running_bot(fake_zulip), person(fake_zulip) as http:
+        async with running_bot(fake_zulip), user_client(fake_zulip) as http:
             fake_zulip.account(BOT).active = False
-            await httpx_bot.ask(http, "POST", "/messages", data=form)
-            await asyncio.Event().wait()  # until the bot's end ends this
+            await httpx_bot.call(http, "POST", "/messages", data=form)
+            await asyncio.Event().wait()  # until the task group cancels it
 
 
-def ping(number: int) -> dict[str, Any]:
+def ping_events(number: int) -> dict[str, Any]:
     message = {"id": number, "type": "private", "sender_id": 7, "content": "ping"}
     message["display_recipient"] = [{"id": 7}, {"id": 16}]
     events = [{"id": 2 * number, "type": "message", "message": message}]
     return {"result": "success", "events": [*events, {"id": 2 * number + 1, "type": "heartbeat"}]}
 
 
-LATER = {"result": "error", "msg": "Later.", "code": "RATE_LIMIT_HIT", "retry-after": 0.01}
-OTHER = {"result": "error", "msg": "What", "code": "BAD_REQUEST"}
-# Within 0.1 s there has to be a heartbeat.
+RATE_LIMITED = {"result": "error", "msg": "Later.", "code": "RATE_LIMIT_HIT", "retry-after": 0.01}
+BAD_REQUEST = {"result": "error", "msg": "What", "code": "BAD_REQUEST"}
+# The bot adds 10 s: it waits 0.1 s for a heartbeat.
 QUEUE = {"queue_id": "q", "last_event_id": -1, "event_queue_longpoll_timeout_seconds": -9.9}
-# What the server does, to which request, and from which event on that asks.
-TROUBLE: list[tuple[raw_server.Scenario, str, str]] = [
+# The response, the request that it is for, and the last event ID in that request.
+OUTAGE: list[tuple[raw_server.Scenario, str, str]] = [
     (raw_server.succeed, "POST /api/v1/fetch_api_key", ""),
     (raw_server.respond(503, "<p>Not now.</p>"), "GET /api/v1/users/me", ""),
     (raw_server.close_without_response, "GET /api/v1/users/me", ""),
-    (raw_server.respond(429, LATER), "GET /api/v1/users/me", ""),
+    (raw_server.respond(429, RATE_LIMITED), "GET /api/v1/users/me", ""),
     (raw_server.respond(200, {"result": "success", "user_id": 16}), "GET /api/v1/users/me", ""),
     (raw_server.respond(200, {"result": "success", **QUEUE}), "POST /api/v1/register", ""),
     (raw_server.never_respond, "GET /api/v1/events", "-1"),
-    (raw_server.respond(200, ping(0)), "GET /api/v1/events", "-1"),
-    # Nothing was done: the message comes again, and is answered.
-    (raw_server.respond(429, LATER), "POST /api/v1/messages", ""),
-    (raw_server.respond(200, ping(0)), "GET /api/v1/events", "-1"),
+    (raw_server.respond(200, ping_events(0)), "GET /api/v1/events", "-1"),
+    # The reply was rejected, so the server sends the event again.
+    (raw_server.respond(429, RATE_LIMITED), "POST /api/v1/messages", ""),
+    (raw_server.respond(200, ping_events(0)), "GET /api/v1/events", "-1"),
     (raw_server.respond(200, {"result": "success"}), "POST /api/v1/messages", ""),
     (raw_server.close_without_response, "GET /api/v1/events", "1"),
-    (raw_server.respond(200, ping(1)), "GET /api/v1/events", "1"),
-    # The answer may be there: no other one.
+    (raw_server.respond(200, ping_events(1)), "GET /api/v1/events", "1"),
+    # The reply may have arrived, so it is not repeated.
     (raw_server.close_without_response, "POST /api/v1/messages", ""),
-    (raw_server.respond(200, ping(2)), "GET /api/v1/events", "3"),
+    (raw_server.respond(200, ping_events(2)), "GET /api/v1/events", "3"),
     (raw_server.respond(502), "POST /api/v1/messages", ""),
-    (raw_server.respond(200, ping(3)), "GET /api/v1/events", "5"),
-    (raw_server.respond(400, OTHER), "POST /api/v1/messages", ""),
-    (raw_server.respond(400, OTHER), "GET /api/v1/events", "7"),
+    (raw_server.respond(200, ping_events(3)), "GET /api/v1/events", "5"),
+    (raw_server.respond(400, BAD_REQUEST), "POST /api/v1/messages", ""),
+    (raw_server.respond(400, BAD_REQUEST), "GET /api/v1/events", "7"),
     (raw_server.respond(200, {"result": "success"}), "DELETE /api/v1/events", ""),
 ]
 
 
-async def test_httpx_bot_outlasts_lost_connections_and_a_server_that_is_busy_or_has_failed(
+async def test_httpx_bot_survives_outage(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(httpx_bot, "FIRST_WAIT", 0.001)
-    async with raw_server.ScriptedServer(*(scenario for scenario, _, _ in TROUBLE)) as server:
+    monkeypatch.setattr(httpx_bot, "INITIAL_BACKOFF", 0.001)
+    async with raw_server.ScriptedServer(*(scenario for scenario, _, _ in OUTAGE)) as server:
         source = ApiKeySource(AuthClient(server.site), USERNAME, PASSWORD)
-        with pytest.raises(httpx_bot.RefusedError, match="status 400, BAD_REQUEST: What"):
+        with pytest.raises(httpx_bot.APIError, match="HTTP 400, BAD_REQUEST: What"):
             await asyncio.wait_for(httpx_bot.run(source), 30)
-        asked = [httpx.URL(each.line.split()[1]) for each in server.requests]
-        methods = [each.line.split()[0] for each in server.requests]
-    found = [
+        urls = [httpx.URL(request.line.split()[1]) for request in server.requests]
+        methods = [request.line.split()[0] for request in server.requests]
+    actual = [
         (f"{method} {url.path}", url.params.get("last_event_id", ""))
-        for method, url in zip(methods, asked, strict=True)
+        for method, url in zip(methods, urls, strict=True)
     ]
-    assert found == [(what, since) for _, what, since in TROUBLE]
-    waits = [each.getMessage() for each in caplog.records if "Trying again" in each.getMessage()]
-    assert len(waits) == 6
-    assert all(wait.endswith("in 0.0 s.") for wait in waits)
+    assert actual == [(request, event_id) for _, request, event_id in OUTAGE]
+    retries = [message for message in caplog.messages if "Retrying in" in message]
+    assert len(retries) == 6
+    assert all(message.endswith("in 0.0 s.") for message in retries)
     SecretScanner(PASSWORD, API_KEY).check(caplog.text, "the log")
 
 
-async def test_httpx_bot_waits_for_a_server_that_is_away_also_for_a_login(
+async def test_httpx_bot_backs_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    waits: list[float] = []
-    away = httpx.ConnectError("refused")
+    delays: list[float] = []
+    unreachable = httpx.ConnectError("Connection refused")
     outcomes = [
-        *[away] * 8,
+        *[unreachable] * 8,
         zulip_auth.RateLimitedError("Later.", status_code=429, retry_after=1500.0),
         zulip_auth.APITimeoutError("Silence.", sent=True),
         zulip_auth.ServerError("Down.", status_code=502),
@@ -387,51 +385,53 @@ async def test_httpx_bot_waits_for_a_server_that_is_away_also_for_a_login(
     async def fail(*_: object, **__: object) -> None:
         raise outcomes.pop(0)
 
-    async def note(seconds: float) -> None:
-        waits.append(seconds)
+    async def record(seconds: float) -> None:
+        delays.append(seconds)
 
-    monkeypatch.setattr(httpx_bot, "ask", fail)
-    monkeypatch.setattr("asyncio.sleep", note)
-    monkeypatch.setattr("random.uniform", lambda _, most: most)
+    monkeypatch.setattr(httpx_bot, "call", fail)
+    monkeypatch.setattr("asyncio.sleep", record)
+    monkeypatch.setattr("random.uniform", lambda _, upper: upper)
     with pytest.raises(zulip_auth.PasswordAuthDisabledError):
         await httpx_bot.run(ApiKeySource(AuthClient("localhost"), BOT, PASSWORD))
-    assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 1500, 60, 60]
+    assert delays == [1, 2, 4, 8, 16, 32, 60, 60, 1500, 60, 60]
 
 
 # ---- test_my_bot.py
 
 
-@pytest.mark.parametrize("place", ["here", "elsewhere"])
-async def test_my_bot_passes_here_and_where_it_is_copied_to(place: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("copied", [False, True])
+async def test_my_bot_passes(copied: bool, tmp_path: Path) -> None:
     folder = EXAMPLES
-    if place == "elsewhere":
+    if copied:
         folder = tmp_path
         for name in ("httpx_bot.py", "test_my_bot.py"):
             shutil.copy(EXAMPLES / name, folder)
     command = ("-m", "pytest", "-p", "no:cacheprovider", "-q", folder / "test_my_bot.py")
-    ran = await run(tmp_path, SecretScanner(PASSWORD), *command)
-    assert (ran.code, ran.err) == (0, "")
-    assert "6 passed" in ran.out
+    result = await run(tmp_path, SecretScanner(PASSWORD), *command)
+    assert (result.code, result.err) == (0, "")
+    assert "6 passed" in result.out
 
 
-async def test_my_bot_fails_with_a_bot_that_does_not_answer(tmp_path: Path) -> None:
+async def test_my_bot_fails_with_broken_bot(tmp_path: Path) -> None:
     shutil.copy(EXAMPLES / "test_my_bot.py", tmp_path)
     bot = (EXAMPLES / "httpx_bot.py").read_text(encoding="utf-8")
     assert '"pong"' in bot
     (tmp_path / "httpx_bot.py").write_text(bot.replace('"pong"', '"what?"'), encoding="utf-8")
-    ran = await run(
+    result = await run(
         tmp_path, SecretScanner(PASSWORD), "-m", "pytest", "-p", "no:cacheprovider", "-q"
     )
-    assert ran.code == 1
-    assert "2 failed, 4 passed" in ran.out
+    assert result.code == 1
+    assert "2 failed, 4 passed" in result.out
 
 
 # ---- fastapi_login.py
 
 
 @asynccontextmanager
-async def web(site: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
-    """Return a client of the application, which runs in this process."""
+async def web_client(
+    site: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[httpx.AsyncClient]:
+    """Return a client for the application, which runs in this process."""
     monkeypatch.setenv("ZULIP_SITE", site)
     app = fastapi_login.app
     transport = httpx.ASGITransport(app)
@@ -443,48 +443,48 @@ async def web(site: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx
 
 
 async def log_in(http: httpx.AsyncClient, username: str, password: str) -> httpx.Response:
-    respond = await http.post("/login", json={"username": username, "password": password})
+    response = await http.post("/login", json={"username": username, "password": password})
     if password == PASSWORD:
-        SecretScanner(password).check(f"{respond.headers} {respond.text}", "the answer")
-    return respond
+        SecretScanner(password).check(f"{response.headers} {response.text}", "the response")
+    return response
 
 
-async def test_fastapi_login_starts_a_session_and_keeps_the_key(
-    fake_zulip: FakeZulip, leaks: SecretScanner, monkeypatch: pytest.MonkeyPatch
+async def test_fastapi_login_starts_session(
+    fake_zulip: FakeZulip, scanner: SecretScanner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with web(fake_zulip.site, monkeypatch) as http:
-        respond = await log_in(http, "IAGO@zulip.com", PASSWORD)
-        assert (respond.status_code, respond.json()) == (200, {"email": USERNAME, "user_id": 10})
-        leaks.check(f"{respond.headers} {respond.text}", "the answer")
+    async with web_client(fake_zulip.site, monkeypatch) as http:
+        response = await log_in(http, "IAGO@zulip.com", PASSWORD)
+        assert (response.status_code, response.json()) == (200, {"email": USERNAME, "user_id": 10})
+        scanner.check(f"{response.headers} {response.text}", "the response")
         for flag in ("HttpOnly", "Secure", "SameSite=strict"):
-            assert flag in respond.headers["set-cookie"]
-        kept = fastapi_login.app.state.sessions[respond.cookies["session"]]
-    assert kept.api_key == fake_zulip.account(USERNAME).api_key
+            assert flag in response.headers["set-cookie"]
+        stored = fastapi_login.app.state.sessions[response.cookies["session"]]
+    assert stored.api_key == fake_zulip.account(USERNAME).api_key
 
 
-async def test_fastapi_login_turns_what_the_server_says_into_http(
-    fake_zulip: FakeZulip, leaks: SecretScanner, monkeypatch: pytest.MonkeyPatch
+async def test_fastapi_login_maps_server_errors(
+    fake_zulip: FakeZulip, scanner: SecretScanner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     account, realm = fake_zulip.account(USERNAME), fake_zulip.realm
     fake_zulip.add_realm("localhost").add_user("hamlet@zulip.com", PASSWORD)
-    async with web(fake_zulip.site, monkeypatch) as http:
-        refused = await log_in(http, USERNAME, "a guess")
-        assert (refused.status_code, refused.json()["attempts_remaining"]) == (401, 4)
-        assert "password is wrong" in refused.json()["error"]
-        assert refused.headers["www-authenticate"]
+    async with web_client(fake_zulip.site, monkeypatch) as http:
+        rejected = await log_in(http, USERNAME, "a guess")
+        assert (rejected.status_code, rejected.json()["attempts_remaining"]) == (401, 4)
+        assert "password is wrong" in rejected.json()["error"]
+        assert rejected.headers["www-authenticate"]
         for username, password in (("no address", PASSWORD), (USERNAME, ""), (USERNAME, "a\nb")):
             assert (await log_in(http, username, password)).status_code == 422
         assert (await log_in(http, "hamlet@zulip.com", PASSWORD)).status_code == 403
-        for thing, attribute, value in (
+        for target, attribute, value in (
             (account, "active", False),
             (account, "password_reset_required", True),
             (realm, "active", False),
             (realm, "password_login", False),
         ):
-            before = getattr(thing, attribute)
-            setattr(thing, attribute, value)
+            previous = getattr(target, attribute)
+            setattr(target, attribute, value)
             assert (await log_in(http, USERNAME, PASSWORD)).status_code == 403
-            setattr(thing, attribute, before)
+            setattr(target, attribute, previous)
             fake_zulip.advance(1800)
         for _ in range(5):
             assert (await log_in(http, USERNAME, "a guess")).status_code == 401
@@ -493,7 +493,7 @@ async def test_fastapi_login_turns_what_the_server_says_into_http(
         assert 1790 < int(blocked.headers["retry-after"]) <= 1800
 
 
-STATUS: dict[type[ZulipAuthError], int] = {
+STATUS_CODES: dict[type[ZulipAuthError], int] = {
     zulip_auth.ZulipAuthError: 500,
     zulip_auth.InvalidInputError: 422,
     zulip_auth.InvalidSiteError: 500,
@@ -520,34 +520,34 @@ STATUS: dict[type[ZulipAuthError], int] = {
 }
 
 
-def test_fastapi_login_is_tested_with_every_error_class() -> None:
+def test_fastapi_login_covers_every_error() -> None:
     names = {name for name in zulip_auth.__all__ if name.endswith("Error")}
-    assert {each.__name__ for each in STATUS} == names
+    assert {cls.__name__ for cls in STATUS_CODES} == names
 
 
-@pytest.mark.parametrize("kind", STATUS, ids=lambda kind: kind.__name__)
-async def test_fastapi_login_answers_every_error(
-    kind: type[ZulipAuthError], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("cls", STATUS_CODES, ids=lambda cls: cls.__name__)
+async def test_fastapi_login_maps_error(
+    cls: type[ZulipAuthError], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    error = kind.__new__(kind, "Why, and what to do.")
+    error = cls.__new__(cls, "Reason. Hint.")
     error.__dict__.update(status_code=418, attempts_remaining=None, retry_after=None)
 
-    class Refuses:
+    class FailingClient:
         async def login(self, username: str, password: str) -> None:
             raise error
 
-    async with web("localhost", monkeypatch) as http:
-        fastapi_login.app.state.zulip = Refuses()
-        respond = await log_in(http, USERNAME, PASSWORD)
-    assert respond.status_code == STATUS[kind]
-    assert ("www-authenticate" in respond.headers) == (respond.status_code == 401)
-    assert "retry-after" not in respond.headers
-    # What the operator has to see to is for the operator.
-    if respond.status_code >= 500:
-        assert respond.json() == {"error": fastapi_login.DOWN}
-        assert caplog.messages == [f"{kind.__name__}: Why, and what to do."]
+    async with web_client("localhost", monkeypatch) as http:
+        fastapi_login.app.state.zulip = FailingClient()
+        response = await log_in(http, USERNAME, PASSWORD)
+    assert response.status_code == STATUS_CODES[cls]
+    assert ("www-authenticate" in response.headers) == (response.status_code == 401)
+    assert "retry-after" not in response.headers
+    # Only the operator can fix these.
+    if response.status_code >= 500:
+        assert response.json() == {"error": fastapi_login.UNAVAILABLE}
+        assert caplog.messages == [f"{cls.__name__}: Reason. Hint."]
     else:
-        assert respond.json()["error"] == "Why, and what to do."
+        assert response.json()["error"] == "Reason. Hint."
         assert caplog.messages == []
 
 
@@ -569,17 +569,17 @@ BODIES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-async def test_fastapi_login_does_not_repeat_what_it_cannot_make_sense_of(
+async def test_fastapi_login_invalid_body(
     body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with web("localhost", monkeypatch) as http:
-        respond = await http.post("/login", **body)
-    assert (respond.status_code, respond.json().keys()) == (422, {"error"})
-    assert "horse" not in respond.text
+    async with web_client("localhost", monkeypatch) as http:
+        response = await http.post("/login", **body)
+    assert (response.status_code, response.json().keys()) == (422, {"error"})
+    assert "horse" not in response.text
 
 
-async def test_fastapi_login_runs_in_uvicorn_and_logs_no_password(
-    fake_zulip: FakeZulip, tmp_path: Path, leaks: SecretScanner
+async def test_fastapi_login_in_uvicorn(
+    fake_zulip: FakeZulip, tmp_path: Path, scanner: SecretScanner
 ) -> None:
     arguments = ("-m", "uvicorn", "--app-dir", EXAMPLES, "fastapi_login:app", "--port", 0)
     process = await start(tmp_path, *arguments, ZULIP_SITE=fake_zulip.site)
@@ -587,11 +587,11 @@ async def test_fastapi_login_runs_in_uvicorn_and_logs_no_password(
     log = b""
     try:
         async with asyncio.timeout(30):
-            while not (found := re.search(rb"running on (http://127.0.0.1:\d+)", log)):
+            while not (match := re.search(rb"running on (http://127.0.0.1:\d+)", log)):
                 line = await process.stderr.readline()
                 assert line, log.decode()
                 log += line
-            async with httpx.AsyncClient(base_url=found[1].decode()) as http:
+            async with httpx.AsyncClient(base_url=match[1].decode()) as http:
                 assert (await log_in(http, USERNAME, PASSWORD)).status_code == 200
                 assert (await log_in(http, USERNAME, f"{PASSWORD}!")).status_code == 401
                 assert (await log_in(http, "", PASSWORD)).status_code == 422
@@ -600,6 +600,6 @@ async def test_fastapi_login_runs_in_uvicorn_and_logs_no_password(
     finally:
         if process.returncode is None:
             process.kill()
-    ran = Ran(process.returncode, out, log + err, leaks)
-    assert ran.out.count("POST /login") == 3
-    assert "Traceback" not in ran.err
+    result = CompletedProcess(process.returncode, out, log + err, scanner)
+    assert result.out.count("POST /login") == 3
+    assert "Traceback" not in result.err
