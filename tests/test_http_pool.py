@@ -8,7 +8,7 @@ import pytest
 
 from helpers.constants import PASSWORD, USERNAME
 from helpers.raw_server import (
-    KEPT_ALIVE,
+    KEEPALIVE_SUCCESS,
     ScriptedServer,
     close_without_response,
     never_respond,
@@ -72,7 +72,7 @@ async def test_login_after_exit_closes_connection() -> None:
     async def answer_late(connection: WireConnection) -> None:
         await connection.read()
         await left.wait()
-        await connection.write(KEPT_ALIVE)
+        await connection.write(KEEPALIVE_SUCCESS)
         await connection.wait_closed()
         gone.set()
 

@@ -14,7 +14,7 @@ from httpx_aiohttp import AiohttpTransport
 
 from helpers.constants import PASSWORD, SUCCESS, USERNAME
 from helpers.raw_server import (
-    KEPT_ALIVE,
+    KEEPALIVE_SUCCESS,
     Connection,
     ScriptedServer,
     close_without_response,
@@ -205,7 +205,7 @@ async def test_aiohttp_lost_idle_connection(
 ) -> None:
     async def serve_once(connection: Connection) -> None:
         await connection.read()
-        await connection.write(KEPT_ALIVE)
+        await connection.write(KEEPALIVE_SUCCESS)
         await connection.read()
 
     async with (

@@ -1,6 +1,6 @@
-"""Everything that can go wrong on the wire: each fault a small function with a name.
+"""Faults on the wire, one small function each.
 
-To add one: write it here, and give it a row in test_faults.py.
+Add a fault here and a case for it in test_faults.py.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from helpers.raw_server import Connection, Scenario, ScriptedServer, raw_respons
 HTML = "<!DOCTYPE html><html><body>Something else</body></html>"
 
 
-# ---- Lost on the way
+# ---- Lost connections
 
 
 async def reset_before_headers(connection: Connection) -> None:
@@ -52,7 +52,7 @@ async def truncate_the_chunks(connection: Connection) -> None:
 async def reset_in_the_body(connection: Connection) -> None:
     await connection.read()
     await connection.write(b'HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{"result"')
-    await asyncio.sleep(0.02)  # so that the head is there before the reset
+    await asyncio.sleep(0.02)  # deliver the head before the reset
     connection.reset()
 
 
@@ -60,7 +60,7 @@ async def reset_in_the_body(connection: Connection) -> None:
 
 
 async def drip(connection: Connection) -> None:
-    """One byte each half second."""
+    """Send one byte every half second."""
     await connection.read()
     for byte in raw_response(200, json.dumps(SUCCESS)):
         await connection.write(bytes([byte]))
@@ -74,7 +74,7 @@ async def never_end_1xx(connection: Connection) -> None:
         await asyncio.sleep(0)
 
 
-# ---- Not HTTP, or not quite
+# ---- Malformed HTTP
 
 
 async def garbage_with_the_password(connection: Connection) -> None:
@@ -106,7 +106,7 @@ async def bad_chunk_size(connection: Connection) -> None:
 async def bad_chunk_size_after_the_head(connection: Connection) -> None:
     await connection.read()
     await connection.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
-    await asyncio.sleep(0.02)  # so that the head is there before
+    await asyncio.sleep(0.02)  # deliver the head first
     await connection.write(b"xyz\r\n{}\r\n")
 
 
@@ -123,11 +123,11 @@ async def conflicting_lengths(connection: Connection) -> None:
     )
 
 
-# ---- Too much, or wrapped up
+# ---- Body size and encoding
 
 
 def body_of(size: int) -> Scenario:
-    """A success in every respect but its size, which is in bytes."""
+    """Respond with a success of *size* bytes."""
     return respond(200, json.dumps(SUCCESS).encode().ljust(size))
 
 
@@ -140,7 +140,7 @@ async def body_of_200_mb(connection: Connection) -> None:
 
 
 def gzipped(times: int) -> Scenario:
-    """10 MB of spaces around a success, compressed so many times."""
+    """Respond with a success and 10 MB of spaces, compressed *times* times."""
     body = json.dumps(SUCCESS).encode().ljust(10 * 2**20)
     for _ in range(times):
         body = gzip.compress(body)
@@ -150,17 +150,17 @@ def gzipped(times: int) -> Scenario:
 corrupt_gzip = respond(200, b"\x1f\x8b\x08garbage", {"Content-Encoding": "gzip"})
 
 
-# ---- Servers that repeat what they were sent
+# ---- Servers that echo the request
 
 
 def echo_as_message(status: int) -> Scenario:
-    """Put the password, and the whole form, into the error's words and code."""
+    """Respond with the password and the form as the error's message and code."""
 
     async def scenario(connection: Connection) -> None:
         body = (await connection.read()).decode()
         password = unquote_plus(body.rpartition("password=")[2])
-        said = {"result": "error", "msg": f"{password} {body}", "code": password.upper()}
-        await connection.write(raw_response(status, json.dumps(said)))
+        error = {"result": "error", "msg": f"{password} {body}", "code": password.upper()}
+        await connection.write(raw_response(status, json.dumps(error)))
 
     return scenario
 
@@ -183,22 +183,22 @@ async def echo_as_retry_after(connection: Connection) -> None:
 async def echo_in_a_malformed_success(connection: Connection) -> None:
     body = (await connection.read()).decode()
     password = unquote_plus(body.rpartition("password=")[2])
-    said = {**SUCCESS, "api_key": f"{password} ", "user_id": password}
-    await connection.write(raw_response(200, json.dumps(said)))
+    success = {**SUCCESS, "api_key": f"{password} ", "user_id": password}
+    await connection.write(raw_response(200, json.dumps(success)))
 
 
-# ---- Places: what is at the address, beside a plain server
+# ---- Targets of a login
 
 
 @frozen
 class Target:
-    """Where a login goes.
+    """The target of a login.
 
     Attributes:
-        site: The address.
-        server: What counts what arrives there.
-        options: What the login needs besides.
-        environment: The environment variables that must be set meanwhile.
+        site: The site URL.
+        server: The server, which counts requests.
+        options: Further options of the login.
+        environment: Environment variables to set during the login.
     """
 
     site: str
@@ -229,20 +229,20 @@ def server_context(name: str = "127.0.0.1", **options: Any) -> ssl.SSLContext:
 
 def http_target(*scenarios: Scenario) -> TargetFactory:
     @asynccontextmanager
-    async def place() -> AsyncIterator[Target]:
+    async def target() -> AsyncIterator[Target]:
         async with ScriptedServer(*scenarios) as server:
             yield Target(server.site, server)
 
-    return place
+    return target
 
 
 def https_target(*scenarios: Scenario) -> TargetFactory:
     @asynccontextmanager
-    async def place() -> AsyncIterator[Target]:
+    async def target() -> AsyncIterator[Target]:
         async with ScriptedServer(*scenarios, tls=server_context()) as server:
             yield Target(server.site, server, client_context())
 
-    return place
+    return target
 
 
 @asynccontextmanager
@@ -259,15 +259,15 @@ async def closed_port() -> AsyncIterator[Target]:
 
 @asynccontextmanager
 async def full_backlog() -> AsyncIterator[Target]:
-    """A socket that listens, and has no room for another connection."""
+    """Listen with a full backlog, so that further connections hang."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
-        waiting = [socket.socket() for _ in range(4)]
-        for each in waiting:
-            each.setblocking(False)
-            each.connect_ex(full.getsockname())
+        clients = [socket.socket() for _ in range(4)]
+        for client in clients:
+            client.setblocking(False)
+            client.connect_ex(full.getsockname())
         yield Target(f"http://127.0.0.1:{full.getsockname()[1]}", ScriptedServer())
-        for each in waiting:
-            each.close()
+        for client in clients:
+            client.close()
 
 
 @asynccontextmanager
@@ -302,10 +302,10 @@ async def wrong_host_certificate() -> AsyncIterator[Target]:
 
 @asynccontextmanager
 async def https_to_a_plain_port() -> AsyncIterator[Target]:
-    async def talk(connection: Connection) -> None:
+    async def respond_in_plain(connection: Connection) -> None:
         await connection.write(raw_response(400, "Speak HTTP."))
 
-    async with ScriptedServer(talk) as server:
+    async with ScriptedServer(respond_in_plain) as server:
         yield Target(f"https://127.0.0.1:{server.port}", server, client_context())
 
 
@@ -316,29 +316,29 @@ async def http_to_a_tls_port() -> AsyncIterator[Target]:
 
 
 def redirect(status: int) -> TargetFactory:
-    """To another server, which fails the test if it is asked anything."""
+    """Redirect to another server, which must get no request."""
 
     @asynccontextmanager
-    async def place() -> AsyncIterator[Target]:
-        async with ScriptedServer(respond(200, SUCCESS)) as elsewhere:
-            location = f"{elsewhere.site}/api/v1/fetch_api_key"
+    async def target() -> AsyncIterator[Target]:
+        async with ScriptedServer(respond(200, SUCCESS)) as other:
+            location = f"{other.site}/api/v1/fetch_api_key"
             async with ScriptedServer(respond(status, b"", {"Location": location})) as server:
                 yield Target(server.site, server)
-            assert elsewhere.connections == 0
+            assert other.connections == 0
 
-    return place
+    return target
 
 
 def proxied(*scenarios: Scenario) -> TargetFactory:
     @asynccontextmanager
-    async def place() -> AsyncIterator[Target]:
+    async def target() -> AsyncIterator[Target]:
         async with ScriptedServer(*scenarios) as proxy:
             yield Target("https://chat.example.com", proxy, environment={"HTTPS_PROXY": proxy.site})
 
-    return place
+    return target
 
 
-async def refuse_the_tunnel(connection: Connection) -> None:
+async def reject_tunnel(connection: Connection) -> None:
     await connection.read_raw_request()
     await connection.write(raw_response(403, "No"))
 
@@ -350,7 +350,7 @@ async def require_proxy_auth(connection: Connection) -> None:
 
 def environment(name: str, value: str) -> TargetFactory:
     @asynccontextmanager
-    async def place() -> AsyncIterator[Target]:
+    async def target() -> AsyncIterator[Target]:
         yield Target("https://127.0.0.1:1", ScriptedServer(), environment={name: value})
 
-    return place
+    return target

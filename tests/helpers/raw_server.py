@@ -1,4 +1,4 @@
-"""A server of plain sockets, which answers whatever a test wants, and counts."""
+"""A scripted TCP server that counts connections and requests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Scenario = Callable[["Connection"], Awaitable[None]]
 
 @frozen
 class Request:
-    """What a client sent: one whole request."""
+    """A complete request."""
 
     line: str
     headers: Mapping[str, str]
@@ -26,7 +26,7 @@ class Request:
 
 
 class Connection:
-    """One connection of a client, from the server's side."""
+    """The server's side of a connection."""
 
     def __init__(
         self,
@@ -39,17 +39,17 @@ class Connection:
         self._writer = writer
 
     async def read(self) -> bytes:
-        """Read one whole request, count it, and return its body."""
+        """Read a request, record it and return its body."""
         request = await self.read_raw_request()
         self._server.requests.append(request)
         self._server.request_received.set()
         return request.body
 
     async def read_raw_request(self) -> Request:
-        """Read one whole request, such as a proxy's CONNECT, which is no login."""
+        """Read a request without recording it, such as the CONNECT of a proxy."""
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         line, *lines = head.removesuffix("\r\n\r\n").split("\r\n")
-        headers = {name.lower(): value for name, value in (each.split(": ", 1) for each in lines)}
+        headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
         body = await self._reader.readexactly(int(headers.get("content-length", "0")))
         return Request(line, headers, body)
 
@@ -58,24 +58,24 @@ class Connection:
         await self._writer.drain()
 
     def reset(self) -> None:
-        """Drop the connection in the rudest way there is."""
+        """Reset the connection (RST)."""
         self._writer.transport.abort()
 
     async def wait_closed(self) -> None:
-        """Say nothing until the client has gone."""
+        """Wait until the client closes the connection."""
         await self._reader.read()
 
 
 class ScriptedServer:
-    """Treats the first connection by the first scenario, and so on; then by the last."""
+    """Run one scenario for each connection, in order; the last one repeats."""
 
     def __init__(self, *scenarios: Scenario, tls: ssl.SSLContext | None = None) -> None:
         self._scenarios = scenarios
         self._tls = tls
         self.requests: list[Request] = []
-        self.request_received = asyncio.Event()  # set once a whole request has come in
+        self.request_received = asyncio.Event()  # set after the first complete request
         self.connections = 0
-        self.peak_connections = 0  # at a time
+        self.peak_connections = 0  # concurrent
         self.tunnels: list[str] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -94,8 +94,8 @@ class ScriptedServer:
 
     async def __aexit__(
         self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
         self._server.close()
@@ -113,16 +113,16 @@ class ScriptedServer:
         try:
             await scenario(Connection(self, reader, writer))
         except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # the client has gone, which is its right
+            pass  # the client closed the connection
         except asyncio.CancelledError:
-            pass  # the test is over
+            pass  # end of the test
         finally:
             self._tasks.discard(task)
             writer.transport.abort()
 
 
 def _ignore_handshake_errors(loop: asyncio.AbstractEventLoop) -> None:
-    """Keep asyncio, in development mode, from reporting clients that end a handshake."""
+    """Ignore aborted TLS handshakes, which asyncio reports in development mode."""
     report = loop.get_exception_handler() or asyncio.BaseEventLoop.default_exception_handler
 
     def filtered(loop: Any, context: dict[str, Any]) -> None:
@@ -135,7 +135,7 @@ def _ignore_handshake_errors(loop: asyncio.AbstractEventLoop) -> None:
 def raw_response(
     status: int, body: bytes | str = b"", headers: Mapping[str, str] | None = None
 ) -> bytes:
-    """Return an answer as it goes over the wire."""
+    """Return the bytes of a response."""
     content = body.encode() if isinstance(body, str) else body
     lines = [f"HTTP/1.1 {status} Whatever"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
@@ -146,7 +146,7 @@ def raw_response(
 def respond(
     status: int, body: bytes | str | dict[str, Any] = b"", headers: Mapping[str, str] | None = None
 ) -> Scenario:
-    """Return a scenario: read the request, and give this answer."""
+    """Return a scenario that reads a request and sends this response."""
     content = json.dumps(body) if isinstance(body, dict) else body
 
     async def scenario(connection: Connection) -> None:
@@ -157,22 +157,22 @@ def respond(
 
 
 async def close_without_response(connection: Connection) -> None:
-    """Read the request, and close without an answer."""
+    """Read the request and close the connection."""
     await connection.read()
 
 
 async def never_respond(connection: Connection) -> None:
-    """Read the request, and never answer."""
+    """Read the request and send nothing."""
     await connection.read()
     await connection.wait_closed()
 
 
 succeed = respond(200, SUCCESS)
-KEPT_ALIVE = raw_response(200, json.dumps(SUCCESS)).replace(b"connection: close\r\n", b"")
+KEEPALIVE_SUCCESS = raw_response(200, json.dumps(SUCCESS)).replace(b"connection: close\r\n", b"")
 
 
 async def serve_keepalive(connection: Connection) -> None:
-    """Answer one request after another on the same connection."""
+    """Respond to every request on the same connection."""
     while True:
         await connection.read()
-        await connection.write(KEPT_ALIVE)
+        await connection.write(KEEPALIVE_SUCCESS)

@@ -1,4 +1,4 @@
-"""Looking for a secret wherever something can be printed, logged or reached."""
+"""Search for secrets in texts, objects and exceptions."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from urllib.parse import quote, quote_plus
 import zulip_auth
 import zulip_auth_client
 
-OURS = tuple(str(Path(str(module.__file__)).parent) for module in (zulip_auth, zulip_auth_client))
+LIBRARY_PATHS = tuple(
+    str(Path(str(module.__file__)).parent) for module in (zulip_auth, zulip_auth_client)
+)
 
 
-def forms(secret: str) -> set[str]:
-    """Return the ways in which a secret may be written."""
+def encodings(secret: str) -> set[str]:
+    """Return the encodings of *secret* that count as a leak."""
     data = secret.encode()
-    # What base64 makes of it depends on where it begins; the ends depend on the neighbours.
+    # Base64 depends on the offset, and at the ends on the neighboring bytes.
     shifted = {
         base64.b64encode(b"\0" * shift + data).decode().rstrip("=")[4:-2] for shift in range(3)
     }
@@ -44,68 +46,68 @@ def forms(secret: str) -> set[str]:
 
 
 class SecretScanner:
-    """Finds secrets in texts.
+    """Fail a test in which one of *secrets* can be found.
 
     Args:
-        secrets: What must be nowhere.
+        secrets: Values that must not appear in any encoding.
     """
 
     def __init__(self, *secrets: str) -> None:
-        self._forms = set().union(*(forms(secret) for secret in secrets))
+        self._encodings = set().union(*(encodings(secret) for secret in secrets))
 
     def check(self, text: str, where: str) -> None:
-        for form in self._forms:
-            assert form not in text, f"{where} shows {form!r}"
+        for encoding in self._encodings:
+            assert encoding not in text, f"{where} contains {encoding!r}"
 
     def check_object(self, value: object, where: str) -> None:
-        """Look through all that can be reached from a value without entering modules."""
-        for path, each in walk(value, where):
-            if isinstance(each, str):
-                self.check(each, path)
-            elif isinstance(each, bytes | bytearray):
-                self.check(bytes(each).decode("latin-1"), path)
-                self.check(bytes(each).decode("utf-8", "replace"), path)
+        """Check everything reachable from *value*, except through modules."""
+        for path, item in walk(value, where):
+            if isinstance(item, str):
+                self.check(item, path)
+            elif isinstance(item, bytes | bytearray):
+                self.check(bytes(item).decode("latin-1"), path)
+                self.check(bytes(item).decode("utf-8", "replace"), path)
             else:
-                self.check(repr(each), f"repr of {path}")
+                self.check(repr(item), f"repr of {path}")
 
     def check_error(self, error: BaseException) -> None:
-        """Look through an exception, and what a log of its traceback would show of ours."""
+        """Check an exception and the library's frames of its traceback, with locals."""
         self.check_object(error, type(error).__name__)
         self.check(f"{error} {error!r}", "the error")
-        shown = traceback.TracebackException.from_exception(error, capture_locals=True)
-        self.check("".join(shown.format_exception_only()), "the traceback's last line")
-        ours = 0
-        for frame in shown.stack:
-            if frame.filename.startswith(OURS):
-                ours += 1
+        summary = traceback.TracebackException.from_exception(error, capture_locals=True)
+        self.check("".join(summary.format_exception_only()), "the last line of the traceback")
+        frames = 0
+        for frame in summary.stack:
+            if frame.filename.startswith(LIBRARY_PATHS):
+                frames += 1
                 self.check(f"{frame.locals} {frame.line}", f"{frame.name}, line {frame.lineno}")
-        assert ours, "no frame of the library was looked at"
+        assert frames, "the traceback has no frame of the library"
 
 
 def walk(value: object, where: str) -> Iterator[tuple[str, object]]:
-    """Yield everything that can be reached, and by which path."""
+    """Yield each reachable object with its path."""
     seen: set[int] = set()
-    waiting: list[tuple[str, Any]] = [(where, value)]
-    kept = []  # so that no id is given to another object meanwhile
-    while waiting:
-        path, each = waiting.pop()
-        if id(each) in seen or isinstance(each, ModuleType | TracebackType | type):
+    pending: list[tuple[str, Any]] = [(where, value)]
+    alive = []  # or ids could be reused during the walk
+    while pending:
+        path, item = pending.pop()
+        if id(item) in seen or isinstance(item, ModuleType | TracebackType | type):
             continue
-        seen.add(id(each))
-        kept.append(each)
-        yield path, each
-        if isinstance(each, dict):
-            waiting += [(f"a key of {path}", name) for name in each]
-            waiting += [(f"{path}[{name!r}]", inner) for name, inner in each.items()]
-        elif isinstance(each, list | tuple | set | frozenset):
-            waiting += [(f"{path}[…]", inner) for inner in each]
-        elif not isinstance(each, str | bytes | bytearray | int | float | complex | None):
-            for name in dir(each):
+        seen.add(id(item))
+        alive.append(item)
+        yield path, item
+        if isinstance(item, dict):
+            pending += [(f"a key of {path}", name) for name in item]
+            pending += [(f"{path}[{name!r}]", child) for name, child in item.items()]
+        elif isinstance(item, list | tuple | set | frozenset):
+            pending += [(f"{path}[…]", child) for child in item]
+        elif not isinstance(item, str | bytes | bytearray | int | float | complex | None):
+            for name in dir(item):
                 if name in ("__globals__", "__builtins__", "__class__", "__traceback__"):
                     continue
                 try:
-                    inner = getattr(each, name)
-                except Exception:  # noqa: BLE001 - what cannot be reached is no leak
+                    child = getattr(item, name)
+                except Exception:  # noqa: BLE001 - unreadable attributes cannot leak
                     continue
-                if not callable(inner):
-                    waiting.append((f"{path}.{name}", inner))
+                if not callable(child):
+                    pending.append((f"{path}.{name}", child))
