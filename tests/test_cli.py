@@ -128,7 +128,7 @@ def test_what_is_done_may_not_be_sayable(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(_cli, "run", lambda _: "Done.")
-    monkeypatch.setattr(output, "write", lambda _: problem)
+    monkeypatch.setattr(output, "print_output", lambda _: problem)
     assert _cli.main(["logout"]) == code
     said = f"zulip-auth: It is done, but cannot be said: {problem}.\n" if problem else ""
     assert capsys.readouterr().err == said

@@ -22,7 +22,7 @@ from helpers.cli_runner import COMMAND, CLIRunner
 from helpers.secret_scanner import SecretScanner
 from zulip_auth import AuthClient, Credentials, InvalidInputError, SSOFlowEndedError
 from zulip_auth._cli import browser, output, url_handler
-from zulip_auth._cli.browser import log_in_through_browser
+from zulip_auth._cli.browser import login_with_browser
 from zulip_auth.testing import ExternalMethod, FakeZulip
 
 HAMLET = "hamlet@zulip.com"
@@ -155,7 +155,7 @@ async def begin(server: FakeZulip, opened: list[str]) -> asyncio.Task[Credential
     """Begin a login, and return once the browser has been opened."""
     client = AuthClient(server.site)
     [method] = (await client.server_settings()).external_methods
-    task = asyncio.create_task(log_in_through_browser(client, method))
+    task = asyncio.create_task(login_with_browser(client, method))
     async with asyncio.timeout(10):
         while not opened:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
@@ -202,7 +202,7 @@ async def test_without_standard_input_there_is_the_handler(
     task = await begin(server, opened)
     end = await asyncio.to_thread(end_of, opened[0])
     for url in ("zulip://wrong", end):
-        assert await asyncio.to_thread(url_handler.hand_over, url) == "Handed over."
+        assert await asyncio.to_thread(url_handler.forward_url, url) == "Handed over."
     assert (await task).email == HAMLET
 
 
@@ -247,7 +247,7 @@ def test_what_is_typed_is_not_shown_and_the_terminal_is_as_before(
     with open(slave) as terminal:  # noqa: PTH123
         monkeypatch.setattr(sys, "stdin", terminal)
         before = termios.tcgetattr(terminal)
-        with browser._without_echo():
+        with browser._echo_disabled():
             assert not termios.tcgetattr(terminal)[3] & termios.ECHO
         assert termios.tcgetattr(terminal) == before
     os.close(master)
@@ -255,5 +255,5 @@ def test_what_is_typed_is_not_shown_and_the_terminal_is_as_before(
 
 def test_elsewhere_than_on_a_terminal_there_is_no_echo(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO())
-    with browser._without_echo():
-        assert not output.can_ask()
+    with browser._echo_disabled():
+        assert not output.is_interactive()

@@ -27,7 +27,7 @@ from zulip_auth import (
     ZuliprcError,
 )
 from zulip_auth._cli import commands
-from zulip_auth._cli.commands import _describe_login, run
+from zulip_auth._cli.commands import _format_login, run
 from zulip_auth._cli.parser import parse
 from zulip_auth.testing import ExternalMethod as FakeMethod
 from zulip_auth.testing import FakeZulip
@@ -163,7 +163,7 @@ def test_bad_arguments_are_refused_before_the_password_is_asked_for(home: CLIRun
 def test_a_server_that_does_not_give_the_user_id() -> None:
     credentials = Credentials("https://chat.example.com", USERNAME, "key")
     options = parse(["login", "localhost", USERNAME])
-    assert _describe_login(credentials, None, options).startswith(
+    assert _format_login(credentials, None, options).startswith(
         "Logged in to https://chat.example.com as iago@zulip.com.\n"
     )
 
@@ -399,7 +399,7 @@ def test_a_way_through_the_browser_is_taken(
     async def log_in(client: AuthClient, method: ExternalMethod) -> Credentials:
         return Credentials(client.site, f"{method.name}@zulip.com", "k3y")
 
-    monkeypatch.setattr(commands, "log_in_through_browser", log_in)
+    monkeypatch.setattr(commands, "login_with_browser", log_in)
     server.realm.external_methods.append(FakeMethod("google", "Google"))
     assert "as google@zulip.com" in do("login", server.site, "--sso")
     assert Credentials.load(home.zuliprc).email == "google@zulip.com"

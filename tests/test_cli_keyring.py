@@ -48,14 +48,14 @@ def memory() -> Iterator[InMemoryKeyring]:
 
 
 def test_a_key_is_kept_for_each_account_until_it_is_removed(memory: InMemoryKeyring) -> None:
-    assert keyring_store.find_key(SITE, EMAIL) is None
-    keyring_store.store_key(CREDENTIALS)
-    keyring_store.store_key(Credentials("https://x.org", EMAIL, "other"))
-    assert keyring_store.find_key(SITE, EMAIL) == KEY
+    assert keyring_store.get_key(SITE, EMAIL) is None
+    keyring_store.set_key(CREDENTIALS)
+    keyring_store.set_key(Credentials("https://x.org", EMAIL, "other"))
+    assert keyring_store.get_key(SITE, EMAIL) == KEY
     assert memory.held["zulip-auth", f"{EMAIL} {SITE}"] == KEY
-    keyring_store.remove_key(SITE, EMAIL)
-    assert keyring_store.find_key(SITE, EMAIL) is None
-    assert keyring_store.find_key("https://x.org", EMAIL) == "other"
+    keyring_store.delete_key(SITE, EMAIL)
+    assert keyring_store.get_key(SITE, EMAIL) is None
+    assert keyring_store.get_key("https://x.org", EMAIL) == "other"
 
 
 @pytest.mark.parametrize("call", ["store", "remove"])
@@ -72,14 +72,14 @@ def test_there_may_be_no_keyring(call: str, memory: InMemoryKeyring) -> None:
 
 def test_where_there_is_no_keyring_there_is_no_key(memory: InMemoryKeyring) -> None:
     keyring.set_keyring(fail.Keyring())  # type: ignore[no-untyped-call]
-    assert keyring_store.find_key(SITE, EMAIL) is None
+    assert keyring_store.get_key(SITE, EMAIL) is None
     assert keyring_store.is_installed()
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "keyring", None)
     with pytest.raises(InvalidInputError, match=r"pip install 'zulip-auth\[keyring\]'") as caught:
-        keyring_store.store_key(CREDENTIALS)
+        keyring_store.set_key(CREDENTIALS)
     SecretScanner(KEY).check_error(caught.value)
 
 

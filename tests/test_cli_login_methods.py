@@ -8,7 +8,7 @@ import pytest
 from attrs import evolve
 
 from zulip_auth import ExternalMethod, InvalidInputError, ServerSettings
-from zulip_auth._cli.login_methods import Way, ask, choose_way
+from zulip_auth._cli.login_methods import LoginMethod, choose_method, prompt
 
 SITE = "https://chat.example.com"
 GOOGLE = ExternalMethod("google", "Google", f"{SITE}/google")
@@ -36,8 +36,8 @@ def type_input(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", Terminal(text))
 
 
-def choose(settings: ServerSettings, sso: str | None = None) -> Way:
-    return choose_way(settings, SITE, argparse.Namespace(sso=sso))
+def choose(settings: ServerSettings, sso: str | None = None) -> LoginMethod:
+    return choose_method(settings, SITE, argparse.Namespace(sso=sso))
 
 
 def refused(settings: ServerSettings, sso: str | None = None) -> str:
@@ -117,17 +117,17 @@ def test_the_browser_ends_at_the_organizations_own_address() -> None:
 
 def test_an_answer_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     type_input(" iago@zulip.com \nmore\n", monkeypatch)
-    assert ask("Username: ") == "iago@zulip.com"
+    assert prompt("Username: ") == "iago@zulip.com"
     odd = io.TextIOWrapper(io.BytesIO(b"\xff\n"), encoding="utf-8")
     monkeypatch.setattr(odd, "isatty", lambda: True)
     for stdin in (Terminal(), Terminal("\n"), odd):
         monkeypatch.setattr(sys, "stdin", stdin)
         with pytest.raises(InvalidInputError, match=r"^There is no answer\.$"):
-            ask("Username: ")
+            prompt("Username: ")
 
 
 def test_what_is_piped_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     for stdin in (None, io.StringIO("hunter2\n")):
         monkeypatch.setattr(sys, "stdin", stdin)
         with pytest.raises(InvalidInputError, match="no terminal to ask on"):
-            ask("Username: ")
+            prompt("Username: ")

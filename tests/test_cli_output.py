@@ -58,24 +58,24 @@ class FailingStream(io.StringIO):
 def test_what_an_output_cannot_write_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     odd = FailingStream(UnicodeEncodeError("ascii", "é", 0, 1, "x"))
     monkeypatch.setattr(sys, "stdout", odd)
-    assert output.write("é\nthe rest") is None
+    assert output.print_output("é\nthe rest") is None
     assert odd.getvalue() == "\\xe9\nthe rest\n"
 
 
 def test_an_output_that_is_closed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", FailingStream(BrokenPipeError(32, "Broken pipe")))
-    assert output.write("text") == "Broken pipe"
+    assert output.print_output("text") == "Broken pipe"
 
 
 def test_outputs_may_be_missing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "stderr", None)
-    output.say("The address holds a pad.")
-    output.complain("No.")
+    output.print_err("The address holds a pad.")
+    output.print_error("No.")
     assert capsys.readouterr().out == ""
     monkeypatch.setattr(sys, "stdout", None)
-    assert output.write("key") == "it is closed"
+    assert output.print_output("key") == "it is closed"
 
 
 # ---- Colours
@@ -85,8 +85,8 @@ def test_an_error_begins_in_colour_on_a_terminal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     terminal = one_terminal(monkeypatch)
-    output.write("Logged in.\nThe rest.")
-    output.complain("No.")
+    output.print_output("Logged in.\nThe rest.")
+    output.print_error("No.")
     assert terminal.getvalue() == ("Logged in.\nThe rest.\n\x1b[31mzulip-auth:\x1b[0m No.\n")
 
 
@@ -94,16 +94,16 @@ def test_an_error_begins_in_colour_on_a_terminal(
 def test_there_may_be_no_colour(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = one_terminal(monkeypatch)
     monkeypatch.setenv(name, value)
-    output.write("Logged in.")
-    output.complain("No.")
+    output.print_output("Logged in.")
+    output.print_error("No.")
     assert terminal.getvalue() == "Logged in.\nzulip-auth: No.\n"
 
 
 def test_elsewhere_than_on_a_terminal_there_is_none(capsys: pytest.CaptureFixture[str]) -> None:
-    output.write("Logged in.")
-    output.complain("No.")
+    output.print_output("Logged in.")
+    output.print_error("No.")
     with warnings.catch_warnings():
-        warnings.showwarning = output.warn
+        warnings.showwarning = output.show_warning
         warnings.simplefilter("default")
         warnings.warn("Mind the gap.", stacklevel=1)
     assert capsys.readouterr() == ("Logged in.\n", "zulip-auth: No.\nzulip-auth: Mind the gap.\n")
@@ -119,7 +119,7 @@ def without_control(shown: str) -> str:
 async def test_a_live_line_counts_down_and_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = one_terminal(monkeypatch)
     async with ScriptedServer(respond(429, BUSY, {"Retry-After": "0.35"}), succeed) as server:
-        with output.retries_reported():
+        with output.show_retries():
             await zulip_auth.login(server.site, USERNAME, PASSWORD)
     *lines, last = terminal.getvalue().split("\r\x1b[K")
     assert last == ""
@@ -144,7 +144,7 @@ async def test_the_live_line_says_why_in_a_word(
     error: Exception, word: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     terminal = one_terminal(monkeypatch)
-    with output.retries_reported():
+    with output.show_retries():
         log = logging.getLogger("zulip_auth")
         log.info("%s Trying again in %.1f s, attempt %d of %d.", error, 0.05, 2, 5)
         assert terminal.getvalue().startswith(f"{word}, trying again in 0.")
@@ -160,7 +160,7 @@ async def test_the_live_line_says_why_in_a_word(
 async def test_an_interrupted_wait_leaves_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = one_terminal(monkeypatch)
     async with ScriptedServer(respond(429, BUSY, {"Retry-After": "9"})) as server:
-        with output.retries_reported():
+        with output.show_retries():
             waiting = asyncio.create_task(zulip_auth.login(server.site, USERNAME, PASSWORD))
             async with asyncio.timeout(10):
                 while "busy" not in terminal.getvalue():  # noqa: ASYNC110
@@ -175,7 +175,7 @@ async def test_elsewhere_there_is_a_plain_line_for_each_retry(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     async with ScriptedServer(respond(429, BUSY, {"Retry-After": "0.1"}), succeed) as server:
-        with output.retries_reported():
+        with output.show_retries():
             await zulip_auth.login(server.site, USERNAME, PASSWORD)
     [line] = capsys.readouterr().err.splitlines()
     assert line.endswith("Trying again in 0.1 s, attempt 2 of 5.")
@@ -184,7 +184,7 @@ async def test_elsewhere_there_is_a_plain_line_for_each_retry(
 def test_the_log_is_as_it_was_afterwards() -> None:
     log = logging.getLogger("zulip_auth")
     before: tuple[Any, int] = (list(log.handlers), log.level)
-    with output.retries_reported():
+    with output.show_retries():
         assert log.level == logging.INFO
     assert (log.handlers, log.level) == before
 

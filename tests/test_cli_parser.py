@@ -5,7 +5,7 @@ import pytest
 import zulip_auth
 from helpers.cli_runner import CLIRunner
 from helpers.constants import USERNAME
-from zulip_auth._cli.parser import EXIT_CODES, make_parser, parse
+from zulip_auth._cli.parser import EXIT_CODES, build_parser, parse
 
 BAD_INPUT = {
     "no command": ((), b""),
@@ -88,7 +88,7 @@ def test_help_tells_a_newcomer_what_there_is(home: CLIRunner) -> None:
 
 
 def test_every_command_and_option_is_explained() -> None:
-    parser = make_parser()
+    parser = build_parser()
     [commands] = [each for each in parser._actions if isinstance(each.choices, dict)]
     assert isinstance(commands.choices, dict)
     for command in commands.choices.values():

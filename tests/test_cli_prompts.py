@@ -125,7 +125,7 @@ def test_the_password_is_asked_for_without_echo(home: CLIRunner, fake_zulip: Fak
 
 
 def test_what_is_typed_is_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(getpass, "getpass", lambda prompt: f"{prompt}?")
+    monkeypatch.setattr(getpass, "getpass", lambda text: f"{text}?")
     assert read_password(options(), USERNAME) == f"Password of {USERNAME}: ?"
 
 

@@ -11,7 +11,7 @@ import pytest
 from helpers.cli_runner import CLIRunner
 from zulip_auth import APIConnectionError, InvalidInputError
 from zulip_auth._cli import url_handler
-from zulip_auth._cli.url_handler import hand_over, install, listening, uninstall
+from zulip_auth._cli.url_handler import forward_url, install, redirect_listener, uninstall
 
 URL = "zulip://login?otp_encrypted_api_key=e5e3&email=hamlet%40zulip.com"
 
@@ -27,32 +27,32 @@ def private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 async def test_what_is_handed_over_arrives(private: Path) -> None:
     taken: asyncio.Queue[bytes] = asyncio.Queue()
-    async with listening(taken.put_nowait) as is_listening:
+    async with redirect_listener(taken.put_nowait) as is_listening:
         assert is_listening
         [path] = private.iterdir()
         assert path.stat().st_mode & 0o777 == 0o600
         for url in (URL, "", "x" * 100_000):
-            assert await asyncio.to_thread(hand_over, url) == "Handed over."
+            assert await asyncio.to_thread(forward_url, url) == "Handed over."
             assert (await taken.get()).decode() == url[: 64 * 1024]
     with pytest.raises(APIConnectionError) as caught:
-        hand_over(URL)
+        forward_url(URL)
     assert str(caught.value) == "No login waits for this. Start one: zulip-auth login SITE --sso"
 
 
 async def test_the_newest_login_gets_it(private: Path) -> None:
     taken: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue()
     async with (
-        listening(lambda data: taken.put_nowait((1, data))),
-        listening(lambda data: taken.put_nowait((2, data))) as is_listening,
+        redirect_listener(lambda data: taken.put_nowait((1, data))),
+        redirect_listener(lambda data: taken.put_nowait((2, data))) as is_listening,
     ):
         assert is_listening
-        await asyncio.to_thread(hand_over, URL)
+        await asyncio.to_thread(forward_url, URL)
         assert await taken.get() == (2, URL.encode())
 
 
 async def test_who_connects_and_does_not_finish_is_dropped(private: Path) -> None:
     taken: list[bytes] = []
-    async with listening(taken.append):
+    async with redirect_listener(taken.append):
         reader, writer = await asyncio.open_unix_connection(private / "zulip-auth-sso.socket")
         writer.write(b"zulip://")
         await writer.drain()
@@ -66,21 +66,21 @@ async def test_who_connects_and_does_not_finish_is_dropped(private: Path) -> Non
 @pytest.mark.parametrize("mode", [0o755, 0o711, 0o770, None])
 async def test_only_a_private_directory_is_used(mode: int | None, private: Path) -> None:
     private.rmdir() if mode is None else private.chmod(mode)
-    async with listening(lambda _: None) as is_listening:
+    async with redirect_listener(lambda _: None) as is_listening:
         assert not is_listening
     with pytest.raises(APIConnectionError):
-        hand_over(URL)
+        forward_url(URL)
 
 
 async def test_there_may_be_no_such_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    async with listening(lambda _: None) as is_listening:
+    async with redirect_listener(lambda _: None) as is_listening:
         assert not is_listening
 
 
 async def test_a_socket_that_cannot_be_made_is_done_without(private: Path) -> None:
     (private / "zulip-auth-sso.socket").mkdir()
-    async with listening(lambda _: None) as is_listening:
+    async with redirect_listener(lambda _: None) as is_listening:
         assert not is_listening
 
 
@@ -163,4 +163,4 @@ def test_the_command_that_the_desktop_starts_can_be_started(
     assert done.returncode == 69
     assert done.stderr.startswith("zulip-auth: No login waits for this.")
     assert "e5e3" not in done.stderr
-    assert url_handler._NAME in desktop.read_text()
+    assert url_handler._DESKTOP_FILE_NAME in desktop.read_text()

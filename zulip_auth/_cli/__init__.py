@@ -21,7 +21,7 @@ from .commands import run
 from .parser import EXIT_CODES, parse
 
 # The first that fits; whatever else a server refuses is NOPERM.
-_BY_ERROR: list[tuple[type[ZulipAuthError], str]] = [
+_EXIT_CODE_BY_ERROR: list[tuple[type[ZulipAuthError], str]] = [
     (InvalidInputError, "USAGE"),
     (ZuliprcError, "CONFIG"),
     (RateLimitedError, "TEMPFAIL"),
@@ -33,31 +33,33 @@ _BY_ERROR: list[tuple[type[ZulipAuthError], str]] = [
 ]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
     Args:
-        arguments: What follows the program's name; None for what it was
+        argv: What follows the program's name; None for what it was
             started with.
 
     Returns:
         0, or one of the codes of BSD's sysexits that `--help` lists; 130 after
         Ctrl-C.
     """
-    options = parse(arguments)
+    options = parse(argv)
     try:
-        with output.retries_reported(), warnings.catch_warnings():
-            warnings.showwarning = output.warn
-            text = run(options)
+        with output.show_retries(), warnings.catch_warnings():
+            warnings.showwarning = output.show_warning
+            result = run(options)
     except KeyboardInterrupt:
-        output.say("")  # off the line with the prompt and the ^C
-        output.complain("Interrupted.")
+        output.print_err("")  # off the line with the prompt and the ^C
+        output.print_error("Interrupted.")
         return EXIT_CODES["INTERRUPTED"]
     except ZulipAuthError as error:
-        output.complain(str(error))
-        return EXIT_CODES[next(name for kind, name in _BY_ERROR if isinstance(error, kind))]
-    problem = output.write(text)
-    if problem is not None:
-        output.complain(f"It is done, but cannot be said: {problem}.")
+        output.print_error(str(error))
+        return EXIT_CODES[
+            next(name for exc_type, name in _EXIT_CODE_BY_ERROR if isinstance(error, exc_type))
+        ]
+    error_text = output.print_output(result)
+    if error_text is not None:
+        output.print_error(f"It is done, but cannot be said: {error_text}.")
         return EXIT_CODES["IOERR"]
     return EXIT_CODES["OK"]

@@ -18,7 +18,7 @@ def is_installed() -> bool:
     return find_spec("keyring") is not None
 
 
-def store_key(credentials: Credentials) -> None:
+def set_key(credentials: Credentials) -> None:
     """Keep an account's key, in the place of its old one.
 
     Raises:
@@ -29,18 +29,18 @@ def store_key(credentials: Credentials) -> None:
     _call("set_password", credentials.site, credentials.email, key)
 
 
-def find_key(site: str, email: str) -> str | None:
+def get_key(site: str, email: str) -> str | None:
     """Return the key of an account, or None.
 
     Raises:
         InvalidInputError: The extra is not installed.
         ZuliprcError: There is no keyring, or it is locked.
     """
-    found = _call("get_password", site, email)
-    return found if isinstance(found, str) else None
+    value = _call("get_password", site, email)
+    return value if isinstance(value, str) else None
 
 
-def remove_key(site: str, email: str) -> None:
+def delete_key(site: str, email: str) -> None:
     """Remove the key of an account, which must be there.
 
     Raises:
@@ -57,11 +57,11 @@ def _call(name: str, site: str, email: str, *secret: Secret) -> Any:
         raise InvalidInputError(
             "The keyring needs another package: pip install 'zulip-auth[keyring]'"
         ) from None
-    call: Callable[..., Any] = getattr(keyring, name)
+    function: Callable[..., Any] = getattr(keyring, name)
     try:
-        return call(_SERVICE, f"{email} {site}", *(each.value for each in secret))
+        return function(_SERVICE, f"{email} {site}", *(box.value for box in secret))
     except Exception as error:  # noqa: BLE001 - backends raise what they like
-        problem = type(error).__name__
-    if problem == "NoKeyringError" and name == "get_password":
+        error_name = type(error).__name__
+    if error_name == "NoKeyringError" and name == "get_password":
         return None  # where there is no keyring, there is no key in it
-    raise ZuliprcError(f"The system's keyring cannot be used ({problem}). Is it unlocked?")
+    raise ZuliprcError(f"The system's keyring cannot be used ({error_name}). Is it unlocked?")

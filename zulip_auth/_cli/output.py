@@ -12,11 +12,11 @@ from typing import IO, Any
 
 from zulip_auth._exceptions import APIConnectionError
 
-_RED, _PLAIN = "\x1b[31m", "\x1b[0m"
-_TICK = 0.1  # seconds
+_RED, _RESET = "\x1b[31m", "\x1b[0m"
+_REFRESH_INTERVAL = 0.1  # seconds
 
 
-def write(text: str) -> str | None:
+def print_output(text: str) -> str | None:
     """Write to standard output, or return why that cannot be done."""
     if sys.stdout is None:
         return "it is closed"
@@ -36,34 +36,34 @@ def _print(text: str) -> None:
         print(text.encode("ascii", "backslashreplace").decode(), flush=True)
 
 
-def say(text: str, end: str = "\n") -> None:
+def print_err(text: str, end: str = "\n") -> None:
     """Write to standard error what is meant for whoever sits at the terminal."""
     if sys.stderr is not None:  # or it would go to standard output
         with suppress(OSError):
             print(text, end=end, file=sys.stderr, flush=True)
 
 
-def can_ask() -> bool:
+def is_interactive() -> bool:
     """Tell whether somebody can type an answer."""
     return sys.stdin is not None and sys.stdin.isatty()
 
 
-def visible(text: str) -> str:
+def sanitize(text: str) -> str:
     """Return a server's words without what a terminal would obey."""
-    return "".join(each if each.isprintable() else "?" for each in text)
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
     """Write an error to standard error."""
     name = "zulip-auth:"
     if _is_terminal(sys.stderr) and not os.environ.get("NO_COLOR"):
-        name = f"{_RED}{name}{_PLAIN}"
-    say(f"{name} {text}")
+        name = f"{_RED}{name}{_RESET}"
+    print_err(f"{name} {text}")
 
 
-def warn(message: Warning | str, *_: Any, **__: Any) -> None:
+def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     """Write a warning to standard error, in the place of Python's own way."""
-    complain(str(message))
+    print_error(str(message))
 
 
 def _is_terminal(stream: IO[str] | None) -> bool:
@@ -71,22 +71,22 @@ def _is_terminal(stream: IO[str] | None) -> bool:
 
 
 @contextmanager
-def retries_reported() -> Iterator[None]:
+def show_retries() -> Iterator[None]:
     """Let what the library logs about retries reach standard error, meanwhile."""
-    log = logging.getLogger("zulip_auth")
-    handler = _LiveLine() if _is_terminal(sys.stderr) else logging.StreamHandler()
-    level = log.level
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
+    logger = logging.getLogger("zulip_auth")
+    handler = _CountdownHandler() if _is_terminal(sys.stderr) else logging.StreamHandler()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
     try:
         yield
     finally:
         handler.close()
-        log.removeHandler(handler)
-        log.setLevel(level)
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
-class _LiveLine(logging.Handler):
+class _CountdownHandler(logging.Handler):
     """Counts down, on one line of a terminal, to the next attempt."""
 
     _shown = False
@@ -94,21 +94,25 @@ class _LiveLine(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if not isinstance(record.args, tuple) or len(record.args) != 4:
             self._clear()
-            complain(record.getMessage())
+            print_error(record.getMessage())
             return
         error, wait, attempt, attempts = record.args
         loop = asyncio.get_running_loop()
-        tail = f"attempt {attempt} of {attempts}"
-        self._tick(loop, _in_a_word(error), loop.time() + float(str(wait)), tail)
+        suffix = f"attempt {attempt} of {attempts}"
+        self._tick(loop, _short_reason(error), loop.time() + float(str(wait)), suffix)
 
-    def _tick(self, loop: asyncio.AbstractEventLoop, why: str, until: float, tail: str) -> None:
-        left = until - loop.time()
+    def _tick(
+        self, loop: asyncio.AbstractEventLoop, reason: str, deadline: float, suffix: str
+    ) -> None:
+        remaining = deadline - loop.time()
         self._clear()
-        if left > 0:
-            sys.stderr.write(f"{why}, trying again in {left:.1f} s, {tail}")
+        if remaining > 0:
+            sys.stderr.write(f"{reason}, trying again in {remaining:.1f} s, {suffix}")
             sys.stderr.flush()
             self._shown = True
-            loop.call_later(min(left, _TICK), self._tick, loop, why, until, tail)
+            loop.call_later(
+                min(remaining, _REFRESH_INTERVAL), self._tick, loop, reason, deadline, suffix
+            )
 
     def _clear(self) -> None:
         if self._shown:
@@ -121,7 +125,7 @@ class _LiveLine(logging.Handler):
         super().close()
 
 
-def _in_a_word(error: object) -> str:
+def _short_reason(error: object) -> str:
     if isinstance(error, APIConnectionError):
         return "lost" if error.sent else "not reached"
     return "busy"

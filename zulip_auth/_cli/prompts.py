@@ -12,7 +12,7 @@ import warnings
 
 from zulip_auth._exceptions import InvalidInputError
 
-_MOST_BYTES = 64 * 1024
+_MAX_BYTES = 64 * 1024
 
 
 def read_password(options: argparse.Namespace, username: str) -> str:
@@ -22,10 +22,10 @@ def read_password(options: argparse.Namespace, username: str) -> str:
         InvalidInputError: There is none, or it cannot be read.
     """
     if options.password_stdin:
-        return _decoded(_read_stdin())
+        return _decode(_read_stdin())
     if options.password_command is not None:
-        return _decoded(_read_command(options.password_command))
-    return _ask(username)
+        return _decode(_read_command(options.password_command))
+    return _prompt(username)
 
 
 def _read_stdin() -> bytes:
@@ -36,30 +36,30 @@ def _read_stdin() -> bytes:
             "Standard input is a terminal, which would show the password. "
             "Leave --password-stdin out, and it is asked for."
         )
-    return sys.stdin.buffer.read(_MOST_BYTES)
+    return sys.stdin.buffer.read(_MAX_BYTES)
 
 
 def _read_command(command: str) -> bytes:
-    problem = None
+    reason = None
     try:
         # Without a shell, so that nothing but the command itself is run.
-        words = shlex.split(command)
-        with subprocess.Popen(words, stdout=subprocess.PIPE) as process:  # noqa: S603
+        argv = shlex.split(command)
+        with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:  # noqa: S603
             assert process.stdout is not None
-            line = process.stdout.readline(_MOST_BYTES)
-            process.stdout.read(_MOST_BYTES)
+            line = process.stdout.readline(_MAX_BYTES)
+            process.stdout.read(_MAX_BYTES)
             process.stdout.close()  # which ends one that goes on for ever
     except (OSError, ValueError, IndexError):
-        problem = "it cannot be started"
+        reason = "it cannot be started"
     else:
         if process.returncode in (0, -signal.SIGPIPE):
             return line
-        problem = f"it ended with exit code {process.returncode}"
+        reason = f"it ended with exit code {process.returncode}"
     # The command is not repeated: somebody may have taken the option for the password.
-    raise InvalidInputError(f"The password command gave no password: {problem}.")
+    raise InvalidInputError(f"The password command gave no password: {reason}.")
 
 
-def _decoded(data: bytes) -> str:
+def _decode(data: bytes) -> str:
     # What is caught here holds the password, so it is not what is raised.
     try:
         return data.decode().removesuffix("\n").removesuffix("\r")
@@ -68,20 +68,20 @@ def _decoded(data: bytes) -> str:
     raise InvalidInputError("The password is not written in UTF-8.")
 
 
-def _ask(username: str) -> str:
-    problem = "The password is not written in UTF-8."
+def _prompt(username: str) -> str:
+    reason = "The password is not written in UTF-8."
     try:
         with warnings.catch_warnings():
             # It warns before it reads with echo, which must not happen.
             warnings.simplefilter("error", getpass.GetPassWarning)
             return getpass.getpass(f"Password of {username}: ")
     except getpass.GetPassWarning:
-        problem = (
+        reason = (
             "There is no terminal to ask for the password on. "
             "Use --password-stdin or --password-command."
         )
     except EOFError:
-        problem = "No password was given."
+        reason = "No password was given."
     except UnicodeDecodeError:  # which holds the password
         pass
-    raise InvalidInputError(problem)
+    raise InvalidInputError(reason)

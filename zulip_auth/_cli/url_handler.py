@@ -20,16 +20,16 @@ from pathlib import Path
 
 from zulip_auth._exceptions import APIConnectionError, InvalidInputError
 
-_MOST_BYTES = 32 * 1024
-_SCHEME = "x-scheme-handler/zulip"
-_NAME = "zulip-auth.desktop"
-_ENTRY = """\
+_MAX_BYTES = 32 * 1024
+_MIME_TYPE = "x-scheme-handler/zulip"
+_DESKTOP_FILE_NAME = "zulip-auth.desktop"
+_DESKTOP_ENTRY = """\
 [Desktop Entry]
 Type=Application
 Name=zulip-auth
 Comment=Finish a login to Zulip that was begun with zulip-auth
 Exec={command}
-MimeType={scheme};
+MimeType={mime_type};
 NoDisplay=true
 Terminal=false
 """
@@ -41,50 +41,50 @@ def _socket_path() -> Path | None:
     if not directory or not hasattr(socket, "AF_UNIX"):
         return None
     with suppress(OSError, ValueError):
-        found = Path(directory).stat()
-        if stat.S_IMODE(found.st_mode) & 0o077 == 0 and found.st_uid == os.getuid():
+        status = Path(directory).stat()
+        if stat.S_IMODE(status.st_mode) & 0o077 == 0 and status.st_uid == os.getuid():
             return Path(directory, "zulip-auth-sso.socket")
     return None
 
 
 @asynccontextmanager
-async def listening(take: Callable[[bytes], None]) -> AsyncIterator[bool]:
+async def redirect_listener(on_url: Callable[[bytes], None]) -> AsyncIterator[bool]:
     """Pass on what handlers send, meanwhile; tell whether that is possible here."""
     path = _socket_path()
 
-    async def receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def handle_client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        receiving.add(task)
+        client_tasks.add(task)
         try:
             with suppress(OSError):
                 data = b""
-                while len(data) <= _MOST_BYTES and (more := await reader.read(_MOST_BYTES)):
-                    data += more
-                take(data)
+                while len(data) <= _MAX_BYTES and (chunk := await reader.read(_MAX_BYTES)):
+                    data += chunk
+                on_url(data)
         finally:
-            receiving.discard(task)
+            client_tasks.discard(task)
             writer.transport.abort()
 
-    receiving: set[asyncio.Task[None]] = set()
+    client_tasks: set[asyncio.Task[None]] = set()
     server = None
     if path is not None:
         with suppress(OSError):
             # The newest login gets what comes; an older one can still be pasted to.
-            server = await asyncio.start_unix_server(receive, path)
+            server = await asyncio.start_unix_server(handle_client, path)
             path.chmod(0o600)
     try:
         yield server is not None
     finally:
         if server is not None:
             server.close()
-            for task in receiving:
+            for task in client_tasks:
                 task.cancel()
-            await asyncio.gather(*receiving, return_exceptions=True)
+            await asyncio.gather(*client_tasks, return_exceptions=True)
             await asyncio.sleep(0)  # in which what was aborted is closed
 
 
-def hand_over(url: str) -> str:
+def forward_url(url: str) -> str:
     """Send an address to the command that waits for it.
 
     Raises:
@@ -107,15 +107,17 @@ def install() -> str:
     Raises:
         InvalidInputError: This is no desktop that could be told.
     """
-    tool = shutil.which("xdg-mime")
-    if tool is None:
+    xdg_mime = shutil.which("xdg-mime")
+    if xdg_mime is None:
         raise InvalidInputError("There is no xdg-mime here, and so no desktop to tell.")
-    entry = _entry_path()
+    entry = _desktop_file()
     reason = None
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
-        entry.write_text(_ENTRY.format(command=_command(), scheme=_SCHEME), encoding="utf-8")
-        subprocess.run([tool, "default", _NAME, _SCHEME], check=True)  # noqa: S603
+        entry.write_text(
+            _DESKTOP_ENTRY.format(command=_command(), mime_type=_MIME_TYPE), encoding="utf-8"
+        )
+        subprocess.run([xdg_mime, "default", _DESKTOP_FILE_NAME, _MIME_TYPE], check=True)  # noqa: S603
     except OSError as error:
         reason = error.strerror
     except subprocess.CalledProcessError as error:
@@ -127,7 +129,7 @@ def install() -> str:
 
 def uninstall() -> str:
     """Remove what `install` has written."""
-    entry = _entry_path()
+    entry = _desktop_file()
     try:
         entry.unlink()
     except FileNotFoundError:
@@ -139,21 +141,21 @@ def uninstall() -> str:
     raise InvalidInputError(f"{entry} cannot be removed: {reason}.")
 
 
-def _entry_path() -> Path:
+def _desktop_file() -> Path:
     data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
     with suppress(RuntimeError):
-        return Path(data).expanduser() / "applications" / _NAME
+        return Path(data).expanduser() / "applications" / _DESKTOP_FILE_NAME
     raise InvalidInputError("There is no home directory to install the handler in.")
 
 
 def _command() -> str:
     """Return how to start this again, quoted as the format of such files wants it."""
     # -P keeps the directory that the browser is in from being searched for modules.
-    words = [sys.executable, "-P", "-m", "zulip_auth", "sso-handler"]
-    return " ".join([*map(_quoted, words), "%u"])
+    argv = [sys.executable, "-P", "-m", "zulip_auth", "sso-handler"]
+    return " ".join([*map(_quote_exec_arg, argv), "%u"])
 
 
-def _quoted(word: str) -> str:
+def _quote_exec_arg(arg: str) -> str:
     # A backslash before each special character, and then each backslash twice.
-    escaped = re.sub(r'["`$\\]', r"\\\g<0>", word).replace("\\", "\\\\")
+    escaped = re.sub(r'["`$\\]', r"\\\g<0>", arg).replace("\\", "\\\\")
     return '"' + escaped.replace("%", "%%") + '"'
