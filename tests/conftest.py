@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import keyring
 import pytest
 from hypothesis import settings
 
-from helpers.cli_runner import CLIRunner
+from helpers.cli_runner import CLIRunner, InMemoryKeyring
 from helpers.constants import PASSWORD, USERNAME
 from zulip_auth import RetryPolicy
 from zulip_auth.testing import FakeZulip
@@ -24,6 +26,9 @@ for name in list(os.environ):
 # Subprocesses are tested for their output, to which asyncio's development
 # mode adds warnings on slow machines.
 os.environ.pop("PYTHONDEVMODE", None)
+
+# A developer's own logins must not receive what tests send.
+os.environ.pop("XDG_RUNTIME_DIR", None)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -53,6 +58,25 @@ def server(fake_zulip: FakeZulip) -> FakeZulip:
 @pytest.fixture
 def home(tmp_path: Path) -> CLIRunner:
     return CLIRunner(tmp_path)
+
+
+@pytest.fixture
+def runtime_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory as a desktop has one for each user: XDG_RUNTIME_DIR."""
+    directory = tmp_path / "run"
+    directory.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(directory))
+    return directory
+
+
+@pytest.fixture
+def memory() -> Iterator[InMemoryKeyring]:
+    """The system's keyring, replaced by one in memory."""
+    previous = keyring.get_keyring()
+    memory = InMemoryKeyring()
+    keyring.set_keyring(memory)
+    yield memory
+    keyring.set_keyring(previous)
 
 
 @pytest.fixture

@@ -21,12 +21,6 @@ from zulip_auth._cli import commands, output
 from zulip_auth.testing import FakeZulip
 
 
-@pytest.fixture
-def server(fake_zulip: FakeZulip) -> FakeZulip:
-    fake_zulip.add_user(USERNAME, PASSWORD)
-    return fake_zulip
-
-
 def test_it_runs_as_a_module_and_names_itself_to_the_server(
     server: FakeZulip, home: CLIRunner
 ) -> None:

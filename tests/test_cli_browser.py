@@ -54,18 +54,13 @@ def end_of(url: str) -> str:
     return httpx.get(f"{url}&email={HAMLET.replace('@', '%40')}").headers["location"]
 
 
-def private(home: CLIRunner) -> str:
-    directory = home.path / "run"
-    directory.mkdir(mode=0o700)
-    return str(directory)
-
-
-def test_with_the_handler_nothing_needs_to_be_pasted(server: FakeZulip, home: CLIRunner) -> None:
+def test_with_the_handler_nothing_needs_to_be_pasted(
+    server: FakeZulip, home: CLIRunner, runtime_dir: Path
+) -> None:
     script = home.path / "browser.py"
     script.write_text(BROWSER)
     code, shown = home.run_in_pty(
         *("login", server.site, "--sso"),
-        XDG_RUNTIME_DIR=private(home),
         BROWSER=f"{sys.executable} {script} %s &",
         NO_COLOR="1",
     )
@@ -147,7 +142,6 @@ def opened(monkeypatch: pytest.MonkeyPatch, home: CLIRunner) -> list[str]:
 
     monkeypatch.setattr(webbrowser, "open", open_browser)
     monkeypatch.setenv("HOME", str(home.path))
-    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     return found
 
 
@@ -191,14 +185,15 @@ async def test_an_input_that_ends_without_the_right_address_ends_the_login(
 
 
 async def test_without_standard_input_there_is_the_handler(
-    server: FakeZulip, opened: list[str], home: CLIRunner, monkeypatch: pytest.MonkeyPatch
+    server: FakeZulip, opened: list[str], runtime_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", None)
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
     task = await begin(server, opened)
     with pytest.raises(InvalidInputError, match="No address came"):
         await task
     opened.clear()
-    monkeypatch.setenv("XDG_RUNTIME_DIR", private(home))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime_dir))
     task = await begin(server, opened)
     end = await asyncio.to_thread(end_of, opened[0])
     for url in ("zulip://wrong", end):

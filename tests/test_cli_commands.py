@@ -12,11 +12,10 @@ import keyring
 import pytest
 import trustme
 import zulip
-from test_cli_keyring import InMemoryKeyring, memory
 
-from helpers.cli_runner import CLIRunner
+from helpers.cli_runner import CLIRunner, InMemoryKeyring
 from helpers.constants import PASSWORD, USERNAME
-from helpers.secret_scanner import SecretScanner
+from helpers.errors import error_message
 from zulip_auth import (
     APIConnectionError,
     AuthClient,
@@ -24,6 +23,7 @@ from zulip_auth import (
     ExternalMethod,
     InvalidApiKeyError,
     InvalidInputError,
+    InvalidSiteError,
     ZuliprcError,
 )
 from zulip_auth._cli import commands
@@ -31,14 +31,6 @@ from zulip_auth._cli.commands import _format_login, run
 from zulip_auth._cli.parser import parse
 from zulip_auth.testing import ExternalMethod as FakeMethod
 from zulip_auth.testing import FakeZulip
-
-__all__ = ["memory"]
-
-
-@pytest.fixture
-def server(fake_zulip: FakeZulip) -> FakeZulip:
-    fake_zulip.add_user(USERNAME, PASSWORD)
-    return fake_zulip
 
 
 @pytest.fixture(autouse=True)
@@ -56,11 +48,9 @@ def do(*arguments: str) -> str:
     return run(parse(arguments))
 
 
-def refused(kind: type[Exception], *arguments: str) -> str:
-    with pytest.raises(kind) as caught:
-        do(*arguments)
-    SecretScanner(PASSWORD).check("".join(map(str, caught.value.args)), "the error")
-    return str(caught.value)
+def run_error(exc_type: type[Exception], *argv: str) -> str:
+    """Return the message of the error that a command fails with."""
+    return error_message(lambda: do(*argv), exc_type)
 
 
 def key(server: FakeZulip) -> str:
@@ -132,7 +122,7 @@ def test_another_account_is_left_alone_before_anything_is_sent(
     server: FakeZulip, home: CLIRunner
 ) -> None:
     Credentials(server.site, "hamlet@zulip.com", "k3y").save(home.zuliprc)
-    text = refused(ZuliprcError, "login", server.site, USERNAME, "--password-stdin")
+    text = run_error(ZuliprcError, "login", server.site, USERNAME, "--password-stdin")
     assert text == (
         f"{home.zuliprc} holds another account. Use --overwrite to replace it, "
         "--config for another file, or --no-save."
@@ -155,9 +145,9 @@ def test_only_the_server_knows_whose_name_it_is_if_it_is_no_address(
 
 
 def test_bad_arguments_are_refused_before_the_password_is_asked_for(home: CLIRunner) -> None:
-    assert "site" in refused(InvalidInputError, "login", "not a site", USERNAME)
-    assert "username" in refused(InvalidInputError, "login", "localhost", "")
-    assert "path" in refused(ZuliprcError, "login", "localhost", "x", "--config", "~nobody-x/y")
+    assert "site" in run_error(InvalidSiteError, "login", "not a site", USERNAME)
+    assert "username" in run_error(InvalidInputError, "login", "localhost", "")
+    assert "path" in run_error(ZuliprcError, "login", "localhost", "x", "--config", "~nobody-x/y")
 
 
 def test_a_server_that_does_not_give_the_user_id() -> None:
@@ -179,12 +169,12 @@ def test_the_key_may_be_kept_in_the_keyring(
         f"The API key is kept in the system's keyring, the account in {home.zuliprc}."
     )
     assert key(server) not in home.zuliprc.read_text()
-    assert list(memory.held.values()) == [key(server)]
+    assert list(memory.entries.values()) == [key(server)]
     assert "The API key is good." in do("whoami")
     assert "from the system's keyring" in do("logout")
-    assert not memory.held
+    assert not memory.entries
     assert do("logout") == f"There is no API key in {home.zuliprc}."
-    assert "no key" in refused(ZuliprcError, "whoami")
+    assert "no key" in run_error(ZuliprcError, "whoami")
 
 
 def test_a_keyring_that_fails_leaves_the_file_as_it_was(
@@ -194,7 +184,7 @@ def test_a_keyring_that_fails_leaves_the_file_as_it_was(
         raise RuntimeError("locked")
 
     monkeypatch.setattr(memory, "set_password", locked)
-    assert "RuntimeError" in refused(
+    assert "RuntimeError" in run_error(
         ZuliprcError, "login", server.site, USERNAME, "--dev", "--keyring"
     )
     assert key(server) not in home.zuliprc.read_text()
@@ -207,7 +197,7 @@ def test_a_key_in_the_keyring_goes_with_its_own_account_alone(
     do("login", server.site, USERNAME, "--dev", "--keyring")
     with FakeZulip() as other:
         monkeypatch.setenv("ZULIP_SITE", other.site)
-        assert "no key" in refused(ZuliprcError, "whoami")
+        assert "no key" in run_error(ZuliprcError, "whoami")
         assert not other.requests
 
 
@@ -218,12 +208,12 @@ def test_logout_leaves_no_key_in_either_place(
     do("login", server.site, USERNAME, "--dev")
     told = do("logout").splitlines()[0]
     assert told == f"Removed the API key from {home.zuliprc} and the system's keyring."
-    assert not memory.held
+    assert not memory.entries
     assert key(server) not in home.zuliprc.read_text()
 
 
 def test_a_key_is_not_both_printed_and_kept(server: FakeZulip, memory: InMemoryKeyring) -> None:
-    refused(InvalidInputError, "login", server.site, USERNAME, "--keyring", "--config", "-")
+    run_error(InvalidInputError, "login", server.site, USERNAME, "--keyring", "--config", "-")
     assert not server.requests
 
 
@@ -231,7 +221,7 @@ def test_a_symbolic_link_is_refused_before_anything_is_sent(
     server: FakeZulip, home: CLIRunner
 ) -> None:
     home.zuliprc.symlink_to(home.path / "elsewhere")
-    text = refused(ZuliprcError, "login", server.site, USERNAME, "--dev")
+    text = run_error(ZuliprcError, "login", server.site, USERNAME, "--dev")
     assert "is a symbolic link" in text
     assert not server.requests
 
@@ -266,10 +256,10 @@ def test_whoami_takes_the_environment_and_another_file(
 ) -> None:
     other = home.path / "other"
     do("login", server.site, USERNAME, "--dev", "--config", str(other))
-    assert "no site" in refused(ZuliprcError, "whoami")
+    assert "no site" in run_error(ZuliprcError, "whoami")
     assert USERNAME in do("whoami", "--config", str(other))
     monkeypatch.setenv("ZULIP_API_KEY", "x" * 32)
-    refused(InvalidApiKeyError, "whoami", "--config", str(other))
+    run_error(InvalidApiKeyError, "whoami", "--config", str(other))
     monkeypatch.setenv("ZULIP_SITE", server.site)
     monkeypatch.setenv("ZULIP_EMAIL", USERNAME)
     monkeypatch.setenv("ZULIP_API_KEY", key(server))
@@ -283,9 +273,9 @@ def test_whoami_trusts_the_certificates_that_the_file_names(
     bundle = home.path / "ca.pem"
     test_ca.cert_pem.write_to_path(bundle)
     Credentials("https://127.0.0.1:1", USERNAME, "k3y", cert_bundle=str(bundle)).save()
-    assert "could not be reached" in refused(Exception, "whoami")
+    assert "could not be reached" in run_error(APIConnectionError, "whoami")
     bundle.unlink()
-    assert "cert_bundle" in refused(ZuliprcError, "whoami")
+    assert "cert_bundle" in run_error(ZuliprcError, "whoami")
 
 
 # ---- logout
@@ -305,7 +295,7 @@ def test_logout_removes_the_key_and_says_how_to_revoke_it(
 
 
 def test_logout_without_a_file_is_an_error(home: CLIRunner) -> None:
-    assert "No such file" in refused(ZuliprcError, "logout")
+    assert "No such file" in run_error(ZuliprcError, "logout")
 
 
 def test_logout_without_account_or_key(home: CLIRunner) -> None:
@@ -341,7 +331,7 @@ def test_without_the_extra_completion_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "shtab", None)
-    text = refused(InvalidInputError, "completion", "bash")
+    text = run_error(InvalidInputError, "completion", "bash")
     assert text.endswith("pip install 'zulip-auth[completion]'")
 
 
@@ -374,21 +364,21 @@ def test_the_user_chooses_among_the_ways_in(server: FakeZulip, home: CLIRunner) 
 
 @pytest.mark.parametrize("option", ["--password-stdin", "--password-command=true", "--dev"])
 def test_a_password_needs_a_username(option: str, server: FakeZulip) -> None:
-    text = refused(InvalidInputError, "login", server.site, option)
+    text = run_error(InvalidInputError, "login", server.site, option)
     assert text == "Whose password? Give a USERNAME."
     assert not server.requests
 
 
 def test_the_same_in_this_process(server: FakeZulip, monkeypatch: pytest.MonkeyPatch) -> None:
     server.realm.password_login = False
-    assert "no terminal to ask on" in refused(InvalidInputError, "login", server.site)
+    assert "no terminal to ask on" in run_error(InvalidInputError, "login", server.site)
     terminal = io.StringIO(f"{USERNAME}\n")
     monkeypatch.setattr(terminal, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(sys, "stdin", terminal)
     assert "Logged in" in do("login", server.site)
     server.dev_login = "off"
-    assert "no way in" in refused(InvalidInputError, "login", server.site)
-    assert "no way in through a browser" in refused(
+    assert "no way in" in run_error(InvalidInputError, "login", server.site)
+    assert "no way in through a browser" in run_error(
         InvalidInputError, "login", server.site, "--sso"
     )
 
@@ -406,7 +396,7 @@ def test_a_way_through_the_browser_is_taken(
     # Whose account it is to be is known only afterwards.
     assert "as google@zulip.com" in do("login", server.site, "--sso", "google")
     Credentials(server.site, USERNAME, "k3y").save(home.zuliprc, overwrite=True)
-    assert "something else" in refused(ZuliprcError, "login", server.site, "--sso")
+    assert "something else" in run_error(ZuliprcError, "login", server.site, "--sso")
 
 
 # ---- The handler
@@ -415,8 +405,8 @@ def test_a_way_through_the_browser_is_taken(
 def test_the_handler_hands_over(monkeypatch: pytest.MonkeyPatch, home: CLIRunner) -> None:
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
-    assert "No login waits" in refused(APIConnectionError, "sso-handler", "zulip://login?x")
-    assert "--install or --uninstall" in refused(InvalidInputError, "sso-handler")
+    assert "No login waits" in run_error(APIConnectionError, "sso-handler", "zulip://login?x")
+    assert "--install or --uninstall" in run_error(InvalidInputError, "sso-handler")
     assert do("sso-handler", "--uninstall") == "The handler is not installed."
     monkeypatch.setenv("PATH", str(home.path))
-    assert "no xdg-mime" in refused(InvalidInputError, "sso-handler", "--install")
+    assert "no xdg-mime" in run_error(InvalidInputError, "sso-handler", "--install")

@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import keyring
 import pytest
-from keyring.backend import KeyringBackend
 from keyring.backends import fail
 
+from helpers.cli_runner import InMemoryKeyring
 from helpers.secret_scanner import SecretScanner
 from zulip_auth import Credentials, InvalidInputError, ZuliprcError
 from zulip_auth._cli import keyring as keyring_store
@@ -19,49 +18,21 @@ SITE, EMAIL, KEY = "https://chat.example.com", "iago@zulip.com", "fAEg1OmbknQqBd
 CREDENTIALS = Credentials(SITE, EMAIL, KEY)
 
 
-class InMemoryKeyring(KeyringBackend):
-    """A keyring that forgets."""
-
-    priority = 1  # pyright: ignore[reportAssignmentType]
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.held: dict[tuple[str, str], str] = {}
-
-    def get_password(self, service: str, username: str) -> str | None:
-        return self.held.get((service, username))
-
-    def set_password(self, service: str, username: str, password: str) -> None:
-        self.held[service, username] = password
-
-    def delete_password(self, service: str, username: str) -> None:
-        del self.held[service, username]
-
-
-@pytest.fixture
-def memory() -> Iterator[InMemoryKeyring]:
-    before = keyring.get_keyring()
-    memory = InMemoryKeyring()
-    keyring.set_keyring(memory)
-    yield memory
-    keyring.set_keyring(before)
-
-
 def test_a_key_is_kept_for_each_account_until_it_is_removed(memory: InMemoryKeyring) -> None:
     assert keyring_store.get_key(SITE, EMAIL) is None
     keyring_store.set_key(CREDENTIALS)
     keyring_store.set_key(Credentials("https://x.org", EMAIL, "other"))
     assert keyring_store.get_key(SITE, EMAIL) == KEY
-    assert memory.held["zulip-auth", f"{EMAIL} {SITE}"] == KEY
+    assert memory.entries["zulip-auth", f"{EMAIL} {SITE}"] == KEY
     keyring_store.delete_key(SITE, EMAIL)
     assert keyring_store.get_key(SITE, EMAIL) is None
     assert keyring_store.get_key("https://x.org", EMAIL) == "other"
 
 
-@pytest.mark.parametrize("call", ["store", "remove"])
+@pytest.mark.parametrize("call", ["set", "delete"])
 def test_there_may_be_no_keyring(call: str, memory: InMemoryKeyring) -> None:
     keyring.set_keyring(fail.Keyring())  # type: ignore[no-untyped-call]
-    arguments: tuple[Any, ...] = (CREDENTIALS,) if call == "store" else (SITE, EMAIL)
+    arguments: tuple[Any, ...] = (CREDENTIALS,) if call == "set" else (SITE, EMAIL)
     with pytest.raises(ZuliprcError) as caught:
         getattr(keyring_store, f"{call}_key")(*arguments)
     assert str(caught.value) == (

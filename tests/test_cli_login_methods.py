@@ -7,6 +7,8 @@ import sys
 import pytest
 from attrs import evolve
 
+from helpers.cli_runner import FakeTTY
+from helpers.errors import error_message
 from zulip_auth import ExternalMethod, InvalidInputError, ServerSettings
 from zulip_auth._cli.login_methods import LoginMethod, choose_method, prompt
 
@@ -27,24 +29,18 @@ SETTINGS = ServerSettings(
 ALL = evolve(SETTINGS, dev_enabled=True, external_methods=(GOOGLE, SAML))
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
 def type_input(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", Terminal(text))
+    monkeypatch.setattr(sys, "stdin", FakeTTY(text))
 
 
 def choose(settings: ServerSettings, sso: str | None = None) -> LoginMethod:
     return choose_method(settings, SITE, argparse.Namespace(sso=sso))
 
 
-def refused(settings: ServerSettings, sso: str | None = None) -> str:
-    with pytest.raises(InvalidInputError) as caught:
-        choose(settings, sso)
-    assert "\x1b" not in str(caught.value)
-    return str(caught.value)
+def choice_error(settings: ServerSettings, sso: str | None = None) -> str:
+    message = error_message(lambda: choose(settings, sso))
+    assert "\x1b" not in message
+    return message
 
 
 def test_the_only_way_in_is_taken() -> None:
@@ -77,39 +73,39 @@ def test_the_user_chooses_among_several(
 @pytest.mark.parametrize("inputs", ["0\n", "5\n", "x\n", "²\n", "-1\n"])
 def test_there_is_no_other_way(inputs: str, monkeypatch: pytest.MonkeyPatch) -> None:
     type_input(inputs, monkeypatch)
-    assert refused(ALL) == "That is no number from 1 to 4."
+    assert choice_error(ALL) == "That is no number from 1 to 4."
 
 
 def test_without_a_terminal_there_is_nobody_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     for stdin in (None, io.StringIO("1\n")):
         monkeypatch.setattr(sys, "stdin", stdin)
-        assert "Give a USERNAME, or --sso NAME." in refused(ALL)
+        assert "Give a USERNAME, or --sso NAME." in choice_error(ALL)
 
 
 def test_a_way_through_the_browser_may_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose(ALL, "saml:idp").method == SAML
     type_input("2\n", monkeypatch)
     assert choose(ALL, "").method == SAML
-    assert refused(ALL, "github") == (
+    assert choice_error(ALL, "github") == (
         "There is no such way in. What may follow --sso here: google, saml:idp."
     )
 
 
 def test_there_may_be_no_way_through_the_browser() -> None:
-    assert refused(SETTINGS, "") == "Zulip? Dev has no way in through a browser."
+    assert choice_error(SETTINGS, "") == "Zulip? Dev has no way in through a browser."
     old = evolve(SETTINGS, zulip_version="2.0.8", feature_level=0)
-    assert refused(old, "google") == (
+    assert choice_error(old, "google") == (
         "Zulip? Dev has no way in through a browser, or does not tell: it runs Zulip 2.0.8, "
         "and 2.1 was the first to."
     )
-    assert refused(evolve(SETTINGS, password_enabled=False)) == (
+    assert choice_error(evolve(SETTINGS, password_enabled=False)) == (
         "Zulip? Dev has no way in for this command."
     )
 
 
 def test_the_browser_ends_at_the_organizations_own_address() -> None:
     other = evolve(ALL, realm_url="https://own.example.com")
-    assert refused(other, "google") == (
+    assert choice_error(other, "google") == (
         "The organization's own address is https://own.example.com. Log in there."
     )
     assert choose(evolve(SETTINGS, realm_url="https://own.example.com")).kind == "password"
@@ -120,7 +116,7 @@ def test_an_answer_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert prompt("Username: ") == "iago@zulip.com"
     odd = io.TextIOWrapper(io.BytesIO(b"\xff\n"), encoding="utf-8")
     monkeypatch.setattr(odd, "isatty", lambda: True)
-    for stdin in (Terminal(), Terminal("\n"), odd):
+    for stdin in (FakeTTY(), FakeTTY("\n"), odd):
         monkeypatch.setattr(sys, "stdin", stdin)
         with pytest.raises(InvalidInputError, match=r"^There is no answer\.$"):
             prompt("Username: ")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import zulip_auth
-from helpers.cli_runner import CLIRunner
+from helpers.cli_runner import CLIRunner, FakeTTY
 from helpers.constants import PASSWORD, USERNAME
 from helpers.raw_server import ScriptedServer, respond, succeed
 from zulip_auth._cli import output
@@ -20,16 +20,9 @@ from zulip_auth.testing import FakeZulip
 BUSY = {"result": "error", "msg": "Busy", "code": "RATE_LIMIT_HIT"}
 
 
-class Terminal(io.StringIO):
-    """An output that says that it is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-def one_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """Make both outputs a terminal. (Not a fixture: pytest would replace them again.)"""
-    terminal = Terminal()
+def use_fake_tty(monkeypatch: pytest.MonkeyPatch) -> FakeTTY:
+    """Make both outputs a terminal. (Not a fixture, since pytest would replace them again.)"""
+    terminal = FakeTTY()
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
@@ -84,7 +77,7 @@ def test_outputs_may_be_missing(
 def test_an_error_begins_in_colour_on_a_terminal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    terminal = one_terminal(monkeypatch)
+    terminal = use_fake_tty(monkeypatch)
     output.print_output("Logged in.\nThe rest.")
     output.print_error("No.")
     assert terminal.getvalue() == ("Logged in.\nThe rest.\n\x1b[31mzulip-auth:\x1b[0m No.\n")
@@ -92,7 +85,7 @@ def test_an_error_begins_in_colour_on_a_terminal(
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
 def test_there_may_be_no_colour(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = one_terminal(monkeypatch)
+    terminal = use_fake_tty(monkeypatch)
     monkeypatch.setenv(name, value)
     output.print_output("Logged in.")
     output.print_error("No.")
@@ -117,7 +110,7 @@ def without_control(shown: str) -> str:
 
 
 async def test_a_live_line_counts_down_and_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = one_terminal(monkeypatch)
+    terminal = use_fake_tty(monkeypatch)
     async with ScriptedServer(respond(429, BUSY, {"Retry-After": "0.35"}), succeed) as server:
         with output.show_retries():
             await zulip_auth.login(server.site, USERNAME, PASSWORD)
@@ -143,7 +136,7 @@ async def test_a_live_line_counts_down_and_goes(monkeypatch: pytest.MonkeyPatch)
 async def test_the_live_line_says_why_in_a_word(
     error: Exception, word: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    terminal = one_terminal(monkeypatch)
+    terminal = use_fake_tty(monkeypatch)
     with output.show_retries():
         log = logging.getLogger("zulip_auth")
         log.info("%s Trying again in %.1f s, attempt %d of %d.", error, 0.05, 2, 5)
@@ -158,7 +151,7 @@ async def test_the_live_line_says_why_in_a_word(
 
 
 async def test_an_interrupted_wait_leaves_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = one_terminal(monkeypatch)
+    terminal = use_fake_tty(monkeypatch)
     async with ScriptedServer(respond(429, BUSY, {"Retry-After": "9"})) as server:
         with output.show_retries():
             waiting = asyncio.create_task(zulip_auth.login(server.site, USERNAME, PASSWORD))

@@ -11,7 +11,7 @@ import pytest
 
 from helpers.cli_runner import CLIRunner
 from helpers.constants import PASSWORD, USERNAME
-from helpers.secret_scanner import SecretScanner
+from helpers.errors import error_message
 from zulip_auth import InvalidInputError
 from zulip_auth._cli.prompts import read_password
 from zulip_auth.testing import FakeZulip
@@ -21,11 +21,9 @@ def options(*, stdin: bool = False, command: str | None = None) -> argparse.Name
     return argparse.Namespace(password_stdin=stdin, password_command=command)
 
 
-def refused(given: argparse.Namespace) -> str:
-    with pytest.raises(InvalidInputError) as caught:
-        read_password(given, USERNAME)
-    SecretScanner("hunter2").check_error(caught.value)
-    return str(caught.value)
+def password_error(given: argparse.Namespace) -> str:
+    """Return the message of the error that reading the password fails with."""
+    return error_message(lambda: read_password(given, USERNAME), secrets=("hunter2",))
 
 
 def piped(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
@@ -47,15 +45,15 @@ def test_standard_input_may_be_closed_or_not_written_in_utf_8(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     piped(monkeypatch, b"hunter2\xff")
-    assert refused(options(stdin=True)) == "The password is not written in UTF-8."
+    assert password_error(options(stdin=True)) == "The password is not written in UTF-8."
     monkeypatch.setattr(sys, "stdin", None)
-    assert refused(options(stdin=True)) == "Standard input is closed."
+    assert password_error(options(stdin=True)) == "Standard input is closed."
 
 
 def test_a_terminal_would_show_what_is_typed(monkeypatch: pytest.MonkeyPatch) -> None:
     piped(monkeypatch, b"hunter2\n")
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
-    assert "Leave --password-stdin out" in refused(options(stdin=True))
+    assert "Leave --password-stdin out" in password_error(options(stdin=True))
 
 
 # ---- A command
@@ -96,7 +94,7 @@ def test_a_command_may_fail_and_is_not_repeated(command: str, why: str) -> None:
 def test_what_a_command_prints_may_not_be_written_in_utf_8(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_bytes(b"hunter2\xff")
-    assert refused(options(command=f"cat {file}")) == "The password is not written in UTF-8."
+    assert password_error(options(command=f"cat {file}")) == "The password is not written in UTF-8."
 
 
 def test_a_command_may_ask_for_something_itself(home: CLIRunner, fake_zulip: FakeZulip) -> None:
@@ -135,7 +133,7 @@ def test_a_terminal_that_would_echo_is_not_used(monkeypatch: pytest.MonkeyPatch)
         raise AssertionError("it went on to read")
 
     monkeypatch.setattr(getpass, "getpass", warn)
-    assert "Use --password-stdin or --password-command." in refused(options())
+    assert "Use --password-stdin or --password-command." in password_error(options())
 
 
 @pytest.mark.parametrize(
@@ -152,4 +150,4 @@ def test_what_is_typed_may_be_no_password(
         raise trouble
 
     monkeypatch.setattr(getpass, "getpass", inputs)
-    assert words in refused(options())
+    assert words in password_error(options())

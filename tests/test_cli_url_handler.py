@@ -16,20 +16,11 @@ from zulip_auth._cli.url_handler import forward_url, install, redirect_listener,
 URL = "zulip://login?otp_encrypted_api_key=e5e3&email=hamlet%40zulip.com"
 
 
-@pytest.fixture
-def private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a directory as a desktop has one for each user."""
-    directory = tmp_path / "run"
-    directory.mkdir(mode=0o700)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(directory))
-    return directory
-
-
-async def test_what_is_handed_over_arrives(private: Path) -> None:
+async def test_what_is_handed_over_arrives(runtime_dir: Path) -> None:
     taken: asyncio.Queue[bytes] = asyncio.Queue()
     async with redirect_listener(taken.put_nowait) as is_listening:
         assert is_listening
-        [path] = private.iterdir()
+        [path] = runtime_dir.iterdir()
         assert path.stat().st_mode & 0o777 == 0o600
         for url in (URL, "", "x" * 100_000):
             assert await asyncio.to_thread(forward_url, url) == "Handed over."
@@ -39,7 +30,7 @@ async def test_what_is_handed_over_arrives(private: Path) -> None:
     assert str(caught.value) == "No login waits for this. Start one: zulip-auth login SITE --sso"
 
 
-async def test_the_newest_login_gets_it(private: Path) -> None:
+async def test_the_newest_login_gets_it(runtime_dir: Path) -> None:
     taken: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue()
     async with (
         redirect_listener(lambda data: taken.put_nowait((1, data))),
@@ -50,10 +41,10 @@ async def test_the_newest_login_gets_it(private: Path) -> None:
         assert await taken.get() == (2, URL.encode())
 
 
-async def test_who_connects_and_does_not_finish_is_dropped(private: Path) -> None:
+async def test_who_connects_and_does_not_finish_is_dropped(runtime_dir: Path) -> None:
     taken: list[bytes] = []
     async with redirect_listener(taken.append):
-        reader, writer = await asyncio.open_unix_connection(private / "zulip-auth-sso.socket")
+        reader, writer = await asyncio.open_unix_connection(runtime_dir / "zulip-auth-sso.socket")
         writer.write(b"zulip://")
         await writer.drain()
         await asyncio.sleep(0.05)  # in which it is accepted
@@ -64,8 +55,8 @@ async def test_who_connects_and_does_not_finish_is_dropped(private: Path) -> Non
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o711, 0o770, None])
-async def test_only_a_private_directory_is_used(mode: int | None, private: Path) -> None:
-    private.rmdir() if mode is None else private.chmod(mode)
+async def test_only_a_private_directory_is_used(mode: int | None, runtime_dir: Path) -> None:
+    runtime_dir.rmdir() if mode is None else runtime_dir.chmod(mode)
     async with redirect_listener(lambda _: None) as is_listening:
         assert not is_listening
     with pytest.raises(APIConnectionError):
@@ -78,8 +69,8 @@ async def test_there_may_be_no_such_directory(monkeypatch: pytest.MonkeyPatch) -
         assert not is_listening
 
 
-async def test_a_socket_that_cannot_be_made_is_done_without(private: Path) -> None:
-    (private / "zulip-auth-sso.socket").mkdir()
+async def test_a_socket_that_cannot_be_made_is_done_without(runtime_dir: Path) -> None:
+    (runtime_dir / "zulip-auth-sso.socket").mkdir()
     async with redirect_listener(lambda _: None) as is_listening:
         assert not is_listening
 
@@ -153,7 +144,7 @@ def test_what_was_installed_may_not_be_removable(
 
 
 def test_the_command_that_the_desktop_starts_can_be_started(
-    desktop: Path, home: CLIRunner, private: Path
+    desktop: Path, home: CLIRunner, runtime_dir: Path
 ) -> None:
     install()
     entry = (home.path / ".local/share/applications/zulip-auth.desktop").read_text()

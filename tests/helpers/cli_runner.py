@@ -1,7 +1,8 @@
-"""Running the command line as a person or a program would."""
+"""Run the command line as a user or a program would."""
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import select
@@ -11,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from attrs import frozen
+from keyring.backend import KeyringBackend
 
 COMMAND = Path(sys.executable).parent / "zulip-auth"
 
@@ -73,3 +75,29 @@ class CLIRunner:
                 os.write(master, text.encode() + b"\n")
         os.close(master)
         return process.wait(10), shown.decode().replace("\r\n", "\n")
+
+
+class FakeTTY(io.StringIO):
+    """A stream that claims to be a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+class InMemoryKeyring(KeyringBackend):
+    """A keyring whose entries last as long as the object."""
+
+    priority = 1  # pyright: ignore[reportAssignmentType]
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.entries: dict[tuple[str, str], str] = {}
+
+    def get_password(self, service: str, username: str) -> str | None:
+        return self.entries.get((service, username))
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        self.entries[service, username] = password
+
+    def delete_password(self, service: str, username: str) -> None:
+        del self.entries[service, username]
