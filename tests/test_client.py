@@ -1,4 +1,4 @@
-"""Whole logins, over real sockets."""
+"""Every method of AuthClient, over real sockets."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def test_dev_login() -> None:
         assert credentials.api_key == server.account(USERNAME).api_key
 
 
-# ---- What is sent
+# ---- Requests
 
 
 async def test_login_request() -> None:
@@ -98,12 +98,12 @@ async def test_dev_login_request() -> None:
     assert request.headers["user-agent"] == f"zulip-auth/{zulip_auth.__version__}"
 
 
-sendable = st.text(
+VALID_TEXT = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\n"), min_size=1
 )
 
 
-@given(username=sendable, password=sendable)
+@given(username=VALID_TEXT, password=VALID_TEXT)
 def test_form_encoding_round_trip(username: str, password: str) -> None:
     async def check() -> None:
         async with ScriptedServer(succeed) as server:
@@ -126,16 +126,16 @@ async def test_cookies_are_not_stored() -> None:
         assert all("cookie" not in request.headers for request in server.requests)
 
 
-# ---- What comes back: each recorded answer, byte for byte
+# ---- Recorded responses, byte for byte
 
-REFUSED = AuthenticationFailedError
-# class, attempts left, seconds to wait; codes and words are in the answers themselves
+REJECTED = AuthenticationFailedError
+# Class, attempts_remaining, retry_after. Code and message are those of the recording.
 EXPECTED: dict[str, tuple[type[Any], int | None, float | None] | None] = {
     "fetch: success": None,
     "fetch: success, unsupported parameter ignored": None,
-    "fetch: wrong password": (REFUSED, 4, None),
-    "fetch: no such user": (REFUSED, 4, None),
-    "fetch: empty password": (REFUSED, 2, None),
+    "fetch: wrong password": (REJECTED, 4, None),
+    "fetch: no such user": (REJECTED, 4, None),
+    "fetch: empty password": (REJECTED, 2, None),
     "fetch: username not an email": (BadRequestError, None, None),
     "fetch: empty username": (BadRequestError, None, None),
     "fetch: password missing": (BadRequestError, None, None),
@@ -144,23 +144,23 @@ EXPECTED: dict[str, tuple[type[Any], int | None, float | None] | None] = {
     "fetch: GET": (zulip_auth.APIStatusError, None, None),
     "fetch: unknown subdomain": (zulip_auth.InvalidSubdomainError, None, None),
     "fetch: trailing slash": (InvalidResponseError, None, None),
-    "fetch: rate limit, bad attempt 1": (REFUSED, 4, None),
-    "fetch: rate limit, bad attempt 2": (REFUSED, 3, None),
-    "fetch: rate limit, bad attempt 3": (REFUSED, 2, None),
-    "fetch: rate limit, bad attempt 4": (REFUSED, 1, None),
-    "fetch: rate limit, bad attempt 5": (REFUSED, 0, None),
+    "fetch: rate limit, bad attempt 1": (REJECTED, 4, None),
+    "fetch: rate limit, bad attempt 2": (REJECTED, 3, None),
+    "fetch: rate limit, bad attempt 3": (REJECTED, 2, None),
+    "fetch: rate limit, bad attempt 4": (REJECTED, 1, None),
+    "fetch: rate limit, bad attempt 5": (REJECTED, 0, None),
     "fetch: rate limit, bad attempt 6": (RateLimitedError, None, 1799.7959835529327),
     "fetch: user deactivated": (zulip_auth.UserDeactivatedError, 4, None),
     "fetch: realm deactivated": (zulip_auth.RealmDeactivatedError, 4, None),
     "fetch: password auth disabled": (zulip_auth.PasswordAuthDisabledError, 3, None),
     "dev: success": None,
-    "dev: no such user": (REFUSED, None, None),
+    "dev: no such user": (REJECTED, None, None),
     "dev: username not an email": (BadRequestError, None, None),
     "dev: username missing": (BadRequestError, None, None),
     "dev: unknown subdomain": (zulip_auth.InvalidSubdomainError, None, None),
     "dev: list users": (InvalidResponseError, None, None),
     "dev: user deactivated": (zulip_auth.UserDeactivatedError, None, None),
-    "dev: dev auth disabled in realm": (REFUSED, None, None),
+    "dev: dev auth disabled in realm": (REJECTED, None, None),
 }
 
 
@@ -186,14 +186,14 @@ async def test_recorded_login(exchange: Exchange) -> None:
             credentials = await login_as_recorded(exchange, server.site)
             assert credentials == Credentials(server.site, USERNAME, API_KEY, 16)
             return
-        kind, attempts_remaining, retry_after = expected
-        with pytest.raises(kind) as caught:
+        exc_type, attempts_remaining, retry_after = expected
+        with pytest.raises(exc_type) as caught:
             await login_as_recorded(exchange, server.site)
         assert len(server.requests) == 1
     error: Any = caught.value
-    assert type(error) is kind
+    assert type(error) is exc_type
     assert error.status_code == exchange.status
-    if kind is not InvalidResponseError:
+    if exc_type is not InvalidResponseError:
         assert error.code == exchange.json().get("code")
         assert error.message == exchange.json()["msg"]
     assert getattr(error, "attempts_remaining", None) == attempts_remaining
@@ -241,20 +241,20 @@ LEGACY: dict[str, tuple[int, dict[str, object], type[zulip_auth.APIStatusError]]
 }
 
 
-@pytest.mark.parametrize(("status", "body", "kind"), LEGACY.values(), ids=LEGACY)
+@pytest.mark.parametrize(("status", "body", "exc_type"), LEGACY.values(), ids=LEGACY)
 async def test_login_error_of_old_server(
-    status: int, body: dict[str, object], kind: type[zulip_auth.APIStatusError]
+    status: int, body: dict[str, object], exc_type: type[zulip_auth.APIStatusError]
 ) -> None:
     async with ScriptedServer(respond(status, {"result": "error", **body})) as server:
-        with pytest.raises(kind) as caught:
+        with pytest.raises(exc_type) as caught:
             await login(server.site, USERNAME, PASSWORD)
         assert len(server.requests) == 1
     error = caught.value
-    assert type(error) is kind
+    assert type(error) is exc_type
     assert (error.status_code, error.code, error.message) == (status, None, body["msg"])
 
 
-# ---- How often it is sent
+# ---- Retries
 
 BUSY = {"result": "error", "msg": "Busy", "code": "RATE_LIMIT_HIT"}
 
@@ -270,7 +270,7 @@ async def test_rejected_password_is_sent_once() -> None:
 async def test_long_retry_after_raises() -> None:
     limited = respond(429, BUSY, {"Retry-After": "1799.7959835529327"})
     async with ScriptedServer(limited) as server:
-        await login_error(RateLimitedError, server.site)  # imports and all
+        await login_error(RateLimitedError, server.site)  # lazy imports
         start = time.monotonic()
         error = await login_error(RateLimitedError, server.site)
         assert time.monotonic() - start < 0.1
@@ -297,7 +297,7 @@ async def test_short_retry_after_is_waited() -> None:
         ("Mon, 23 Nov 2099 22:00:00 GMT", {}, ...),
         (None, {"retry-after": 28.7}, 28.7),
     ],
-    ids=["absent", "null", "negative", "nan", "date", "body alone"],
+    ids=["absent", "null", "negative", "nan", "date", "body only"],
 )
 async def test_rate_limit_without_short_wait_raises(
     header: str | None, body: dict[str, object], seconds: Any
@@ -387,37 +387,38 @@ async def test_retry_until_server_starts() -> None:
         port = first.port
     late = ScriptedServer(succeed)
 
-    async def come_up() -> None:
-        await asyncio.sleep(0.05)  # the server's, not the test's
+    async def start_late() -> None:
+        await asyncio.sleep(0.05)
         late._server = await asyncio.start_server(late._accept, "127.0.0.1", port)
 
-    coming = asyncio.create_task(come_up())
+    starting = asyncio.create_task(start_late())
     try:
         policy = RetryPolicy(attempts=1000, wait_initial=0.02, wait_max=0.02)
         credentials = await login(f"http://127.0.0.1:{port}", USERNAME, PASSWORD, retry=policy)
         assert credentials.api_key == API_KEY
         assert len(late.requests) == 1
     finally:
-        await coming
+        await starting
         await late.__aexit__(None, None, None)
 
 
 async def test_error_sent_by_earlier_attempt(no_backoff: RetryPolicy) -> None:
-    stopped: list[None] = []
+    stopped = False
 
-    async def die(connection: Connection) -> None:
+    async def stop(connection: Connection) -> None:
         await connection.read()
         server._server.close()
-        stopped.append(None)
+        nonlocal stopped
+        stopped = True
 
-    async with ScriptedServer(die) as server:
+    async with ScriptedServer(stop) as server:
         error = await login_error(APIConnectionError, server.site, retry=no_backoff)
     assert stopped
     assert "could not be reached" in str(error)
     assert error.sent is True
 
 
-# ---- How long it takes
+# ---- Timeouts and cancellation
 
 
 @pytest.mark.parametrize("fault", [never_respond, faults.drip, faults.never_end_1xx])
@@ -440,12 +441,12 @@ async def test_expired_deadline_sends_nothing() -> None:
 async def test_cancel_then_login() -> None:
     async with ScriptedServer(never_respond, succeed) as server:
         client = AuthClient(server.site)
-        waiting = asyncio.create_task(client.login(USERNAME, PASSWORD))
+        task = asyncio.create_task(client.login(USERNAME, PASSWORD))
         await server.request_received.wait()
         start = time.monotonic()
-        waiting.cancel()
+        task.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await waiting
+            await task
         assert time.monotonic() - start < 0.05
         assert (await client.login(USERNAME, PASSWORD)).api_key == API_KEY
 
@@ -471,19 +472,19 @@ def test_client_in_successive_event_loops() -> None:
 async def test_concurrent_logins() -> None:
     users = {f"user{number}@zulip.com": f"secret {number}" for number in range(50)}
     async with FakeZulip(users) as server, AuthClient(server.site) as client:
-        found = await asyncio.gather(*(client.login(*each) for each in users.items()))
+        found = await asyncio.gather(*(client.login(*user) for user in users.items()))
         keys = [server.account(email).api_key for email in users]
     assert [credentials.api_key for credentials in found] == keys
 
 
 async def test_custom_transport_is_not_closed() -> None:
-    asked = []
+    urls = []
 
     class Transport(httpx.AsyncHTTPTransport):
         closed = False
 
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            asked.append(str(request.url))
+            urls.append(str(request.url))
             return await super().handle_async_request(request)
 
         async def aclose(self) -> None:
@@ -497,7 +498,7 @@ async def test_custom_transport_is_not_closed() -> None:
         await login(server.site, USERNAME, PASSWORD, transport=transport)
         await dev_login(server.site, USERNAME, transport=transport)
         assert not transport.closed
-        assert [url.rpartition("/")[2] for url in asked] == [
+        assert [url.rpartition("/")[2] for url in urls] == [
             "fetch_api_key",
             "fetch_api_key",
             "dev_fetch_api_key",
@@ -507,25 +508,25 @@ async def test_custom_transport_is_not_closed() -> None:
 
 @pytest.mark.parametrize("call", [login, dev_login])
 async def test_login_passes_options_to_client(call: Any) -> None:
-    asked: list[httpx.Request] = []
+    requests: list[httpx.Request] = []
 
-    class Refusing(httpx.AsyncBaseTransport):
+    class RefusingTransport(httpx.AsyncBaseTransport):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            asked.append(request)
+            requests.append(request)
             raise httpx.ConnectError("x")
 
     arguments = ["localhost", USERNAME] + [PASSWORD] * (call is login)
     options: dict[str, Any] = {
         "timeout": 6,
         "retry": RetryPolicy(attempts=3, wait_max=0),
-        "transport": Refusing(),
+        "transport": RefusingTransport(),
         "user_agent": "my-bot/2.0",
     }
     with pytest.raises(APIConnectionError):
         await call(*arguments, **options)
-    assert len(asked) == 3
-    assert asked[0].headers["user-agent"].startswith("my-bot/2.0 ")
-    assert asked[0].extensions["timeout"] == {"connect": 2, "read": 3, "write": 3, "pool": 3}
+    assert len(requests) == 3
+    assert requests[0].headers["user-agent"].startswith("my-bot/2.0 ")
+    assert requests[0].extensions["timeout"] == {"connect": 2, "read": 3, "write": 3, "pool": 3}
     with pytest.raises(InvalidInputError, match="ssl_context"):
         await call(*arguments, ssl_context="cert.pem")
 
@@ -566,9 +567,9 @@ async def test_traceback_of_invalid_client_arguments(
     SecretScanner(PASSWORD).check_error(caught.value)
 
 
-# ---- What is refused before anything is sent
+# ---- Invalid arguments
 
-BAD_ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
+INVALID_ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
     "site": ({"site": "http://chat.example.com"}, "Plain http"),
     "address out of range": ({"site": "999.1.1.1"}, "site has a host"),
     "username empty": ({"username": ""}, "username is empty"),
@@ -590,15 +591,15 @@ BAD_ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(("bad", "words"), BAD_ARGUMENTS.values(), ids=BAD_ARGUMENTS)
-async def test_invalid_argument_sends_nothing(bad: dict[str, Any], words: str) -> None:
+@pytest.mark.parametrize(("bad", "message"), INVALID_ARGUMENTS.values(), ids=INVALID_ARGUMENTS)
+async def test_invalid_argument_sends_nothing(bad: dict[str, Any], message: str) -> None:
     async with ScriptedServer(succeed) as server:
         good: dict[str, Any] = {
             "site": server.site,
             "username": USERNAME,
             "password": PASSWORD,
         }
-        with pytest.raises(InvalidInputError, match=f"^{words}") as caught:
+        with pytest.raises(InvalidInputError, match=f"^{message}") as caught:
             await login(**{**good, **bad})
         assert isinstance(caught.value, ValueError)
         assert server.connections == 0
@@ -611,7 +612,7 @@ async def test_sync_transport_is_invalid() -> None:
         AuthClient("localhost", transport=transport)  # type: ignore[arg-type]
 
 
-# ---- What is let out
+# ---- Secrets
 
 
 @pytest.mark.parametrize(
@@ -624,46 +625,46 @@ async def test_sync_transport_is_invalid() -> None:
         respond(200, {**SUCCESS, "api_key": None}),
         never_respond,
     ],
-    ids=["success", "dropped", "echoed", "failed", "malformed", "silent"],
+    ids=["success", "closed", "echo", "503", "malformed", "timeout"],
 )
 async def test_logs_and_errors_hide_secrets(
     scenario: Scenario, caplog: pytest.LogCaptureFixture, no_backoff: RetryPolicy
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    shown: object = None
+    result: object = None
     async with ScriptedServer(scenario) as server:
         try:
-            shown = await login(server.site, USERNAME, PASSWORD, retry=no_backoff, timeout=0.2)
+            result = await login(server.site, USERNAME, PASSWORD, retry=no_backoff, timeout=0.2)
         except zulip_auth.ZulipAuthError as error:
             assert error.__cause__ is error.__context__ is None
-            shown = (str(error), error, error.args, error.__dict__)
-    ours = [record for record in caplog.records if record.name == "zulip_auth"]
-    for text in (repr(shown), caplog.text, repr([record.__dict__ for record in ours])):
+            result = (str(error), error, error.args, error.__dict__)
+    records = [record for record in caplog.records if record.name == "zulip_auth"]
+    for text in (repr(result), caplog.text, repr([record.__dict__ for record in records])):
         assert "horse" not in text
         assert API_KEY not in text
-    assert USERNAME not in repr([record.getMessage() for record in ours])
+    assert USERNAME not in repr([record.getMessage() for record in records])
 
 
-# ---- A server's settings, a key's owner, a new key, a token
+# ---- Server settings, verification, regeneration, tokens
 
-KEYED = Credentials("http://127.0.0.1", USERNAME, API_KEY, 16)
+CREDENTIALS = Credentials("http://127.0.0.1", USERNAME, API_KEY, 16)
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJlbWFpbCI6ImhhbWxldEB6dWxpcC5jb20ifQ.6SvmFGE1qtiY3a"
 
 
 async def call_endpoint(exchange: Exchange, site: str) -> Any:
-    """Make the call to which a recorded exchange belongs."""
+    """Call the method that sends the request of a recorded exchange."""
     client = AuthClient(site)
     if exchange.name.startswith("settings:"):
         return await client.server_settings()
     if exchange.name.startswith("jwt:"):
         return await client.jwt_login(TOKEN)
     if exchange.name.startswith("regenerate:"):
-        return await client.regenerate_api_key(evolve(KEYED, site=site))
-    return await client.verify(evolve(KEYED, site=site))
+        return await client.regenerate_api_key(evolve(CREDENTIALS, site=site))
+    return await client.verify(evolve(CREDENTIALS, site=site))
 
 
 BAD_KEY = zulip_auth.InvalidApiKeyError
-ANSWERED: dict[str, type[Any] | None] = {
+EXPECTED_CALLS: dict[str, type[Any] | None] = {
     "settings: realm": None,
     "settings: root domain": zulip_auth.SubdomainRequiredError,
     "settings: unknown subdomain": zulip_auth.InvalidSubdomainError,
@@ -681,16 +682,16 @@ ANSWERED: dict[str, type[Any] | None] = {
     "jwt: garbage": BadRequestError,
     "jwt: no token": BadRequestError,
 }
-OTHERS = load_recordings("settings:", "me:", "regenerate:", "jwt:")
+CALLS = load_recordings("settings:", "me:", "regenerate:", "jwt:")
 
 
 def test_recorded_call_table_is_complete() -> None:
-    assert ANSWERED.keys() == {exchange.name for exchange in OTHERS}
+    assert EXPECTED_CALLS.keys() == {exchange.name for exchange in CALLS}
 
 
-@pytest.mark.parametrize("exchange", OTHERS, ids=str)
+@pytest.mark.parametrize("exchange", CALLS, ids=str)
 async def test_recorded_call(exchange: Exchange) -> None:
-    expected = ANSWERED[exchange.name]
+    expected = EXPECTED_CALLS[exchange.name]
     async with ScriptedServer(exact_server(exchange)) as server:
         if expected is not None:
             with pytest.raises(expected) as caught:
@@ -707,19 +708,19 @@ async def test_recorded_call(exchange: Exchange) -> None:
 
 
 async def test_recorded_call_results() -> None:
-    found = {}
-    for exchange in OTHERS:
-        if ANSWERED[exchange.name] is None:
+    results = {}
+    for exchange in CALLS:
+        if EXPECTED_CALLS[exchange.name] is None:
             async with ScriptedServer(exact_server(exchange)) as server:
-                found[exchange.name] = await call_endpoint(exchange, server.site)
-    settings = found["settings: realm"]
+                results[exchange.name] = await call_endpoint(exchange, server.site)
+    settings = results["settings: realm"]
     assert (settings.realm_name, settings.feature_level) == ("Zulip Dev", 325)
     assert settings.password_enabled
-    assert not found["settings: password auth disabled"].password_enabled
-    assert found["me: success"] == zulip_auth.Owner(16, USERNAME, "Iago", 200)
-    assert found["regenerate: success"].api_key == "9Ct5riTeGHjLaGXmJcLIUQ8l83p4tHgi"
-    assert found["regenerate: success"].user_id == 16
-    assert found["jwt: success"].basic_auth == (
+    assert not results["settings: password auth disabled"].password_enabled
+    assert results["me: success"] == zulip_auth.Owner(16, USERNAME, "Iago", 200)
+    assert results["regenerate: success"].api_key == "9Ct5riTeGHjLaGXmJcLIUQ8l83p4tHgi"
+    assert results["regenerate: success"].user_id == 16
+    assert results["jwt: success"].basic_auth == (
         "hamlet@zulip.com",
         "NHB1SE2sG2H1gh5J8nnJnp1244QtlTnX",
     )
@@ -727,7 +728,7 @@ async def test_recorded_call_results() -> None:
 
 async def test_verify_request() -> None:
     async with ScriptedServer(respond(200, ME)) as server:
-        await AuthClient(server.site).verify(evolve(KEYED, site=server.site))
+        await AuthClient(server.site).verify(evolve(CREDENTIALS, site=server.site))
         [request] = server.requests
     assert request.line == "GET /api/v1/users/me HTTP/1.1"
     sent = request.headers["authorization"].removeprefix("Basic ")
@@ -758,13 +759,13 @@ async def test_echoed_long_token_is_redacted() -> None:
 async def test_echoed_api_key_is_redacted(call: str) -> None:
     async def echo(connection: Connection) -> None:
         await connection.read()
-        words = server.requests[-1].headers["authorization"] + " " + API_KEY
-        said = json.dumps({"result": "error", "msg": words, "code": "UNAUTHORIZED"})
-        await connection.write(raw_response(401, said))
+        message = server.requests[-1].headers["authorization"] + " " + API_KEY
+        body = json.dumps({"result": "error", "msg": message, "code": "UNAUTHORIZED"})
+        await connection.write(raw_response(401, body))
 
     async with ScriptedServer(echo) as server:
         with pytest.raises(zulip_auth.InvalidApiKeyError) as caught:
-            await getattr(AuthClient(server.site), call)(evolve(KEYED, site=server.site))
+            await getattr(AuthClient(server.site), call)(evolve(CREDENTIALS, site=server.site))
         assert str(caught.value).startswith(f"{server.site} ")
     assert caught.value.message == "Basic [cut out] [cut out]"
     SecretScanner(API_KEY).check_error(caught.value)
@@ -787,23 +788,23 @@ ME = {"result": "success", "msg": "", "user_id": 16, "email": USERNAME, "full_na
 async def test_credentials_for_other_site(call: str) -> None:
     async with ScriptedServer(succeed) as server:
         with pytest.raises(InvalidInputError, match=r"are for another site than"):
-            await getattr(AuthClient(server.site), call)(KEYED)
+            await getattr(AuthClient(server.site), call)(CREDENTIALS)
         assert server.connections == 0
 
 
 @pytest.mark.parametrize("call", ["verify", "regenerate_api_key"])
 @pytest.mark.parametrize(
-    "odd",
+    "invalid",
     [
         "the key itself",
-        evolve(KEYED, email="a\ud800b"),
-        evolve(KEYED, api_key=b"the key itself"),  # type: ignore[arg-type]
-        evolve(KEYED, api_key="the key itself"),
+        evolve(CREDENTIALS, email="a\ud800b"),
+        evolve(CREDENTIALS, api_key=b"the key itself"),  # type: ignore[arg-type]
+        evolve(CREDENTIALS, api_key="the key itself"),
     ],
 )
-async def test_invalid_credentials(call: str, odd: Any) -> None:
+async def test_invalid_credentials(call: str, invalid: Any) -> None:
     with pytest.raises(InvalidInputError, match=r"^credentials ") as caught:
-        await getattr(AuthClient("http://127.0.0.1"), call)(odd)
+        await getattr(AuthClient("http://127.0.0.1"), call)(invalid)
     SecretScanner("the key itself", API_KEY).check_error(caught.value)
 
 
@@ -821,32 +822,32 @@ async def test_invalid_token(token: Any) -> None:
 async def test_verify_uses_all_attempts(fault: Scenario, no_backoff: RetryPolicy) -> None:
     async with ScriptedServer(*[fault] * 4, respond(200, ME)) as server:
         client = AuthClient(server.site, retry=no_backoff)
-        assert (await client.verify(evolve(KEYED, site=server.site))).user_id == 16
+        assert (await client.verify(evolve(CREDENTIALS, site=server.site))).user_id == 16
         assert len(server.requests) == 5
 
 
-MAYBE_DONE = {
+POSSIBLY_PROCESSED = {
     "lost": (close_without_response, APIConnectionError),
     "reset": (faults.reset_before_headers, APIConnectionError),
     "cut short": (faults.truncate_the_body, APIConnectionError),
-    "no HTTP": (faults.garbage_with_the_password, InvalidResponseError),
+    "not HTTP": (faults.garbage_with_the_password, InvalidResponseError),
     "accepted": (respond(202, "{}"), InvalidResponseError),
     "timed out": (respond(408, "{}"), InvalidResponseError),
-    "no JSON": (respond(200, "<html>"), InvalidResponseError),
-    "failed": (respond(502, "Bad gateway"), zulip_auth.ServerError),
+    "not JSON": (respond(200, "<html>"), InvalidResponseError),
+    "502": (respond(502, "Bad gateway"), zulip_auth.ServerError),
 }
 
 
-@pytest.mark.parametrize(("fault", "kind"), MAYBE_DONE.values(), ids=MAYBE_DONE)
+@pytest.mark.parametrize(("fault", "exc_type"), POSSIBLY_PROCESSED.values(), ids=POSSIBLY_PROCESSED)
 @pytest.mark.parametrize("over", ["httpx", "aiohttp"])
 async def test_regenerate_is_sent_once(
-    fault: Scenario, kind: type[Any], over: str, no_backoff: RetryPolicy
+    fault: Scenario, exc_type: type[Any], over: str, no_backoff: RetryPolicy
 ) -> None:
     transport = httpx_aiohttp.AiohttpTransport() if over == "aiohttp" else None
     async with ScriptedServer(fault) as server:
         client = AuthClient(server.site, retry=no_backoff, transport=transport)
-        with pytest.raises(kind) as caught:
-            await client.regenerate_api_key(evolve(KEYED, site=server.site))
+        with pytest.raises(exc_type) as caught:
+            await client.regenerate_api_key(evolve(CREDENTIALS, site=server.site))
         assert len(server.requests) == 1
         if transport is not None:
             await transport.aclose()
@@ -859,13 +860,13 @@ async def test_regenerate_retries_if_not_processed(no_backoff: RetryPolicy) -> N
     async with ScriptedServer(respond(429, BUSY, {"Retry-After": "0"}), respond(401, {})) as server:
         client = AuthClient(server.site, retry=no_backoff)
         with pytest.raises(InvalidResponseError) as caught:
-            await client.regenerate_api_key(evolve(KEYED, site=server.site))
+            await client.regenerate_api_key(evolve(CREDENTIALS, site=server.site))
         assert len(server.requests) == 2
         site = server.site
     assert "verify()" not in str(caught.value)
     client = AuthClient(site, retry=no_backoff)
     with pytest.raises(APIConnectionError) as refused:
-        await client.regenerate_api_key(evolve(KEYED, site=site))
+        await client.regenerate_api_key(evolve(CREDENTIALS, site=site))
     assert not refused.value.sent
     assert "verify()" not in str(refused.value)
 

@@ -23,32 +23,32 @@ PASSWORD = "hunter2!"
 LOGIN = RequestContext(SITE, "password", (Secret(PASSWORD),))
 DEV_LOGIN = RequestContext(SITE, "dev")
 TOKEN = RequestContext(SITE, "jwt", (Secret("a.b.c"),))
-KEY = RequestContext(SITE, "key", (Secret("iago@zulip.com:k3y"), Secret("k3y")))
-SETTINGS = RequestContext(SITE, "nothing")
+API_KEY = RequestContext(SITE, "key", (Secret("iago@zulip.com:k3y"), Secret("k3y")))
+NO_CREDENTIALS = RequestContext(SITE, "nothing")
 
 
-def refusal(
+def error_from(
     status: int,
     body: bytes | str | dict[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
-    question: RequestContext = LOGIN,
+    context: RequestContext = LOGIN,
 ) -> Any:
-    """Return the error that an answer means."""
+    """Return the exception for a response."""
     if isinstance(body, dict):
         body = json.dumps(body)
     if isinstance(body, str):
         body = body.encode()
-    error = parse_response(RawResponse(status, headers or {}, body), question, parse_credentials)
+    error = parse_response(RawResponse(status, headers or {}, body), context, parse_credentials)
     assert isinstance(error, ZulipAuthError)
     assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
     return error
 
 
-def said(msg: str = "No", **more: Any) -> dict[str, Any]:
+def error_body(msg: str = "No", **more: Any) -> dict[str, Any]:
     return {"result": "error", "msg": msg, **more}
 
 
-# What each recorded refusal is: class, code, attempts left, seconds to wait.
+# Class, code, attempts_remaining and retry_after of each recorded error.
 RECORDED: dict[str, tuple[type[Any], str | None, int | None, float | None]] = {
     "fetch: wrong password": (
         zulip_auth.AuthenticationFailedError,
@@ -94,12 +94,14 @@ RECORDED: dict[str, tuple[type[Any], str | None, int | None, float | None]] = {
 
 
 @pytest.mark.parametrize(
-    "exchange", [each for each in load_recordings("fetch:") if each.name in RECORDED], ids=str
+    "exchange",
+    [exchange for exchange in load_recordings("fetch:") if exchange.name in RECORDED],
+    ids=str,
 )
 def test_recorded_error(exchange: Exchange) -> None:
-    kind, code, attempts_remaining, retry_after = RECORDED[exchange.name]
-    error = refusal(exchange.status, exchange.body, exchange.headers)
-    assert type(error) is kind
+    exc_type, code, attempts_remaining, retry_after = RECORDED[exchange.name]
+    error = error_from(exchange.status, exchange.body, exchange.headers)
+    assert type(error) is exc_type
     assert error.status_code == exchange.status
     assert error.code == code
     assert error.message == exchange.json()["msg"]
@@ -107,7 +109,7 @@ def test_recorded_error(exchange: Exchange) -> None:
     assert getattr(error, "retry_after", None) == retry_after
 
 
-LEGACY = {
+CLASS_BY_REASON = {
     "incorrect_creds": zulip_auth.AuthenticationFailedError,
     "user disable": zulip_auth.UserDeactivatedError,
     "realm deactivated": zulip_auth.RealmDeactivatedError,
@@ -116,36 +118,36 @@ LEGACY = {
 }
 
 
-@pytest.mark.parametrize("reason", LEGACY)
+@pytest.mark.parametrize("reason", CLASS_BY_REASON)
 def test_403_with_reason_before_zulip_5(reason: str) -> None:
-    error = refusal(403, said("Not you.", reason=reason))
-    assert type(error) is LEGACY[reason]
+    error = error_from(403, error_body("Not you.", reason=reason))
+    assert type(error) is CLASS_BY_REASON[reason]
     assert (error.status_code, error.code, error.message) == (403, None, "Not you.")
 
 
 def test_403_without_reason_before_zulip_5() -> None:
-    assert type(refusal(403, said())) is zulip_auth.AuthenticationFailedError
+    assert type(error_from(403, error_body())) is zulip_auth.AuthenticationFailedError
 
 
 @pytest.mark.parametrize("code", ["CSRF_FAILED", "odd code", 7])
 def test_403_with_unknown_code(code: object) -> None:
-    assert type(refusal(403, said(code=code))) is zulip_auth.APIStatusError
+    assert type(error_from(403, error_body(code=code))) is zulip_auth.APIStatusError
 
 
 def test_400_invalid_subdomain_of_zulip_4() -> None:
-    error = refusal(400, said("Invalid subdomain"))
+    error = error_from(400, error_body("Invalid subdomain"))
     assert type(error) is zulip_auth.InvalidSubdomainError
     assert error.code is None
 
 
 def test_429_without_code_before_zulip_4() -> None:
-    body = said("API usage exceeded rate limit", **{"retry-after": 28.7})
-    error = refusal(429, body)
+    body = error_body("API usage exceeded rate limit", **{"retry-after": 28.7})
+    error = error_from(429, body)
     assert type(error) is zulip_auth.RateLimitedError
     assert (error.code, error.retry_after) == (None, 28.7)
 
 
-CODES: dict[str, type[Any]] = {
+CLASS_BY_CODE: dict[str, type[Any]] = {
     "AUTHENTICATION_FAILED": zulip_auth.AuthenticationFailedError,
     "USER_DEACTIVATED": zulip_auth.UserDeactivatedError,
     "REALM_DEACTIVATED": zulip_auth.RealmDeactivatedError,
@@ -156,15 +158,15 @@ CODES: dict[str, type[Any]] = {
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 418])
-@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("code", CLASS_BY_CODE)
 def test_known_code_with_any_status(code: str, status: int) -> None:
-    error = refusal(status, said(code=code))
-    assert type(error) is CODES[code]
+    error = error_from(status, error_body(code=code))
+    assert type(error) is CLASS_BY_CODE[code]
     assert (error.status_code, error.code) == (status, code)
     assert f"({code})" in str(error)
 
 
-UNKNOWN: dict[int, type[Any]] = {
+CLASS_BY_STATUS: dict[int, type[Any]] = {
     400: zulip_auth.BadRequestError,
     401: zulip_auth.AuthenticationFailedError,
     402: zulip_auth.APIStatusError,
@@ -182,37 +184,37 @@ UNKNOWN: dict[int, type[Any]] = {
 }
 
 
-@pytest.mark.parametrize("status", UNKNOWN)
+@pytest.mark.parametrize("status", CLASS_BY_STATUS)
 def test_unknown_code_maps_by_status(status: int) -> None:
-    error = refusal(status, said(code="SOMETHING_NEW"))
-    assert type(error) is UNKNOWN[status]
+    error = error_from(status, error_body(code="SOMETHING_NEW"))
+    assert type(error) is CLASS_BY_STATUS[status]
     assert (error.status_code, error.code, error.message) == (status, "SOMETHING_NEW", "No")
 
 
-NO_ANSWERS_OF_ZULIP: dict[str, bytes | str | dict[str, Any] | None] = {
-    "nothing": b"",
-    "not read": None,
+NOT_ZULIP_ERRORS: dict[str, bytes | str | dict[str, Any] | None] = {
+    "empty": b"",
+    "too large": None,
     "HTML": "<html>Page not found</html>",
     "null": "null",
     "list": "[]",
     "text": '"error"',
-    "another object": {"error": "no"},
+    "other object": {"error": "no"},
     "success": {"result": "success", "msg": ""},
     "no msg": {"result": "error"},
-    "msg of another kind": {"result": "error", "msg": 7},
+    "msg not a string": {"result": "error", "msg": 7},
     "invalid UTF-8": b'{"result":"error","msg":"\xff"}',
     "100,000 nested lists": "[" * 100_000,
     "5,000 digits": "9" * 5000,
 }
 
 
-@pytest.mark.parametrize("body", NO_ANSWERS_OF_ZULIP.values(), ids=NO_ANSWERS_OF_ZULIP)
+@pytest.mark.parametrize("body", NOT_ZULIP_ERRORS.values(), ids=NOT_ZULIP_ERRORS)
 def test_body_that_is_not_a_zulip_error(body: Any) -> None:
-    assert type(refusal(429, body)) is zulip_auth.RateLimitedError
-    assert type(refusal(500, body)) is zulip_auth.ServerError
-    assert type(refusal(599, body)) is zulip_auth.ServerError
+    assert type(error_from(429, body)) is zulip_auth.RateLimitedError
+    assert type(error_from(500, body)) is zulip_auth.ServerError
+    assert type(error_from(599, body)) is zulip_auth.ServerError
     for status in (200, 201, 204, 206, 400, 401, 403, 404, 405, 408, 418, 499, 600, 999):
-        error = refusal(status, body)
+        error = error_from(status, body)
         assert type(error) is zulip_auth.InvalidResponseError
         assert error.status_code == status
         assert str(status) in str(error)
@@ -220,30 +222,33 @@ def test_body_that_is_not_a_zulip_error(body: Any) -> None:
 
 @pytest.mark.parametrize("status", [200, 201, 299])
 def test_error_body_with_2xx(status: int) -> None:
-    error = refusal(status, said(code="AUTHENTICATION_FAILED"))
+    error = error_from(status, error_body(code="AUTHENTICATION_FAILED"))
     assert type(error) is zulip_auth.InvalidResponseError
 
 
 DEV_DISABLED = {
     "production": (404, "<html>Page not found</html>"),
-    "production, page too long": (404, None),
-    "off": (400, said("DevAuthBackend not enabled.", code="BAD_REQUEST")),
-    "off, in words": (400, said("Endpoint not available in production.", code="BAD_REQUEST")),
+    "production, body too large": (404, None),
+    "off": (400, error_body("DevAuthBackend not enabled.", code="BAD_REQUEST")),
+    "production, JSON": (
+        400,
+        error_body("Endpoint not available in production.", code="BAD_REQUEST"),
+    ),
 }
 
 
 @pytest.mark.parametrize(("status", "body"), DEV_DISABLED.values(), ids=DEV_DISABLED)
 def test_dev_login_disabled(status: int, body: Any) -> None:
-    error = refusal(status, body, question=DEV_LOGIN)
+    error = error_from(status, body, context=DEV_LOGIN)
     assert type(error) is zulip_auth.DevAuthDisabledError
     assert error.status_code == status
     assert error.message == (body["msg"] if isinstance(body, dict) else "")
-    # With a password, the same answers mean nothing of the kind.
-    assert not isinstance(refusal(status, body), zulip_auth.DevAuthDisabledError)
+    # The same responses to a password login do not.
+    assert not isinstance(error_from(status, body), zulip_auth.DevAuthDisabledError)
 
 
 def test_dev_login_401_names_both_reasons() -> None:
-    error = refusal(401, said(code="AUTHENTICATION_FAILED"), question=DEV_LOGIN)
+    error = error_from(401, error_body(code="AUTHENTICATION_FAILED"), context=DEV_LOGIN)
     assert type(error) is zulip_auth.AuthenticationFailedError
     assert "no such account" in str(error)
     assert "does not allow development logins" in str(error)
@@ -251,7 +256,7 @@ def test_dev_login_401_names_both_reasons() -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "left", "words"),
+    ("header", "remaining", "message"),
     [
         ("4", 4, "4 attempts are left."),
         ("1", 1, "1 attempt is left."),
@@ -265,65 +270,65 @@ def test_dev_login_401_names_both_reasons() -> None:
         ("9" * 5000, None, None),
     ],
 )
-def test_attempts_remaining(header: str | None, left: int | None, words: str | None) -> None:
+def test_attempts_remaining(header: str | None, remaining: int | None, message: str | None) -> None:
     headers = {} if header is None else {"x-ratelimit-remaining": header}
-    error = refusal(401, said(code="AUTHENTICATION_FAILED"), headers)
-    assert error.attempts_remaining == left
-    assert (words in str(error)) if words else ("left" not in str(error))
+    error = error_from(401, error_body(code="AUTHENTICATION_FAILED"), headers)
+    assert error.attempts_remaining == remaining
+    assert (message in str(error)) if message else ("left" not in str(error))
 
 
 RETRY_AFTER: dict[str, tuple[str | None, object, float | None]] = {
-    "a fraction": ("1799.7959835529327", None, 1799.7959835529327),
-    "a whole number": ("30", None, 30.0),
-    "nothing to wait for": ("0.0", 7, 0.0),
+    "fraction": ("1799.7959835529327", None, 1799.7959835529327),
+    "integer": ("30", None, 30.0),
+    "zero": ("0.0", 7, 0.0),
     "tiny": ("9.5e-05", None, 9.5e-05),
     "header before body": ("1.5", 2.5, 1.5),
-    "body alone": (None, 2.5, 2.5),
-    "body alone, whole": (None, 3, 3.0),
-    "body alone, as text": (None, "2.5", 2.5),
+    "body only": (None, 2.5, 2.5),
+    "body only, integer": (None, 3, 3.0),
+    "body only, string": (None, "2.5", 2.5),
     "neither": (None, None, None),
     "empty": ("", None, None),
-    "null, in the header": ("null", None, None),
-    "words": ("soon", None, None),
-    "words, then body": ("soon", 2.5, 2.5),
+    "null in the header": ("null", None, None),
+    "text": ("soon", None, None),
+    "text, then body": ("soon", 2.5, 2.5),
     "negative": ("-1", None, None),
     "negative, then body": ("-1", 2.5, 2.5),
     "negative body": (None, -1, None),
     "nan": ("nan", None, None),
     "nan body": (None, float("nan"), None),
     "infinite": ("inf", None, None),
-    "beyond floats": ("9" * 400, None, None),
-    "beyond floats, body": (None, 10**400, None),
+    "too large": ("9" * 400, None, None),
+    "too large, body": (None, 10**400, None),
     "true": (None, True, None),
     "list": (None, [1], None),
-    "day that is none": ("Mon, 32 Nov 2026 22:00:00 GMT", None, None),
-    "month that is none": ("Mon, 23 Nix 2026 22:00:00 GMT", None, None),
-    "date of long ago": ("Mon, 23 Nov 2020 22:00:00 GMT", None, 0.0),
+    "invalid day": ("Mon, 32 Nov 2026 22:00:00 GMT", None, None),
+    "invalid month": ("Mon, 23 Nix 2026 22:00:00 GMT", None, None),
+    "past date": ("Mon, 23 Nov 2020 22:00:00 GMT", None, 0.0),
 }
 
 
 @pytest.mark.parametrize(("header", "body", "seconds"), RETRY_AFTER.values(), ids=RETRY_AFTER)
 def test_retry_after(header: str | None, body: object, seconds: float | None) -> None:
     headers = {} if header is None else {"retry-after": header}
-    error = refusal(429, said("Busy", **{"retry-after": body}), headers)
+    error = error_from(429, error_body("Busy", **{"retry-after": body}), headers)
     assert type(error) is zulip_auth.RateLimitedError
     assert error.retry_after == seconds
 
 
 def test_retry_after_date() -> None:
     date = format_datetime(datetime.now(UTC) + timedelta(minutes=10), usegmt=True)
-    error = refusal(429, b"", {"retry-after": date})
+    error = error_from(429, b"", {"retry-after": date})
     assert 595 < error.retry_after <= 600
 
 
 @given(st.text(alphabet=st.characters(max_codepoint=255)) | st.floats().map(str))
 def test_retry_after_with_any_text(header: str) -> None:
-    seconds = refusal(429, b"", {"retry-after": header}).retry_after
+    seconds = error_from(429, b"", {"retry-after": header}).retry_after
     assert seconds is None or (isinstance(seconds, float) and 0 <= seconds < float("inf"))
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "duration"),
     [
         (None, "a while"),
         ("0.4", "0.4 s"),
@@ -333,9 +338,9 @@ def test_retry_after_with_any_text(header: str) -> None:
         ("3660", "61 minutes"),
     ],
 )
-def test_rate_limit_message_duration(seconds: str | None, words: str) -> None:
+def test_rate_limit_message_duration(seconds: str | None, duration: str) -> None:
     headers = {} if seconds is None else {"retry-after": seconds}
-    assert f"Wait {words}:" in str(refusal(429, b"", headers))
+    assert f"Wait {duration}:" in str(error_from(429, b"", headers))
 
 
 @pytest.mark.parametrize(
@@ -356,41 +361,43 @@ def test_rate_limit_message_duration(seconds: str | None, words: str) -> None:
 )
 @pytest.mark.parametrize("status", [300, 301, 302, 307, 308, 399])
 def test_redirect_names_host(status: int, location: str, host: str) -> None:
-    error = refusal(status, said(code="AUTHENTICATION_FAILED"), {"location": location})
+    error = error_from(status, error_body(code="AUTHENTICATION_FAILED"), {"location": location})
     assert type(error) is zulip_auth.InvalidResponseError
     assert error.status_code == status
     assert f"redirect to {host}." in str(error)
 
 
 def test_redirect_to_host_with_password() -> None:
-    question = RequestContext(SITE, "password", (Secret("hunter2"),))
+    context = RequestContext(SITE, "password", (Secret("hunter2"),))
     headers = {"location": "https://hunter2.example.org/"}
-    assert "hunter2" not in str(refusal(302, b"", headers, question))
+    assert "hunter2" not in str(error_from(302, b"", headers, context))
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500])
 def test_echoed_password_is_redacted(status: int) -> None:
-    question = RequestContext(SITE, "password", (Secret("HUNTER2"),))
-    error = refusal(status, said("You sent HUNTER2, hunter2.", code="HUNTER2"), {}, question)
+    context = RequestContext(SITE, "password", (Secret("HUNTER2"),))
+    error = error_from(
+        status, error_body("You sent HUNTER2, hunter2.", code="HUNTER2"), {}, context
+    )
     assert error.message == "You sent [cut out], [cut out]."
     assert error.code is None
     assert "hunter2" not in f"{error!r} {error.__dict__}".lower()
 
 
-@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("code", CLASS_BY_CODE)
 def test_known_code_containing_password(code: str) -> None:
-    question = RequestContext(SITE, "password", (Secret(code.split("_")[0].lower()),))
-    error = refusal(401, said(code=code), {}, question)
-    assert type(error) is CODES[code]
+    context = RequestContext(SITE, "password", (Secret(code.split("_")[0].lower()),))
+    error = error_from(401, error_body(code=code), {}, context)
+    assert type(error) is CLASS_BY_CODE[code]
     assert error.code == code
 
 
 @pytest.mark.parametrize("code", [None, 7, "", "lower", "A" * 65, "A B", "A\nB", ["A"]])
 def test_malformed_code_is_none(code: object) -> None:
-    assert refusal(400, said(code=code)).code is None
+    assert error_from(400, error_body(code=code)).code is None
 
 
-SENTENCES: dict[str, tuple[int, Any, Mapping[str, str], RequestContext]] = {
+MESSAGES: dict[str, tuple[int, Any, Mapping[str, str], RequestContext]] = {
     "https://chat.example.com answered 200, but not as Zulip does. "
     "Check the address: another program may be answering there.": (200, "{}", {}, LOGIN),
     "https://chat.example.com answered 401, but not as Zulip does. "
@@ -405,42 +412,42 @@ SENTENCES: dict[str, tuple[int, Any, Mapping[str, str], RequestContext]] = {
     "https://chat.example.com could not make sense of the request (BAD_REQUEST). "
     "Check that the username is what this organization logs in with, usually an e-mail.": (
         400,
-        said(code="BAD_REQUEST"),
+        error_body(code="BAD_REQUEST"),
         {},
         LOGIN,
     ),
     "https://chat.example.com refused with status 418. The server's own words may say more.": (
         418,
-        said(),
+        error_body(),
         {},
         LOGIN,
     ),
     "https://chat.example.com refused the login: the username or the password is wrong "
     "(AUTHENTICATION_FAILED). Check both before you try again. 2 attempts are left.": (
         401,
-        said(code="AUTHENTICATION_FAILED"),
+        error_body(code="AUTHENTICATION_FAILED"),
         {"x-ratelimit-remaining": "2"},
         LOGIN,
     ),
     "https://chat.example.com refused the login: the username or the password is wrong. "
-    "Check both before you try again.": (403, said(reason="incorrect_creds"), {}, LOGIN),
+    "Check both before you try again.": (403, error_body(reason="incorrect_creds"), {}, LOGIN),
     "https://chat.example.com refused the login: the server did not say why (ODD). "
     "Check the account. No attempt is left: for a while even the right password will be "
-    "refused.": (401, said(code="ODD"), {"x-ratelimit-remaining": "0"}, LOGIN),
+    "refused.": (401, error_body(code="ODD"), {"x-ratelimit-remaining": "0"}, LOGIN),
     "https://chat.example.com refused the login: there is no such account, or the "
     "organization does not allow development logins (AUTHENTICATION_FAILED). "
-    "Check the username.": (401, said(code="AUTHENTICATION_FAILED"), {}, DEV_LOGIN),
+    "Check the username.": (401, error_body(code="AUTHENTICATION_FAILED"), {}, DEV_LOGIN),
     "https://chat.example.com refused the login: the account is deactivated "
     "(USER_DEACTIVATED). Ask an administrator of the organization to reactivate it.": (
         401,
-        said(code="USER_DEACTIVATED"),
+        error_body(code="USER_DEACTIVATED"),
         {},
         DEV_LOGIN,
     ),
     "There is no organization at https://chat.example.com, or the account belongs to another "
     "one (NONEXISTENT_SUBDOMAIN). Check the organization's address.": (
         404,
-        said(code="NONEXISTENT_SUBDOMAIN"),
+        error_body(code="NONEXISTENT_SUBDOMAIN"),
         {},
         LOGIN,
     ),
@@ -453,27 +460,27 @@ SENTENCES: dict[str, tuple[int, Any, Mapping[str, str], RequestContext]] = {
     "https://chat.example.com has had too many attempts (RATE_LIMIT_HIT). "
     "Wait 30 minutes: until then even the right password is refused.": (
         429,
-        said(code="RATE_LIMIT_HIT"),
+        error_body(code="RATE_LIMIT_HIT"),
         {"retry-after": "1799.8"},
         LOGIN,
     ),
     "https://chat.example.com failed with status 500 (SERVER_NOT_READY). Try again later.": (
         500,
-        said(code="SERVER_NOT_READY"),
+        error_body(code="SERVER_NOT_READY"),
         {},
         LOGIN,
     ),
     "https://chat.example.com could not make sense of the request (BAD_REQUEST). "
     "It takes no tokens, or not this one; its own words say which.": (
         400,
-        said(code="BAD_REQUEST"),
+        error_body(code="BAD_REQUEST"),
         {},
         TOKEN,
     ),
     "https://chat.example.com refused the login: the token is good, but there is no account "
     "with its e-mail address (AUTHENTICATION_FAILED). Check the address in the token.": (
         401,
-        said(code="AUTHENTICATION_FAILED"),
+        error_body(code="AUTHENTICATION_FAILED"),
         {},
         TOKEN,
     ),
@@ -487,40 +494,40 @@ SENTENCES: dict[str, tuple[int, Any, Mapping[str, str], RequestContext]] = {
     "https://chat.example.com does not take the API key (UNAUTHORIZED): it is wrong or was "
     "revoked, it belongs to another account, or the account is deactivated. Log in again.": (
         401,
-        said(code="UNAUTHORIZED"),
+        error_body(code="UNAUTHORIZED"),
         {},
-        KEY,
+        API_KEY,
     ),
     "https://chat.example.com has had too many requests (RATE_LIMIT_HIT). "
     "Wait 20.0 s: until then it answers none.": (
         429,
-        said(code="RATE_LIMIT_HIT"),
+        error_body(code="RATE_LIMIT_HIT"),
         {"retry-after": "20"},
-        KEY,
+        API_KEY,
     ),
     "https://chat.example.com is the root of a server with many organizations (BAD_REQUEST). "
     "Give the address of one of them.": (
         400,
-        said("Subdomain required", code="BAD_REQUEST"),
+        error_body("Subdomain required", code="BAD_REQUEST"),
         {},
-        SETTINGS,
+        NO_CREDENTIALS,
     ),
 }
 
 
-@pytest.mark.parametrize("sentence", SENTENCES)
-def test_error_message(sentence: str) -> None:
-    assert str(refusal(*SENTENCES[sentence])) == sentence
+@pytest.mark.parametrize("message", MESSAGES)
+def test_error_message(message: str) -> None:
+    assert str(error_from(*MESSAGES[message])) == message
 
 
 @pytest.mark.parametrize("code", ["UNAUTHORIZED", "INVALID_API_KEY", "ODD", None])
 @pytest.mark.parametrize("status", [401, 403])
 def test_rejected_api_key(code: str | None, status: int) -> None:
-    refused = refusal(status, said(code=code) if code else said(), question=KEY)
+    error = error_from(status, error_body(code=code) if code else error_body(), context=API_KEY)
     expected: type[Any] = zulip_auth.InvalidApiKeyError
     if status == 403 and code is not None:
         expected = zulip_auth.APIStatusError
-    assert type(refused) is expected
+    assert type(error) is expected
 
 
 @pytest.mark.parametrize(
@@ -531,33 +538,38 @@ def test_rejected_api_key(code: str | None, status: int) -> None:
     ],
 )
 def test_api_key_of_deactivated_account(code: str, error: type[Any]) -> None:
-    assert type(refusal(401, said(code=code), question=KEY)) is error
+    assert type(error_from(401, error_body(code=code), context=API_KEY)) is error
 
 
 def test_401_without_credentials_is_generic() -> None:
     for status in (401, 403):
-        assert type(refusal(status, said(), question=SETTINGS)) is zulip_auth.APIStatusError
-    deactivated = refusal(401, said(code="USER_DEACTIVATED"), question=KEY)
+        assert (
+            type(error_from(status, error_body(), context=NO_CREDENTIALS))
+            is zulip_auth.APIStatusError
+        )
+    deactivated = error_from(401, error_body(code="USER_DEACTIVATED"), context=API_KEY)
     assert "refused the API key: the account is deactivated" in str(deactivated)
 
 
 def test_root_domain() -> None:
-    body = said("Subdomain required", code="BAD_REQUEST")
-    assert type(refusal(400, body)) is zulip_auth.BadRequestError
-    assert type(refusal(400, body, question=SETTINGS)) is zulip_auth.SubdomainRequiredError
-    unknown = said("Invalid subdomain", code="BAD_REQUEST")
-    assert type(refusal(400, unknown, question=SETTINGS)) is zulip_auth.InvalidSubdomainError
+    body = error_body("Subdomain required", code="BAD_REQUEST")
+    assert type(error_from(400, body)) is zulip_auth.BadRequestError
+    assert type(error_from(400, body, context=NO_CREDENTIALS)) is zulip_auth.SubdomainRequiredError
+    unknown = error_body("Invalid subdomain", code="BAD_REQUEST")
+    assert (
+        type(error_from(400, unknown, context=NO_CREDENTIALS)) is zulip_auth.InvalidSubdomainError
+    )
 
 
 def test_echoed_api_key_is_redacted() -> None:
     header = b64encode(b"iago@zulip.com:k3y").decode()
-    refused = refusal(401, said(f"k3y, which came as {header}"), question=KEY)
-    assert refused.message == "[cut out], which came as [cut out]"
+    error = error_from(401, error_body(f"k3y, which came as {header}"), context=API_KEY)
+    assert error.message == "[cut out], which came as [cut out]"
 
 
 def test_response_and_context_repr() -> None:
-    answer = RawResponse(200, {"set-cookie": "sessionid=s3cret"}, b"s3cret", parsed=b"s3cret")
-    assert "s3cret" not in repr(answer)
+    response = RawResponse(200, {"set-cookie": "sessionid=s3cret"}, b"s3cret", parsed=b"s3cret")
+    assert "s3cret" not in repr(response)
     assert PASSWORD not in repr(LOGIN)
 
 
@@ -576,12 +588,12 @@ def test_response_and_context_repr() -> None:
     st.dictionaries(
         st.sampled_from(["location", "retry-after", "x-ratelimit-remaining"]), st.text()
     ),
-    st.sampled_from([LOGIN, DEV_LOGIN, TOKEN, KEY, SETTINGS]),
+    st.sampled_from([LOGIN, DEV_LOGIN, TOKEN, API_KEY, NO_CREDENTIALS]),
 )
 def test_any_response_maps_to_an_error(
-    status: int, body: bytes, headers: dict[str, str], question: RequestContext
+    status: int, body: bytes, headers: dict[str, str], context: RequestContext
 ) -> None:
-    error = refusal(status, body, headers, question)
+    error = error_from(status, body, headers, context)
     assert type(error).__name__ in zulip_auth.__all__
     assert str(error).startswith((SITE, f"There is no organization at {SITE}"))
     assert "\n" not in str(error)

@@ -28,8 +28,8 @@ from zulip_auth_client.models import (
 SITE = "https://chat.example.com"
 
 
-def read(reader: Reader[Any], parsed: object) -> Any:
-    """Return what a 200 means."""
+def parse(reader: Reader[Any], parsed: object) -> Any:
+    """Return the result of a 200."""
     return parse_response(
         RawResponse(200, {}, b"", parsed), RequestContext(SITE, "nothing"), reader
     )
@@ -40,12 +40,12 @@ def read(reader: Reader[Any], parsed: object) -> Any:
 )
 @pytest.mark.parametrize("parsed", [None, CodedError.from_dict({"result": "error", "msg": ""})])
 def test_unparsed_response(reader: Reader[Any], parsed: object) -> None:
-    error = read(reader, parsed)
+    error = parse(reader, parsed)
     assert type(error) is zulip_auth.InvalidResponseError
     assert (error.status_code, error.__context__) == (200, None)
 
 
-# ---- A login
+# ---- Credentials
 
 
 def parsed(**fields: object) -> Any:
@@ -58,7 +58,7 @@ def parsed(**fields: object) -> Any:
     }
     body.update(fields)
     body = {name: value for name, value in body.items() if value is not ...}
-    return read(parse_credentials, ApiKeyResponse.from_dict(body))
+    return parse(parse_credentials, ApiKeyResponse.from_dict(body))
 
 
 def test_credentials() -> None:
@@ -74,30 +74,30 @@ def test_credentials_unknown_and_missing_fields() -> None:
     assert credentials == Credentials(SITE, "iago@zulip.com", "fAEg1OmbknQqBdDG3cVHyP2jjGLMfmtF")
 
 
-ODD: dict[str, dict[str, object]] = {
+MALFORMED_CREDENTIALS: dict[str, dict[str, object]] = {
     "key null": {"api_key": None},
-    "key a number": {"api_key": 7},
+    "key number": {"api_key": 7},
     "key NaN": {"api_key": float("nan")},
     "key empty": {"api_key": ""},
     "key with a newline": {"api_key": "fAEg1Omb\n"},
     "key with a space": {"api_key": "fAEg 1Omb"},
-    "key beyond ASCII": {"api_key": "fAEgé"},
+    "key not ASCII": {"api_key": "fAEgé"},
     "key of 1 MB": {"api_key": "a" * 2**20},
     "email null": {"email": None},
     "email empty": {"email": ""},
     "email with a newline": {"email": "iago@zulip.com\nX: y"},
     "email with a surrogate": {"email": "\ud800@zulip.com"},
     "user id null": {"user_id": None},
-    "user id as text": {"user_id": "5"},
+    "user id string": {"user_id": "5"},
     "user id negative": {"user_id": -1},
     "user id zero": {"user_id": 0},
     "user id true": {"user_id": True},
-    "user id a fraction": {"user_id": 5.0},
-    "user id without an end": {"user_id": 10**18},
+    "user id float": {"user_id": 5.0},
+    "user id too large": {"user_id": 10**18},
 }
 
 
-@pytest.mark.parametrize("fields", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("fields", MALFORMED_CREDENTIALS.values(), ids=MALFORMED_CREDENTIALS)
 def test_malformed_credentials(fields: dict[str, object]) -> None:
     error = parsed(**fields)
     assert type(error) is zulip_auth.InvalidResponseError
@@ -109,15 +109,15 @@ def test_malformed_credentials(fields: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("key", [None, 7, "", "a b", "a\n"])
 def test_new_key(key: object) -> None:
-    def answered(key: object) -> Any:
+    def new_key(key: object) -> Any:
         body = {"result": "success", "msg": "", "api_key": key}
-        return read(parse_new_key, NewApiKeyResponse.from_dict(body))
+        return parse(parse_new_key, NewApiKeyResponse.from_dict(body))
 
-    assert answered("9Ct5riTe") == "9Ct5riTe"
-    assert type(answered(key)) is zulip_auth.InvalidResponseError
+    assert new_key("9Ct5riTe") == "9Ct5riTe"
+    assert type(new_key(key)) is zulip_auth.InvalidResponseError
 
 
-# ---- A key's owner
+# ---- Owner of a key
 
 [ME] = load_recordings("me: success")
 
@@ -125,7 +125,7 @@ def test_new_key(key: object) -> None:
 def owner(user_id: int | None = None, /, **fields: object) -> Any:
     body = {**ME.json(), **fields}
     body = {name: value for name, value in body.items() if value is not ...}
-    return read(owner_parser(user_id), OwnUserResponse.from_dict(body))
+    return parse(owner_parser(user_id), OwnUserResponse.from_dict(body))
 
 
 def test_owner_email() -> None:
@@ -153,24 +153,24 @@ def test_owner_role_before_zulip_4(flags: dict[str, object], role: int) -> None:
     assert owner(role=..., **flags).role == role
 
 
-ODD_OWNERS: dict[str, dict[str, object]] = {
+MALFORMED_OWNERS: dict[str, dict[str, object]] = {
     "id null": {"user_id": None},
     "id zero": {"user_id": 0},
     "id true": {"user_id": True},
-    "email a number": {"delivery_email": 7},
+    "email number": {"delivery_email": 7},
     "email with a newline": {"delivery_email": "iago\n@zulip.com"},
     "no email": {"delivery_email": None, "email": None},
     "name null": {"full_name": None},
-    "role as text": {"role": "owner"},
+    "role string": {"role": "owner"},
 }
 
 
-@pytest.mark.parametrize("fields", ODD_OWNERS.values(), ids=ODD_OWNERS)
+@pytest.mark.parametrize("fields", MALFORMED_OWNERS.values(), ids=MALFORMED_OWNERS)
 def test_malformed_owner(fields: dict[str, object]) -> None:
     assert type(owner(**fields)) is zulip_auth.InvalidResponseError
 
 
-# ---- A server's settings
+# ---- Server settings
 
 [REALM] = load_recordings("settings: realm")
 
@@ -178,7 +178,7 @@ def test_malformed_owner(fields: dict[str, object]) -> None:
 def settings(**fields: object) -> Any:
     body = {**REALM.json(), **fields}
     body = {name: value for name, value in body.items() if value is not ...}
-    return read(parse_settings, ServerSettingsResponse.from_dict(body))
+    return parse(parse_settings, ServerSettingsResponse.from_dict(body))
 
 
 def test_settings() -> None:
@@ -188,7 +188,7 @@ def test_settings() -> None:
     assert (found.realm_name, found.realm_url) == ("Zulip Dev", "http://localhost:9991")
     assert (found.password_enabled, found.ldap_enabled, found.dev_enabled) == (True, False, True)
     assert found.require_email_format_usernames is True
-    names = [each["name"] for each in REALM.json()["external_authentication_methods"]]
+    names = [method["name"] for method in REALM.json()["external_authentication_methods"]]
     assert [method.name for method in found.external_methods] == names
     assert found.external_methods[1] == ExternalMethod(
         "remoteuser", "SSO", f"{SITE}/accounts/login/start/sso/"
@@ -245,26 +245,26 @@ def test_login_url_is_absolute(url: str, absolute: str) -> None:
     assert found.login_url == absolute
 
 
-ODD_SETTINGS: dict[str, dict[str, object]] = {
+MALFORMED_SETTINGS: dict[str, dict[str, object]] = {
     "version null": {"zulip_version": None},
-    "level as text": {"zulip_feature_level": "325"},
+    "level string": {"zulip_feature_level": "325"},
     "level true": {"zulip_feature_level": True},
-    "address a number": {"realm_url": 7},
+    "URL number": {"realm_url": 7},
     "name null": {"realm_name": None},
-    "flag as text": {"email_auth_enabled": "yes"},
+    "flag string": {"email_auth_enabled": "yes"},
     "usernames null": {"require_email_format_usernames": None},
-    "way as text": {"authentication_methods": {"ldap": "yes"}},
+    "method string": {"authentication_methods": {"ldap": "yes"}},
     "login url null": method(login_url=None),
-    "login url to another machine unencrypted": method(login_url="http://id.example.com/"),
-    "login url of another kind": method(login_url="javascript:alert(1)"),
+    "login url with http": method(login_url="http://id.example.com/"),
+    "login url with javascript": method(login_url="javascript:alert(1)"),
     "login url with a newline": method(login_url="/a\nb"),
-    "login url with half a bracket": method(login_url="//[/"),
-    "login url with half a surrogate pair": method(login_url="/a\ud800"),
+    "login url with open bracket": method(login_url="//[/"),
+    "login url with surrogate": method(login_url="/a\ud800"),
     "method without a name": method(name=None),
-    "method without a name for people": method(display_name=7),
+    "method without a display name": method(display_name=7),
 }
 
 
-@pytest.mark.parametrize("fields", ODD_SETTINGS.values(), ids=ODD_SETTINGS)
+@pytest.mark.parametrize("fields", MALFORMED_SETTINGS.values(), ids=MALFORMED_SETTINGS)
 def test_malformed_settings(fields: dict[str, object]) -> None:
     assert type(settings(**fields)) is zulip_auth.InvalidResponseError
