@@ -1,4 +1,4 @@
-"""The ways to log in that are compared, each as a coroutine function that logs in once."""
+"""The clients that the benchmarks compare, each as a coroutine function for one login."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ FORM = {"username": "iago@zulip.com", "password": "correct horse & battery"}
 PATH = "/api/v1/fetch_api_key"
 NO_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=None)
 
-Once = Callable[[], Awaitable[object]]
+Login = Callable[[], Awaitable[object]]
 
 
 @frozen
 class Target:
-    """Where the server is, and what trusts it."""
+    """A server, and the CA certificate that it is verified with."""
 
     site: str
     ca: str
@@ -38,36 +38,36 @@ class Target:
         return self.site + PATH
 
     @property
-    def secure(self) -> bool:
+    def is_https(self) -> bool:
         return self.site.startswith("https")
 
     def context(self) -> ssl.SSLContext:
-        """Load what httpx loads by default, and trust the server besides."""
-        if not self.secure:  # and so that loading does not hide what a login needs
+        """Return httpx's default context with the CA of the server added."""
+        if not self.is_https:  # exclude the loading of CA certificates from the figures
             return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context = httpx.create_ssl_context()
         context.load_verify_locations(self.ca)
         return context
 
 
-Contender = Callable[[Target], AbstractAsyncContextManager[Once]]
+ClientFactory = Callable[[Target], AbstractAsyncContextManager[Login]]
 
 
 @asynccontextmanager
-async def one_shot(target: Target) -> AsyncIterator[Once]:
+async def one_shot(target: Target) -> AsyncIterator[Login]:
     context = target.context()
     login, name, password = zulip_auth.login, FORM["username"], FORM["password"]
     yield lambda: login(target.site, name, password, ssl_context=context)
 
 
 @asynccontextmanager
-async def client(target: Target) -> AsyncIterator[Once]:
+async def client(target: Target) -> AsyncIterator[Login]:
     async with zulip_auth.AuthClient(target.site, ssl_context=target.context()) as client:
         yield lambda: client.login(FORM["username"], FORM["password"])
 
 
 @asynccontextmanager
-async def client_aiohttp(target: Target) -> AsyncIterator[Once]:
+async def client_aiohttp(target: Target) -> AsyncIterator[Login]:
     transport = httpx_aiohttp.AiohttpTransport(verify=target.context(), limits=NO_LIMITS)
     async with transport:
         client = zulip_auth.AuthClient(target.site, transport=transport)
@@ -75,70 +75,70 @@ async def client_aiohttp(target: Target) -> AsyncIterator[Once]:
 
 
 @asynccontextmanager
-async def httpx_one_shot(target: Target) -> AsyncIterator[Once]:
-    async def once() -> object:
-        # As most programs do it: the certificates are loaded for each call.
-        verify: Any = target.context() if target.secure else True
+async def httpx_one_shot(target: Target) -> AsyncIterator[Login]:
+    async def login() -> object:
+        # The common way: certificates are loaded for each call.
+        verify: Any = target.context() if target.is_https else True
         async with httpx.AsyncClient(verify=verify) as http:
             return (await http.post(target.url, data=FORM)).raise_for_status().json()
 
-    yield once
+    yield login
 
 
 @asynccontextmanager
-async def httpx_one_shot_shared(target: Target) -> AsyncIterator[Once]:
+async def httpx_one_shot_shared(target: Target) -> AsyncIterator[Login]:
     context = target.context()
 
-    async def once() -> object:
+    async def login() -> object:
         async with httpx.AsyncClient(verify=context) as http:
             return (await http.post(target.url, data=FORM)).raise_for_status().json()
 
-    yield once
+    yield login
 
 
 @asynccontextmanager
-async def httpx_pooled(target: Target) -> AsyncIterator[Once]:
+async def httpx_pooled(target: Target) -> AsyncIterator[Login]:
     async with httpx.AsyncClient(verify=target.context(), timeout=60) as http:
 
-        async def once() -> object:
+        async def login() -> object:
             return (await http.post(target.url, data=FORM)).raise_for_status().json()
 
-        yield once
+        yield login
 
 
 @asynccontextmanager
-async def httpx_aiohttp_pooled(target: Target) -> AsyncIterator[Once]:
+async def httpx_aiohttp_pooled(target: Target) -> AsyncIterator[Login]:
     transport = httpx_aiohttp.AiohttpTransport(verify=target.context(), limits=NO_LIMITS)
     async with httpx.AsyncClient(transport=transport, timeout=60) as http:
 
-        async def once() -> object:
+        async def login() -> object:
             return (await http.post(target.url, data=FORM)).raise_for_status().json()
 
-        yield once
+        yield login
 
 
 @asynccontextmanager
-async def aiohttp_pooled(target: Target) -> AsyncIterator[Once]:
+async def aiohttp_pooled(target: Target) -> AsyncIterator[Login]:
     connector = aiohttp.TCPConnector(ssl=target.context(), limit=0)
     async with aiohttp.ClientSession(connector=connector) as session:
 
-        async def once() -> object:
-            async with session.post(target.url, data=FORM) as answer:
-                answer.raise_for_status()
-                return await answer.json()
+        async def login() -> object:
+            async with session.post(target.url, data=FORM) as response:
+                response.raise_for_status()
+                return await response.json()
 
-        yield once
+        yield login
 
 
 @asynccontextmanager
-async def generated(target: Target) -> AsyncIterator[Once]:
+async def generated(target: Target) -> AsyncIterator[Login]:
     base = f"{target.site}/api/v1"
     options = {"base_url": base, "verify_ssl": target.context(), "timeout": httpx.Timeout(60)}
     async with Client(**options) as http:  # type: ignore[arg-type]
         yield lambda: fetch_api_key.asyncio(client=http, body=FetchApiKeyBody(**FORM))
 
 
-def official(target: Target) -> zulip.Client:
+def official_client(target: Target) -> zulip.Client:
     return zulip.Client(
         email="iago@zulip.com",
         api_key="x",
@@ -148,46 +148,46 @@ def official(target: Target) -> zulip.Client:
     )
 
 
-def ask_official(client: zulip.Client) -> object:
-    said = client.call_endpoint("fetch_api_key", request=dict(FORM))
-    if said["result"] != "success":
-        raise RuntimeError(said)
-    return said
+def call_official(client: zulip.Client) -> object:
+    data = client.call_endpoint("fetch_api_key", request=dict(FORM))
+    if data["result"] != "success":
+        raise RuntimeError(data)
+    return data
 
 
 @asynccontextmanager
-async def official_one_shot(target: Target) -> AsyncIterator[Once]:
-    async def once() -> object:
-        return ask_official(official(target))
+async def official_one_shot(target: Target) -> AsyncIterator[Login]:
+    async def login() -> object:
+        return call_official(official_client(target))
 
-    yield once
-
-
-@asynccontextmanager
-async def official_warm(target: Target) -> AsyncIterator[Once]:
-    client = official(target)
-
-    async def once() -> object:
-        return ask_official(client)
-
-    yield once
+    yield login
 
 
 @asynccontextmanager
-async def requests_session(target: Target) -> AsyncIterator[Once]:
+async def official_warm(target: Target) -> AsyncIterator[Login]:
+    client = official_client(target)
+
+    async def login() -> object:
+        return call_official(client)
+
+    yield login
+
+
+@asynccontextmanager
+async def requests_session(target: Target) -> AsyncIterator[Login]:
     with requests.Session() as session:
 
-        async def once() -> object:
-            answer = session.post(target.url, data=FORM, verify=target.ca)
-            answer.raise_for_status()
-            return answer.json()
+        async def login() -> object:
+            response = session.post(target.url, data=FORM, verify=target.ca)
+            response.raise_for_status()
+            return response.json()
 
-        yield once
+        yield login
 
 
-# The synchronous ones can do one login at a time, and no more.
+# Synchronous clients can only do one login at a time.
 SYNCHRONOUS = {"official zulip, one-shot", "official zulip, warm", "requests, session"}
-CONTENDERS: dict[str, Contender] = {
+CLIENTS: dict[str, ClientFactory] = {
     "zulip_auth.login, one-shot": one_shot,
     "AuthClient": client,
     "AuthClient over httpx-aiohttp": client_aiohttp,

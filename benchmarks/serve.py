@@ -1,7 +1,7 @@
-"""A server that answers every login at once, so that what is measured is the client.
+"""A server that responds to every login immediately, so that the client is measured.
 
-It runs in a process of its own, over plain http and over TLS, prints its two
-ports and the file with its certificate's authority, and counts connections.
+It serves http and https in its own process, prints both ports and the path of its CA
+certificate, and counts connections. It stops when its standard input is closed.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import Any
 import trustme
 import uvicorn
 
-SAID = {
+RESPONSE = {
     "result": "success",
     "msg": "",
     "api_key": "fAEg1OmbknQqBdDG3cVHyP2jjGLMfmtF",
     "email": "iago@zulip.com",
     "user_id": 16,
-    # For the official client, which asks for these before anything else.
+    # The official client requests these first.
     "zulip_version": "10.0",
     "zulip_feature_level": 325,
 }
-BODY = json.dumps(SAID).encode()
+BODY = json.dumps(RESPONSE).encode()
 HEADERS = [
     (b"content-type", b"application/json"),
     (b"content-length", str(len(BODY)).encode()),
@@ -50,7 +50,7 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def server(**options: Any) -> uvicorn.Server:
+def create_server(**options: Any) -> uvicorn.Server:
     return uvicorn.Server(
         uvicorn.Config(
             app,
@@ -68,21 +68,21 @@ def server(**options: Any) -> uvicorn.Server:
 
 
 async def main() -> None:
-    authority = trustme.CA()
-    with tempfile.TemporaryDirectory() as scratch:
-        ca, cert = Path(scratch) / "ca.pem", Path(scratch) / "cert.pem"
-        authority.cert_pem.write_to_path(str(ca))
-        authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(cert))
-        servers = [server(), server(ssl_certfile=str(cert))]
-        running = [asyncio.create_task(each.serve()) for each in servers]
-        while not all(each.started for each in servers):
+    ca = trustme.CA()
+    with tempfile.TemporaryDirectory() as tmp:
+        ca_path, cert_path = Path(tmp) / "ca.pem", Path(tmp) / "cert.pem"
+        ca.cert_pem.write_to_path(str(ca_path))
+        ca.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(cert_path))
+        servers = [create_server(), create_server(ssl_certfile=str(cert_path))]
+        tasks = [asyncio.create_task(server.serve()) for server in servers]
+        while not all(server.started for server in servers):
             await asyncio.sleep(0.01)
-        ports = [each.servers[0].sockets[0].getsockname()[1] for each in servers]
-        print(json.dumps({"http": ports[0], "https": ports[1], "ca": str(ca)}), flush=True)
-        await asyncio.to_thread(sys.stdin.read)  # until whoever started it has gone
-        for each in servers:
-            each.should_exit = True
-        await asyncio.gather(*running)
+        ports = [server.servers[0].sockets[0].getsockname()[1] for server in servers]
+        print(json.dumps({"http": ports[0], "https": ports[1], "ca": str(ca_path)}), flush=True)
+        await asyncio.to_thread(sys.stdin.read)  # until the parent process closes it
+        for server in servers:
+            server.should_exit = True
+        await asyncio.gather(*tasks)
 
 
 if __name__ == "__main__":
