@@ -45,7 +45,7 @@ def main() -> None:
         expect_output(output, f"as {USERNAME}")
 
         print("Check the saved key:")
-        expect_output(run("whoami"), "The API key is good.")
+        expect_output(run("whoami"), "The API key is valid.")
 
         print("Log in, with JSON output:")
         run(*login, "--password-stdin", "--json", password=PASSWORD)

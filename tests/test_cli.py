@@ -124,7 +124,7 @@ def test_what_is_done_may_not_be_sayable(
     monkeypatch.setattr(_cli, "run", lambda _: "Done.")
     monkeypatch.setattr(output, "print_output", lambda _: problem)
     assert _cli.main(["logout"]) == code
-    said = f"zulip-auth: It is done, but cannot be said: {problem}.\n" if problem else ""
+    said = f"zulip-auth: Done, but could not write the output: {problem}.\n" if problem else ""
     assert capsys.readouterr().err == said
 
 
@@ -137,7 +137,7 @@ def test_an_output_that_is_full_is_one_line_and_exit_code_74(
         done = subprocess.run(command, stdout=full, stderr=PIPE, env=home.environment())
     assert done.returncode == 74
     assert done.stderr == (
-        b"zulip-auth: It is done, but cannot be said: No space left on device.\n"
+        b"zulip-auth: Done, but could not write the output: No space left on device.\n"
     )
 
 

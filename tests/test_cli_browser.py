@@ -81,7 +81,7 @@ def test_what_is_pasted_is_not_shown(server: FakeZulip, home: CLIRunner) -> None
 
     code, shown = home.run_in_pty(
         *("login", server.site, "--sso", "google"),
-        inputs={"Ctrl-C gives up": paste},
+        inputs={"Ctrl-C to cancel": paste},
         BROWSER="true",
         XDG_RUNTIME_DIR="",
     )
@@ -166,7 +166,7 @@ async def test_a_wrong_address_may_be_followed_by_the_right_one(
     assert credentials.basic_auth == (HAMLET, server.account(HAMLET).api_key)
     shown = capsys.readouterr().err
     assert shown.count("zulip-auth: redirect_url is not where a login") == 2
-    assert "The browser could not be opened." in shown
+    assert "Could not open a browser." in shown
     assert "hunter2" not in shown
     assert opened[0] in shown
 
@@ -180,7 +180,7 @@ async def test_an_input_that_ends_without_the_right_address_ends_the_login(
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, stdin)  # which ends the pipe
     os.close(nothing)
-    with pytest.raises(InvalidInputError, match="No address came that answers this login"):
+    with pytest.raises(InvalidInputError, match="No valid redirect URL received"):
         await task
 
 
@@ -190,14 +190,17 @@ async def test_without_standard_input_there_is_the_handler(
     monkeypatch.setattr(sys, "stdin", None)
     monkeypatch.delenv("XDG_RUNTIME_DIR")
     task = await begin(server, opened)
-    with pytest.raises(InvalidInputError, match="No address came"):
+    with pytest.raises(InvalidInputError, match="No valid redirect URL"):
         await task
     opened.clear()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime_dir))
     task = await begin(server, opened)
     end = await asyncio.to_thread(end_of, opened[0])
     for url in ("zulip://wrong", end):
-        assert await asyncio.to_thread(url_handler.forward_url, url) == "Handed over."
+        assert (
+            await asyncio.to_thread(url_handler.forward_url, url)
+            == "Login completed; return to the terminal."
+        )
     assert (await task).email == HAMLET
 
 

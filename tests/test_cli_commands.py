@@ -64,8 +64,7 @@ def test_a_login_keeps_the_key_and_does_not_show_it(server: FakeZulip, home: CLI
     code, out, err = home.run("login", server.site, USERNAME, "--password-stdin", stdin=PASSWORD)
     assert (code, err) == (0, "")
     assert out == (
-        f"Logged in to {server.site} as {USERNAME} (user 10).\n"
-        f"The API key is kept in {home.zuliprc}.\n"
+        f"Logged in to {server.site} as {USERNAME} (user 10).\nAPI key saved to {home.zuliprc}.\n"
     )
     assert Credentials.load(home.zuliprc).basic_auth == (USERNAME, key(server))
     assert home.zuliprc.stat().st_mode & 0o777 == 0o600
@@ -83,7 +82,7 @@ def test_a_login_may_keep_nothing_and_show_the_key_when_asked_to(
     server: FakeZulip, home: CLIRunner
 ) -> None:
     hidden = do("login", server.site, USERNAME, "--no-save", "--dev")
-    assert hidden.endswith("\nAPI key: ******** (--show-key shows it)")
+    assert hidden.endswith("\nAPI key: ******** (use --show-key to show it)")
     shown = do("login", server.site, USERNAME, "--no-save", "--dev", "--show-key")
     assert shown.endswith(f"\nAPI key: {key(server)}")
     assert not home.zuliprc.exists()
@@ -124,8 +123,8 @@ def test_another_account_is_left_alone_before_anything_is_sent(
     Credentials(server.site, "hamlet@zulip.com", "k3y").save(home.zuliprc)
     text = run_error(ZuliprcError, "login", server.site, USERNAME, "--password-stdin")
     assert text == (
-        f"{home.zuliprc} holds another account. Use --overwrite to replace it, "
-        "--config for another file, or --no-save."
+        f"{home.zuliprc} contains a different account. Use --overwrite to replace it, "
+        "--config to use another file, or --no-save."
     )
     assert not server.requests
     do("login", server.site, USERNAME, "--dev", "--overwrite")
@@ -166,14 +165,14 @@ def test_the_key_may_be_kept_in_the_keyring(
 ) -> None:
     told = do("login", server.site, USERNAME, "--dev", "--keyring")
     assert told.endswith(
-        f"The API key is kept in the system's keyring, the account in {home.zuliprc}."
+        f"API key saved to the system keyring (account details in {home.zuliprc})."
     )
     assert key(server) not in home.zuliprc.read_text()
     assert list(memory.entries.values()) == [key(server)]
-    assert "The API key is good." in do("whoami")
-    assert "from the system's keyring" in do("logout")
+    assert "The API key is valid." in do("whoami")
+    assert "from the system keyring" in do("logout")
     assert not memory.entries
-    assert do("logout") == f"There is no API key in {home.zuliprc}."
+    assert do("logout") == f"No API key in {home.zuliprc}."
     assert "no key" in run_error(ZuliprcError, "whoami")
 
 
@@ -207,7 +206,7 @@ def test_logout_leaves_no_key_in_either_place(
     do("login", server.site, USERNAME, "--dev", "--keyring")
     do("login", server.site, USERNAME, "--dev")
     told = do("logout").splitlines()[0]
-    assert told == f"Removed the API key from {home.zuliprc} and the system's keyring."
+    assert told == f"Removed the API key from {home.zuliprc} and the system keyring."
     assert not memory.entries
     assert key(server) not in home.zuliprc.read_text()
 
@@ -234,7 +233,7 @@ def test_whoami_asks_the_server(server: FakeZulip, home: CLIRunner) -> None:
     server.account(USERNAME).role = 200
     server.account(USERNAME).full_name = "Iago"
     assert do("whoami") == (
-        f"Iago <{USERNAME}> (user 10, administrator) at {server.site}.\nThe API key is good."
+        f"Iago <{USERNAME}> (user 10, administrator) at {server.site}.\nThe API key is valid."
     )
     assert json.loads(do("whoami", "--json")) == {
         "site": server.site,
@@ -287,7 +286,7 @@ def test_logout_removes_the_key_and_says_how_to_revoke_it(
     do("login", server.site, USERNAME, "--dev")
     told = do("logout")
     assert told.splitlines()[0] == f"Removed the API key from {home.zuliprc}."
-    assert "The server still takes it. To revoke it, " in told
+    assert "The key is still valid. To revoke it, " in told
     assert key(server) not in home.zuliprc.read_text()
     assert USERNAME in home.zuliprc.read_text()
     do("login", server.site, USERNAME, "--dev")
@@ -301,7 +300,7 @@ def test_logout_without_a_file_is_an_error(home: CLIRunner) -> None:
 def test_logout_without_account_or_key(home: CLIRunner) -> None:
     home.zuliprc.write_text("[api]\ncolour = red\n")
     home.zuliprc.chmod(0o600)
-    assert do("logout") == f"There is no API key in {home.zuliprc}."
+    assert do("logout") == f"No API key in {home.zuliprc}."
 
 
 # ---- completion
@@ -342,7 +341,7 @@ def test_without_a_username_the_server_is_asked(server: FakeZulip, home: CLIRunn
     server.dev_login = "off"
     code, shown = home.run_in_pty(
         *("login", server.site),
-        inputs={"Username: ": USERNAME, f"Password of {USERNAME}: ": PASSWORD},
+        inputs={"Username: ": USERNAME, f"Password for {USERNAME}: ": PASSWORD},
     )
     assert code == 0
     assert f"as {USERNAME}" in shown
@@ -355,32 +354,30 @@ def test_without_a_username_the_server_is_asked(server: FakeZulip, home: CLIRunn
 def test_the_user_chooses_among_the_ways_in(server: FakeZulip, home: CLIRunner) -> None:
     code, shown = home.run_in_pty(
         *("login", server.site, "--json"),
-        inputs={"Which one (1 to 2)? ": "2", "Username: ": USERNAME},
+        inputs={"Choose [1-2]: ": "2", "Username: ": USERNAME},
     )
     assert code == 0
-    assert "  1  a password\n  2  no password, since this is a development server\n" in shown
+    assert "  1  password\n  2  development login, without a password\n" in shown
     assert Credentials.load(home.zuliprc).email == USERNAME
 
 
 @pytest.mark.parametrize("option", ["--password-stdin", "--password-command=true", "--dev"])
 def test_a_password_needs_a_username(option: str, server: FakeZulip) -> None:
     text = run_error(InvalidInputError, "login", server.site, option)
-    assert text == "Whose password? Give a USERNAME."
+    assert text == "USERNAME is required with this option."
     assert not server.requests
 
 
 def test_the_same_in_this_process(server: FakeZulip, monkeypatch: pytest.MonkeyPatch) -> None:
     server.realm.password_login = False
-    assert "no terminal to ask on" in run_error(InvalidInputError, "login", server.site)
+    assert "Cannot prompt without a terminal" in run_error(InvalidInputError, "login", server.site)
     terminal = io.StringIO(f"{USERNAME}\n")
     monkeypatch.setattr(terminal, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(sys, "stdin", terminal)
     assert "Logged in" in do("login", server.site)
     server.dev_login = "off"
-    assert "no way in" in run_error(InvalidInputError, "login", server.site)
-    assert "no way in through a browser" in run_error(
-        InvalidInputError, "login", server.site, "--sso"
-    )
+    assert "no supported login method" in run_error(InvalidInputError, "login", server.site)
+    assert "no browser login" in run_error(InvalidInputError, "login", server.site, "--sso")
 
 
 def test_a_way_through_the_browser_is_taken(
@@ -405,8 +402,8 @@ def test_a_way_through_the_browser_is_taken(
 def test_the_handler_hands_over(monkeypatch: pytest.MonkeyPatch, home: CLIRunner) -> None:
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
-    assert "No login waits" in run_error(APIConnectionError, "sso-handler", "zulip://login?x")
+    assert "No login in progress" in run_error(APIConnectionError, "sso-handler", "zulip://login?x")
     assert "--install or --uninstall" in run_error(InvalidInputError, "sso-handler")
     assert do("sso-handler", "--uninstall") == "The handler is not installed."
     monkeypatch.setenv("PATH", str(home.path))
-    assert "no xdg-mime" in run_error(InvalidInputError, "sso-handler", "--install")
+    assert "xdg-mime not found" in run_error(InvalidInputError, "sso-handler", "--install")

@@ -36,7 +36,7 @@ def test_there_may_be_no_keyring(call: str, memory: InMemoryKeyring) -> None:
     with pytest.raises(ZuliprcError) as caught:
         getattr(keyring_store, f"{call}_key")(*arguments)
     assert str(caught.value) == (
-        "The system's keyring cannot be used (NoKeyringError). Is it unlocked?"
+        "Could not access the system keyring (NoKeyringError). Is it unlocked?"
     )
     SecretScanner(KEY).check("".join(map(str, caught.value.args)), "the error")
 

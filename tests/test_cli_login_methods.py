@@ -61,25 +61,25 @@ def test_the_user_chooses_among_several(
     assert [way.method for way in chosen] == [None, GOOGLE, SAML, None]
     shown = capsys.readouterr().err
     assert shown.startswith(
-        "Ways in to Zulip? Dev:\n"
-        "  1  a password\n"
-        "  2  Google, in the browser (google)\n"
-        "  3  Our ?[2JSAML, in the browser (saml:idp)\n"
-        "  4  no password, since this is a development server\n"
-        "Which one (1 to 4)? "
+        "Login methods for Zulip? Dev:\n"
+        "  1  password\n"
+        "  2  Google, in a browser (google)\n"
+        "  3  Our ?[2JSAML, in a browser (saml:idp)\n"
+        "  4  development login, without a password\n"
+        "Choose [1-4]: "
     )
 
 
 @pytest.mark.parametrize("inputs", ["0\n", "5\n", "x\n", "²\n", "-1\n"])
 def test_there_is_no_other_way(inputs: str, monkeypatch: pytest.MonkeyPatch) -> None:
     type_input(inputs, monkeypatch)
-    assert choice_error(ALL) == "That is no number from 1 to 4."
+    assert choice_error(ALL) == "Enter a number from 1 to 4."
 
 
 def test_without_a_terminal_there_is_nobody_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     for stdin in (None, io.StringIO("1\n")):
         monkeypatch.setattr(sys, "stdin", stdin)
-        assert "Give a USERNAME, or --sso NAME." in choice_error(ALL)
+        assert "Pass USERNAME or --sso METHOD." in choice_error(ALL)
 
 
 def test_a_way_through_the_browser_may_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,26 +87,26 @@ def test_a_way_through_the_browser_may_be_named(monkeypatch: pytest.MonkeyPatch)
     type_input("2\n", monkeypatch)
     assert choose(ALL, "").method == SAML
     assert choice_error(ALL, "github") == (
-        "There is no such way in. What may follow --sso here: google, saml:idp."
+        "Unknown login method. Available with --sso: google, saml:idp."
     )
 
 
 def test_there_may_be_no_way_through_the_browser() -> None:
-    assert choice_error(SETTINGS, "") == "Zulip? Dev has no way in through a browser."
+    assert choice_error(SETTINGS, "") == "Zulip? Dev offers no browser login."
     old = evolve(SETTINGS, zulip_version="2.0.8", feature_level=0)
     assert choice_error(old, "google") == (
-        "Zulip? Dev has no way in through a browser, or does not tell: it runs Zulip 2.0.8, "
-        "and 2.1 was the first to."
+        "Zulip? Dev offers no browser login (Zulip 2.0.8 does not report login methods; "
+        "2.1 and later do)."
     )
     assert choice_error(evolve(SETTINGS, password_enabled=False)) == (
-        "Zulip? Dev has no way in for this command."
+        "Zulip? Dev offers no supported login method."
     )
 
 
 def test_the_browser_ends_at_the_organizations_own_address() -> None:
     other = evolve(ALL, realm_url="https://own.example.com")
     assert choice_error(other, "google") == (
-        "The organization's own address is https://own.example.com. Log in there."
+        "The organization's URL is https://own.example.com. Use it as SITE."
     )
     assert choose(evolve(SETTINGS, realm_url="https://own.example.com")).kind == "password"
 
@@ -118,12 +118,12 @@ def test_an_answer_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(odd, "isatty", lambda: True)
     for stdin in (FakeTTY(), FakeTTY("\n"), odd):
         monkeypatch.setattr(sys, "stdin", stdin)
-        with pytest.raises(InvalidInputError, match=r"^There is no answer\.$"):
+        with pytest.raises(InvalidInputError, match=r"^No input\.$"):
             prompt("Username: ")
 
 
 def test_what_is_piped_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     for stdin in (None, io.StringIO("hunter2\n")):
         monkeypatch.setattr(sys, "stdin", stdin)
-        with pytest.raises(InvalidInputError, match="no terminal to ask on"):
+        with pytest.raises(InvalidInputError, match="Cannot prompt without a terminal"):
             prompt("Username: ")

@@ -68,7 +68,7 @@ def test_outputs_may_be_missing(
     output.print_error("No.")
     assert capsys.readouterr().out == ""
     monkeypatch.setattr(sys, "stdout", None)
-    assert output.print_output("key") == "it is closed"
+    assert output.print_output("key") == "standard output is closed"
 
 
 # ---- Colours
@@ -118,7 +118,8 @@ async def test_a_live_line_counts_down_and_goes(monkeypatch: pytest.MonkeyPatch)
     assert last == ""
     assert len(lines) >= 3
     seconds = [
-        re.fullmatch("busy, trying again in (0.[0-3]) s, attempt 2 of 5", line) for line in lines
+        re.fullmatch(r"server busy; retrying in (0.[0-3]) s \(attempt 2 of 5\)", line)
+        for line in lines
     ]
     counted = [float(each[1]) for each in seconds if each]
     assert len(counted) == len(lines)
@@ -126,21 +127,21 @@ async def test_a_live_line_counts_down_and_goes(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(
-    ("error", "word"),
+    ("error", "reason"),
     [
-        (zulip_auth.APIConnectionError("No.", sent=False), "not reached"),
-        (zulip_auth.APIConnectionError("No.", sent=True), "lost"),
-        (zulip_auth.ServerError("No.", status_code=503), "busy"),
+        (zulip_auth.APIConnectionError("No.", sent=False), "cannot connect"),
+        (zulip_auth.APIConnectionError("No.", sent=True), "connection lost"),
+        (zulip_auth.ServerError("No.", status_code=503), "server busy"),
     ],
 )
 async def test_the_live_line_says_why_in_a_word(
-    error: Exception, word: str, monkeypatch: pytest.MonkeyPatch
+    error: Exception, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     terminal = use_fake_tty(monkeypatch)
     with output.show_retries():
         log = logging.getLogger("zulip_auth")
         log.info("%s Trying again in %.1f s, attempt %d of %d.", error, 0.05, 2, 5)
-        assert terminal.getvalue().startswith(f"{word}, trying again in 0.")
+        assert terminal.getvalue().startswith(f"{reason}; retrying in 0.")
         log.warning("Something else, %s.", "too")
         log.warning("And more.")
         await asyncio.sleep(0)
@@ -156,7 +157,7 @@ async def test_an_interrupted_wait_leaves_no_line(monkeypatch: pytest.MonkeyPatc
         with output.show_retries():
             waiting = asyncio.create_task(zulip_auth.login(server.site, USERNAME, PASSWORD))
             async with asyncio.timeout(10):
-                while "busy" not in terminal.getvalue():  # noqa: ASYNC110
+                while "server busy" not in terminal.getvalue():  # noqa: ASYNC110
                     await asyncio.sleep(0.001)
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -185,7 +186,7 @@ def test_the_log_is_as_it_was_afterwards() -> None:
 def test_on_a_real_terminal(home: CLIRunner, fake_zulip: FakeZulip) -> None:
     fake_zulip.add_user(USERNAME, PASSWORD)
     _, shown = home.run_in_pty("login", "127.0.0.1:1", USERNAME, "--dev", TERM="xterm")
-    assert "not reached, trying again in " in shown
+    assert "cannot connect; retrying in " in shown
     assert "attempt 5 of 5" in shown
     assert without_control(shown).splitlines()[-1].startswith("zulip-auth: ")
     _, shown = home.run_in_pty(

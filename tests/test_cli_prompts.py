@@ -45,7 +45,7 @@ def test_standard_input_may_be_closed_or_not_written_in_utf_8(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     piped(monkeypatch, b"hunter2\xff")
-    assert password_error(options(stdin=True)) == "The password is not written in UTF-8."
+    assert password_error(options(stdin=True)) == "The password is not valid UTF-8."
     monkeypatch.setattr(sys, "stdin", None)
     assert password_error(options(stdin=True)) == "Standard input is closed."
 
@@ -53,7 +53,7 @@ def test_standard_input_may_be_closed_or_not_written_in_utf_8(
 def test_a_terminal_would_show_what_is_typed(monkeypatch: pytest.MonkeyPatch) -> None:
     piped(monkeypatch, b"hunter2\n")
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
-    assert "Leave --password-stdin out" in password_error(options(stdin=True))
+    assert "Omit --password-stdin" in password_error(options(stdin=True))
 
 
 # ---- A command
@@ -74,27 +74,27 @@ def test_the_first_line_that_a_command_prints_is_the_password(command: str, pass
 
 
 @pytest.mark.parametrize(
-    ("command", "why"),
+    ("command", "reason"),
     [
-        ("false", "it ended with exit code 1"),
-        ("sh -c 'echo hunter2; exit 3'", "it ended with exit code 3"),
-        ("no-such-command hunter2", "it cannot be started"),
-        ("'hunter2", "it cannot be started"),
-        ("", "it cannot be started"),
-        ("a\0b", "it cannot be started"),
+        ("false", "exited with status 1"),
+        ("sh -c 'echo hunter2; exit 3'", "exited with status 3"),
+        ("no-such-command hunter2", "could not be started"),
+        ("'hunter2", "could not be started"),
+        ("", "could not be started"),
+        ("a\0b", "could not be started"),
     ],
 )
-def test_a_command_may_fail_and_is_not_repeated(command: str, why: str) -> None:
+def test_a_command_may_fail_and_is_not_repeated(command: str, reason: str) -> None:
     # What was given for a command may have been the password itself.
     with pytest.raises(InvalidInputError) as caught:
         read_password(options(command=command), USERNAME)
-    assert str(caught.value) == f"The password command gave no password: {why}."
+    assert str(caught.value) == f"Password command failed: {reason}."
 
 
 def test_what_a_command_prints_may_not_be_written_in_utf_8(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_bytes(b"hunter2\xff")
-    assert password_error(options(command=f"cat {file}")) == "The password is not written in UTF-8."
+    assert password_error(options(command=f"cat {file}")) == "The password is not valid UTF-8."
 
 
 def test_a_command_may_ask_for_something_itself(home: CLIRunner, fake_zulip: FakeZulip) -> None:
@@ -115,7 +115,7 @@ def test_the_password_is_asked_for_without_echo(home: CLIRunner, fake_zulip: Fak
     """On a real terminal: what is typed must not come back on it."""
     fake_zulip.add_user(USERNAME, PASSWORD)
     code, shown = home.run_in_pty(
-        *("login", fake_zulip.site, USERNAME), inputs={f"Password of {USERNAME}: ": PASSWORD}
+        *("login", fake_zulip.site, USERNAME), inputs={f"Password for {USERNAME}: ": PASSWORD}
     )
     assert code == 0
     assert "Logged in to" in shown
@@ -124,7 +124,7 @@ def test_the_password_is_asked_for_without_echo(home: CLIRunner, fake_zulip: Fak
 
 def test_what_is_typed_is_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(getpass, "getpass", lambda text: f"{text}?")
-    assert read_password(options(), USERNAME) == f"Password of {USERNAME}: ?"
+    assert read_password(options(), USERNAME) == f"Password for {USERNAME}: ?"
 
 
 def test_a_terminal_that_would_echo_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,8 +139,8 @@ def test_a_terminal_that_would_echo_is_not_used(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("trouble", "words"),
     [
-        (EOFError(), "No password was given."),
-        (UnicodeDecodeError("utf-8", b"hunter2\xff", 7, 8, "x"), "not written in UTF-8"),
+        (EOFError(), "No password entered."),
+        (UnicodeDecodeError("utf-8", b"hunter2\xff", 7, 8, "x"), "not valid UTF-8"),
     ],
 )
 def test_what_is_typed_may_be_no_password(

@@ -1,4 +1,4 @@
-"""The command line: `zulip-auth`."""
+"""The `zulip-auth` command."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from . import output
 from .commands import run
 from .parser import EXIT_CODES, parse
 
-# The first that fits; whatever else a server refuses is NOPERM.
+# The first match counts; other rejections by a server are NOPERM.
 _EXIT_CODE_BY_ERROR: list[tuple[type[ZulipAuthError], str]] = [
     (InvalidInputError, "USAGE"),
     (ZuliprcError, "CONFIG"),
@@ -37,12 +37,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
     Args:
-        argv: What follows the program's name; None for what it was
-            started with.
+        argv: The arguments after the program's name; None for those of the
+            process.
 
     Returns:
-        0, or one of the codes of BSD's sysexits that `--help` lists; 130 after
-        Ctrl-C.
+        0, one of the codes of BSD's sysexits.h that `--help` lists, or 130
+        after Ctrl-C.
     """
     options = parse(argv)
     try:
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.showwarning = output.show_warning
             result = run(options)
     except KeyboardInterrupt:
-        output.print_err("")  # off the line with the prompt and the ^C
+        output.print_err("")  # leave the line with the prompt and the ^C
         output.print_error("Interrupted.")
         return EXIT_CODES["INTERRUPTED"]
     except ZulipAuthError as error:
@@ -60,6 +60,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         ]
     error_text = output.print_output(result)
     if error_text is not None:
-        output.print_error(f"It is done, but cannot be said: {error_text}.")
+        output.print_error(f"Done, but could not write the output: {error_text}.")
         return EXIT_CODES["IOERR"]
     return EXIT_CODES["OK"]

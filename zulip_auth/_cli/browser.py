@@ -1,9 +1,10 @@
-"""A login through a browser: opening it, and waiting for where it ends.
+"""Log in with a browser: open it, and wait for the redirect.
 
-The address to open holds a one-time pad, and the one that the browser ends at
-holds the key under that pad. Everyone on the machine can see the arguments of
-processes, and the second one is an argument of whatever handles `zulip://`. So
-the first one must not be: the browser is given a file that leads there.
+The URL to open contains a one-time pad, and the redirect contains the key,
+encrypted with that pad. Process arguments are visible to every user of the
+machine, and the redirect is an argument of the handler of `zulip://`. So the
+first URL must not be an argument also: the browser is given a private file
+that redirects to it.
 """
 
 from __future__ import annotations
@@ -32,41 +33,41 @@ from .url_handler import redirect_listener
 _MAX_BYTES = 32 * 1024
 _PAGE = '<!DOCTYPE html><meta charset="utf-8"><meta http-equiv="refresh" content="0; url={}">\n'
 _INSTRUCTIONS = """\
-Log in in the browser. If it does not open, open this address yourself:
+Opening your browser to log in. If it does not open, visit:
 
   {url}
 
-{then}"""
+{hint}"""
 _PASTE_HINT = """\
-The browser will end at an address that begins with zulip://login? and that it
-cannot show. Copy that whole address (from the address bar, or the link that says
-"open the app") and paste it here; it is not shown. Ctrl-C gives up.
+After you log in, your browser is redirected to a zulip://login?… URL that it
+cannot open. Copy the full URL (from the address bar or the "open the app" link)
+and paste it here. Input is hidden. Press Ctrl-C to cancel.
 """
-_HANDLER_HINT = "Where `zulip-auth sso-handler --install` was run, nothing needs to be pasted.\n"
+_HANDLER_HINT = "With `zulip-auth sso-handler --install`, this happens automatically.\n"
 
 
 async def login_with_browser(client: AuthClient, method: ExternalMethod) -> Credentials:
-    """Open the browser, wait for where it ends, and ask the server about what comes of it.
+    """Open the browser, wait for the redirect, and verify the credentials in it.
 
     Raises:
-        ZulipAuthError: What went wrong.
+        ZulipAuthError: If the login fails.
     """
     flow = client.start_sso(method)
     with _redirect_page(flow.url) as page:
-        output.print_err(_INSTRUCTIONS.format(url=flow.url, then=_PASTE_HINT + _HANDLER_HINT))
+        output.print_err(_INSTRUCTIONS.format(url=flow.url, hint=_PASTE_HINT + _HANDLER_HINT))
         if page is None or not webbrowser.open(page.as_uri()):
-            output.print_err("The browser could not be opened.")
+            output.print_err("Could not open a browser.")
         credentials = await _wait_for_redirect(flow)
-    # Nothing but the address itself vouches for whose key it is.
+    # The account in the redirect is not authenticated.
     await client.verify(credentials)
     return credentials
 
 
 @contextmanager
 def _redirect_page(url: str) -> Iterator[Path | None]:
-    """Make a page that only its owner can read, and that leads to an address, if there is a home.
+    """Create a private page that redirects to *url*; None without a home directory.
 
-    It is there because browsers in a sandbox see no other place.
+    It is in the home directory since sandboxed browsers cannot read others.
     """
     with ExitStack() as stack:
         page = None
@@ -79,7 +80,7 @@ def _redirect_page(url: str) -> Iterator[Path | None]:
 
 
 async def _wait_for_redirect(flow: SSOFlow) -> Credentials:
-    """Return the credentials from the first address that answers, wherever it comes from."""
+    """Return the credentials from the first valid redirect URL, pasted or forwarded."""
     loop = asyncio.get_running_loop()
     result: asyncio.Future[Credentials | ZulipAuthError] = loop.create_future()
     errors: list[InvalidInputError] = []
@@ -99,11 +100,11 @@ async def _wait_for_redirect(flow: SSOFlow) -> Credentials:
             result.set_result(outcome)
 
     def on_eof(is_listening: bool) -> None:
-        # Where nothing more can come, or something came and was wrong.
+        # No other source is left, or the only one was wrong.
         if not result.done() and (errors or not is_listening or output.is_interactive()):
-            result.set_result(InvalidInputError("No address came that answers this login."))
+            result.set_result(InvalidInputError("No valid redirect URL received."))
 
-    # When its time is over, the flow says so, whatever it is given.
+    # An expired flow raises for any input.
     expiry = loop.call_later(LIFETIME, on_url, b"")
     try:
         async with redirect_listener(on_url) as is_listening:
@@ -120,11 +121,11 @@ async def _wait_for_redirect(flow: SSOFlow) -> Credentials:
 def _read_stdin_lines(
     loop: asyncio.AbstractEventLoop, on_url: Callable[[bytes], None], on_eof: Callable[[], None]
 ) -> None:
-    """Read standard input in a thread that ends with the program, without keeping a lock."""
+    """Read standard input in a daemon thread, without the lock of sys.stdin."""
 
     def read() -> None:
         buffer = b""
-        with suppress(OSError, RuntimeError):  # the loop may have gone meanwhile
+        with suppress(OSError, RuntimeError):  # the loop may be closed
             while data := os.read(descriptor, _MAX_BYTES):
                 *lines, buffer = (buffer + data)[-_MAX_BYTES:].split(b"\n")
                 for line in filter(bytes.strip, lines):
@@ -142,7 +143,7 @@ def _read_stdin_lines(
 
 @contextmanager
 def _echo_disabled() -> Iterator[None]:
-    """Show nothing of what is typed or pasted meanwhile."""
+    """Hide the input on the terminal."""
     if not output.is_interactive() or os.name != "posix":
         yield
         return

@@ -1,4 +1,4 @@
-"""What each command does. It returns what is to be printed."""
+"""The commands. Each returns the text to print."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ from .url_handler import forward_url, install, uninstall
 
 _ROLES = {100: "owner", 200: "administrator", 300: "moderator", 400: "member", 600: "guest"}
 _REVOKE_HINT = (
-    "The server still takes it. To revoke it, make a new one: in the Zulip app, "
-    "Personal settings, Account & privacy, API key, Generate new API key."
+    "The key is still valid. To revoke it, generate a new one in Zulip: "
+    "Personal settings > Account & privacy > API key."
 )
 
 
 def run(options: argparse.Namespace) -> str:
-    """Do what was asked for, and return what to print.
+    """Run a command and return the text to print.
 
     Raises:
-        ZulipAuthError: What went wrong.
+        ZulipAuthError: If it fails.
     """
     return COMMANDS[options.command](options)
 
@@ -66,12 +66,12 @@ def _login(options: argparse.Namespace) -> str:
     if options.username is not None:
         validate_text("username", options.username)
     elif options.password_stdin or options.password_command is not None or options.dev:
-        raise InvalidInputError("Whose password? Give a USERNAME.")
+        raise InvalidInputError("USERNAME is required with this option.")
     if options.config == "-" and options.keyring:
-        raise InvalidInputError("--keyring keeps the key, and --config - prints it. Choose one.")
+        raise InvalidInputError("--keyring cannot be combined with --config -.")
     if path is not None and not options.overwrite:
         _check_not_other_account(path, client.site, options.username)
-    # CPython 3.11 traces a function no further once it has waited: hence one line.
+    # One line, since coverage on CPython 3.11 stops tracing a function after asyncio.run().
     return _store(_do_login(client, options), path, options)
 
 
@@ -97,17 +97,19 @@ def _login_with(
 
 
 def _check_not_other_account(path: Path, site: str, username: str | None) -> None:
-    """Refuse, before anything is sent, what could not be kept."""
+    """Raise before any request if the credentials could not be saved."""
     reason = why_not_replaceable(path)
     if reason is not None:
         raise ZuliprcError(f"{path} {reason}")
     section = read_zuliprc(path, missing_ok=True)
-    if username is None or "@" not in username:  # only the server knows whose name it is
+    if (
+        username is None or "@" not in username
+    ):  # only the server knows the email of such a username
         section = ZuliprcSection(section, email=None)
     if not matches_account(site, username or "", section):
         raise ZuliprcError(
-            f"{path} holds another account. Use --overwrite to replace it, "
-            "--config for another file, or --no-save."
+            f"{path} contains a different account. Use --overwrite to replace it, "
+            "--config to use another file, or --no-save."
         )
 
 
@@ -115,7 +117,7 @@ def _store(credentials: Credentials, path: Path | None, options: argparse.Namesp
     if options.config == "-":
         return render_credentials(credentials)
     if path is not None and options.keyring:
-        # The key itself is never in the file, not for a moment.
+        # The key is not written to the file, not even temporarily.
         save_account(credentials, path, overwrite=options.overwrite)
         keyring.set_key(credentials)
     elif path is not None:
@@ -136,12 +138,12 @@ def _format_login(credentials: Credentials, path: Path | None, options: argparse
     user_id_suffix = "" if credentials.user_id is None else f" (user {credentials.user_id})"
     lines = [f"Logged in to {credentials.site} as {sanitize(credentials.email)}{user_id_suffix}."]
     if path is not None:
-        destination = f"the system's keyring, the account in {path}" if options.keyring else path
-        lines.append(f"The API key is kept in {destination}.")
+        keyring_text = f"the system keyring (account details in {path})"
+        lines.append(f"API key saved to {keyring_text if options.keyring else path}.")
     if key is not None:
         lines.append(f"API key: {key}")
     elif path is None:
-        lines.append("API key: ******** (--show-key shows it)")
+        lines.append("API key: ******** (use --show-key to show it)")
     return "\n".join(lines)
 
 
@@ -160,13 +162,13 @@ def _format_user(site: str, user: Owner, options: argparse.Namespace) -> str:
         return json.dumps({"site": site, **asdict(user)})
     role = _ROLES.get(user.role, f"role {user.role}")
     name = sanitize(f"{user.full_name} <{user.email}>")
-    return f"{name} (user {user.user_id}, {role}) at {site}.\nThe API key is good."
+    return f"{name} (user {user.user_id}, {role}) at {site}.\nThe API key is valid."
 
 
 def _load_credentials(options: argparse.Namespace) -> Credentials:
     """Return the credentials of the environment, the zuliprc and the keyring."""
     path = resolve_zuliprc_path(options.config)
-    # A key from the keyring goes with the account in the file, and with no other.
+    # The key in the keyring belongs to the account in the file only.
     from_env = any(os.environ.get(f"ZULIP_{name}") for name in ("EMAIL", "API_KEY", "SITE"))
     key = None if from_env else _key_from_keyring(_read_section(path))
     return Credentials.from_env(api_key=key, path=path)
@@ -174,7 +176,7 @@ def _load_credentials(options: argparse.Namespace) -> Credentials:
 
 def _read_section(path: Path) -> ZuliprcSection:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # which would come again with what follows
+        warnings.simplefilter("ignore")  # the next read repeats it
         return read_zuliprc(path, missing_ok=True)
 
 
@@ -192,12 +194,12 @@ def _logout(options: argparse.Namespace) -> str:
     if section.get("key") is not None:
         update_zuliprc(path, lambda _section: ZuliprcSection(key=None))
         removed_from.append(str(path))
-    # An earlier login may have left one there, too.
+    # An earlier login may have saved one there.
     if keyring.is_installed() and _key_from_keyring(ZuliprcSection(section, key=None)) is not None:
         keyring.delete_key(section["site"] or "", section["email"] or "")
-        removed_from.append("the system's keyring")
+        removed_from.append("the system keyring")
     if not removed_from:
-        return f"There is no API key in {path}."
+        return f"No API key in {path}."
     return f"Removed the API key from {' and '.join(removed_from)}.\n{_REVOKE_HINT}"
 
 
@@ -206,7 +208,7 @@ def _completion(options: argparse.Namespace) -> str:
         import shtab
     except ModuleNotFoundError:
         raise InvalidInputError(
-            "Completion needs another package: pip install 'zulip-auth[completion]'"
+            "Completion requires an extra: pip install 'zulip-auth[completion]'"
         ) from None
     script: str = shtab.complete(build_parser(), shell=options.shell)
     return script
@@ -218,7 +220,7 @@ def _sso_handler(options: argparse.Namespace) -> str:
     if options.uninstall:
         return uninstall()
     if options.url is None:
-        raise InvalidInputError("Give --install or --uninstall. (The desktop gives a URL.)")
+        raise InvalidInputError("Pass --install or --uninstall (URL is passed by the desktop).")
     return forward_url(options.url)
 
 

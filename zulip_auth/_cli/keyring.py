@@ -1,4 +1,4 @@
-"""The system's keyring, as another place for the key than the zuliprc."""
+"""Store API keys in the system keyring."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _SERVICE = "zulip-auth"
 
 
 def is_installed() -> bool:
-    """Tell whether the extra is installed."""
+    """Return whether the extra is installed."""
     return find_spec("keyring") is not None
 
 
 def set_key(credentials: Credentials) -> None:
-    """Keep an account's key, in the place of its old one.
+    """Store the key of an account, replacing an earlier one.
 
     Raises:
-        InvalidInputError: The extra is not installed.
-        ZuliprcError: There is no keyring, or it is locked.
+        InvalidInputError: If the extra is not installed.
+        ZuliprcError: If there is no keyring, or it is locked.
     """
     key = Secret(credentials.api_key)
     _call("set_password", credentials.site, credentials.email, key)
@@ -33,19 +33,19 @@ def get_key(site: str, email: str) -> str | None:
     """Return the key of an account, or None.
 
     Raises:
-        InvalidInputError: The extra is not installed.
-        ZuliprcError: There is no keyring, or it is locked.
+        InvalidInputError: If the extra is not installed.
+        ZuliprcError: If there is no keyring, or it is locked.
     """
     value = _call("get_password", site, email)
     return value if isinstance(value, str) else None
 
 
 def delete_key(site: str, email: str) -> None:
-    """Remove the key of an account, which must be there.
+    """Delete the key of an account, which must exist.
 
     Raises:
-        InvalidInputError: The extra is not installed.
-        ZuliprcError: There is no keyring, or it is locked.
+        InvalidInputError: If the extra is not installed.
+        ZuliprcError: If there is no keyring, or it is locked.
     """
     _call("delete_password", site, email)
 
@@ -55,13 +55,13 @@ def _call(name: str, site: str, email: str, *secret: Secret) -> Any:
         import keyring
     except ModuleNotFoundError:
         raise InvalidInputError(
-            "The keyring needs another package: pip install 'zulip-auth[keyring]'"
+            "The keyring requires an extra: pip install 'zulip-auth[keyring]'"
         ) from None
     function: Callable[..., Any] = getattr(keyring, name)
     try:
         return function(_SERVICE, f"{email} {site}", *(box.value for box in secret))
-    except Exception as error:  # noqa: BLE001 - backends raise what they like
+    except Exception as error:  # noqa: BLE001 - backends raise any exception
         error_name = type(error).__name__
     if error_name == "NoKeyringError" and name == "get_password":
-        return None  # where there is no keyring, there is no key in it
-    raise ZuliprcError(f"The system's keyring cannot be used ({error_name}). Is it unlocked?")
+        return None
+    raise ZuliprcError(f"Could not access the system keyring ({error_name}). Is it unlocked?")

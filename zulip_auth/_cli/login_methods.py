@@ -1,4 +1,4 @@
-"""Which way in to take, where the arguments do not say: the server is asked, then the user."""
+"""Choose a login method: from the options, the server and the user."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .output import sanitize
 
 @frozen
 class LoginMethod:
-    """How to log in, and what it is called."""
+    """A login method and its name in the menu."""
 
     kind: Literal["password", "dev", "browser"]
     name: str = ""
@@ -25,10 +25,10 @@ class LoginMethod:
 
 
 def choose_method(settings: ServerSettings, site: str, options: argparse.Namespace) -> LoginMethod:
-    """Return the way that the options name, or that the user chooses.
+    """Return the method that the options name or the user chooses.
 
     Raises:
-        InvalidInputError: There is no such way, or nobody to ask.
+        InvalidInputError: If there is no such method, or no terminal.
     """
     methods = _available_methods(settings)
     if options.sso is not None:
@@ -36,65 +36,67 @@ def choose_method(settings: ServerSettings, site: str, options: argparse.Namespa
         if not methods:
             raise InvalidInputError(_no_browser_message(settings))
     if not methods:
-        raise InvalidInputError(f"{sanitize(settings.realm_name)} has no way in for this command.")
+        raise InvalidInputError(
+            f"{sanitize(settings.realm_name)} offers no supported login method."
+        )
     chosen = methods[0] if len(methods) == 1 else _prompt_for_method(methods, settings)
     if chosen.method is not None and settings.realm_url != site:
-        # Where the browser ends, the organization goes by this one.
+        # The redirect names the organization by its realm_url.
         raise InvalidInputError(
-            f"The organization's own address is {sanitize(settings.realm_url)}. Log in there."
+            f"The organization's URL is {sanitize(settings.realm_url)}. Use it as SITE."
         )
     return chosen
 
 
 def _available_methods(settings: ServerSettings) -> list[LoginMethod]:
-    """Return the ways in that a server says it has."""
-    methods = [LoginMethod("password", "a password")] if settings.password_enabled else []
+    """Return the login methods that a server reports."""
+    methods = [LoginMethod("password", "password")] if settings.password_enabled else []
     for method in settings.external_methods:
-        name = sanitize(f"{method.display_name}, in the browser ({method.name})")
+        name = sanitize(f"{method.display_name}, in a browser ({method.name})")
         methods += [LoginMethod("browser", name, method)]
     if settings.dev_enabled:
-        methods += [LoginMethod("dev", "no password, since this is a development server")]
+        methods += [LoginMethod("dev", "development login, without a password")]
     return methods
 
 
 def _no_browser_message(settings: ServerSettings) -> str:
     names = ", ".join(sanitize(method.name) for method in settings.external_methods)
     if names:
-        return f"There is no such way in. What may follow --sso here: {names}."
-    text = f"{sanitize(settings.realm_name)} has no way in through a browser"
+        return f"Unknown login method. Available with --sso: {names}."
+    message = f"{sanitize(settings.realm_name)} offers no browser login"
     if settings.feature_level == 0:
         version = sanitize(settings.zulip_version)
-        text += f", or does not tell: it runs Zulip {version}, and 2.1 was the first to"
-    return f"{text}."
+        message += f" (Zulip {version} does not report login methods; 2.1 and later do)"
+    return f"{message}."
 
 
 def _prompt_for_method(methods: list[LoginMethod], settings: ServerSettings) -> LoginMethod:
     if not output.is_interactive():
         raise InvalidInputError(
-            "There are several ways in, and no terminal to ask on. Give a USERNAME, or --sso NAME."
+            "Several login methods are available. Pass USERNAME or --sso METHOD."
         )
-    output.print_err(f"Ways in to {sanitize(settings.realm_name)}:")
+    output.print_err(f"Login methods for {sanitize(settings.realm_name)}:")
     for number, method in enumerate(methods, 1):
         output.print_err(f"  {number}  {method.name}")
-    choice = prompt(f"Which one (1 to {len(methods)})? ")
+    choice = prompt(f"Choose [1-{len(methods)}]: ")
     if not (choice.isascii() and choice.isdigit() and 1 <= int(choice) <= len(methods)):
-        raise InvalidInputError(f"That is no number from 1 to {len(methods)}.")
+        raise InvalidInputError(f"Enter a number from 1 to {len(methods)}.")
     return methods[int(choice) - 1]
 
 
 def prompt(text: str) -> str:
-    """Return a line that the user types.
+    """Return a line of input.
 
     Raises:
-        InvalidInputError: There is none.
+        InvalidInputError: If there is none.
     """
-    if not output.is_interactive():  # what is piped there may be the password
-        raise InvalidInputError("There is no terminal to ask on. Give a USERNAME.")
+    if not output.is_interactive():  # piped input may be the password
+        raise InvalidInputError("Cannot prompt without a terminal. Pass USERNAME.")
     output.print_err(text, end="")
     try:
         line = sys.stdin.readline()
     except UnicodeDecodeError:
         line = ""
     if not line.strip():
-        raise InvalidInputError("There is no answer.")
+        raise InvalidInputError("No input.")
     return line.strip()

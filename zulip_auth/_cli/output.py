@@ -1,4 +1,4 @@
-"""What is written to standard output and standard error, and how it looks."""
+"""Write to standard output and standard error."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _REFRESH_INTERVAL = 0.1  # seconds
 
 
 def print_output(text: str) -> str | None:
-    """Write to standard output, or return why that cannot be done."""
+    """Print to standard output; return the reason if that fails."""
     if sys.stdout is None:
-        return "it is closed"
+        return "standard output is closed"
     try:
         _print(text)
     except OSError as error:
         with suppress(OSError):
-            sys.stdout.close()  # or Python would try, and complain, once more
+            sys.stdout.close()  # or Python retries at exit, with a traceback
         return error.strerror
     return None
 
@@ -37,24 +37,24 @@ def _print(text: str) -> None:
 
 
 def print_err(text: str, end: str = "\n") -> None:
-    """Write to standard error what is meant for whoever sits at the terminal."""
-    if sys.stderr is not None:  # or it would go to standard output
+    """Print to standard error."""
+    if sys.stderr is not None:  # print() would use standard output
         with suppress(OSError):
             print(text, end=end, file=sys.stderr, flush=True)
 
 
 def is_interactive() -> bool:
-    """Tell whether somebody can type an answer."""
+    """Return whether the user can be prompted."""
     return sys.stdin is not None and sys.stdin.isatty()
 
 
 def sanitize(text: str) -> str:
-    """Return a server's words without what a terminal would obey."""
+    """Replace unprintable characters, which could control the terminal."""
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def print_error(text: str) -> None:
-    """Write an error to standard error."""
+    """Print an error to standard error."""
     name = "zulip-auth:"
     if _is_terminal(sys.stderr) and not os.environ.get("NO_COLOR"):
         name = f"{_RED}{name}{_RESET}"
@@ -62,7 +62,7 @@ def print_error(text: str) -> None:
 
 
 def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    """Write a warning to standard error, in the place of Python's own way."""
+    """Print a warning as one line; see `warnings.showwarning`."""
     print_error(str(message))
 
 
@@ -72,7 +72,7 @@ def _is_terminal(stream: IO[str] | None) -> bool:
 
 @contextmanager
 def show_retries() -> Iterator[None]:
-    """Let what the library logs about retries reach standard error, meanwhile."""
+    """Show the retries that the library logs on standard error."""
     logger = logging.getLogger("zulip_auth")
     handler = _CountdownHandler() if _is_terminal(sys.stderr) else logging.StreamHandler()
     level = logger.level
@@ -87,7 +87,7 @@ def show_retries() -> Iterator[None]:
 
 
 class _CountdownHandler(logging.Handler):
-    """Counts down, on one line of a terminal, to the next attempt."""
+    """Show a countdown to the next attempt on one line of the terminal."""
 
     _shown = False
 
@@ -107,7 +107,7 @@ class _CountdownHandler(logging.Handler):
         remaining = deadline - loop.time()
         self._clear()
         if remaining > 0:
-            sys.stderr.write(f"{reason}, trying again in {remaining:.1f} s, {suffix}")
+            sys.stderr.write(f"{reason}; retrying in {remaining:.1f} s ({suffix})")
             sys.stderr.flush()
             self._shown = True
             loop.call_later(
@@ -127,5 +127,5 @@ class _CountdownHandler(logging.Handler):
 
 def _short_reason(error: object) -> str:
     if isinstance(error, APIConnectionError):
-        return "lost" if error.sent else "not reached"
-    return "busy"
+        return "connection lost" if error.sent else "cannot connect"
+    return "server busy"

@@ -1,4 +1,4 @@
-"""Which commands and options there are, and what `--help` says of them."""
+"""The commands and options, and the texts of `--help`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zulip_auth._version import __version__
 
 from .output import print_error
 
-# Those of BSD's sysexits.h, and what shells give after Ctrl-C.
+# From BSD's sysexits.h; 130 is the shells' code for SIGINT.
 EXIT_CODES = {
     "OK": 0,
     "USAGE": 64,
@@ -24,14 +24,14 @@ EXIT_CODES = {
     "INTERRUPTED": 130,
 }
 _EXIT_CODE_HELP = {
-    "OK": "it is done",
-    "USAGE": "the arguments or the input make no sense",
-    "UNAVAILABLE": "the server was not reached, was lost, or has failed",
-    "IOERR": "it is done, but standard output is closed or full",
-    "TEMPFAIL": "too many attempts, or too slow in the browser: try again later",
-    "PROTOCOL": "what answered is no Zulip server",
-    "NOPERM": "the server refused",
-    "CONFIG": "the zuliprc, or the keyring, cannot be read or written",
+    "OK": "success",
+    "USAGE": "invalid arguments or input",
+    "UNAVAILABLE": "server unreachable or failing",
+    "IOERR": "success, but the output could not be written",
+    "TEMPFAIL": "rate limited, or browser login expired; try again later",
+    "PROTOCOL": "not a Zulip server",
+    "NOPERM": "login or API key rejected",
+    "CONFIG": "zuliprc or keyring not accessible",
     "INTERRUPTED": "interrupted",
 }
 _EXIT_CODE_EPILOG = "exit codes:\n" + "\n".join(
@@ -44,16 +44,16 @@ examples:
   zulip-auth login chat.example.com --sso
   zulip-auth whoami
 """
-_SAFE_MESSAGES = ("the following arguments are required", "there are too many arguments")
+_SAFE_MESSAGES = ("the following arguments are required", "too many arguments")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Return the options; end the program where they make no sense."""
+    """Return the options; exit if they are invalid."""
     parser = build_parser()
     options, extra = parser.parse_known_args(argv)
     if extra:
-        # Not repeated: it may be a password.
-        parser.error("there are too many arguments; a password is not one of them")
+        # Not repeated, since one may be a password.
+        parser.error("too many arguments (passwords are not accepted on the command line)")
     return options
 
 
@@ -61,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     parser = _Parser(
         prog="zulip-auth",
-        description="Log in to Zulip, and keep the API key where Zulip's tools look for it.",
+        description="Log in to Zulip and save the API key for other Zulip tools.",
         epilog=f"{_EXAMPLES}\n{_EXIT_CODE_EPILOG}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -80,33 +80,33 @@ def build_parser() -> argparse.ArgumentParser:
     _add_login(
         add(
             "login",
-            "log in, and keep the API key in the zuliprc",
-            details="The password is asked for without echo, unless an option says where it is.",
+            "log in and save the API key",
+            details="Prompts for the password unless an option provides it.",
         )
     )
-    whoami = add("whoami", "ask the server whose the stored key is, and whether it is good")
+    whoami = add("whoami", "show the account of the saved API key and check that it is valid")
     _add_config(whoami)
-    whoami.add_argument("--json", action="store_true", help="print one JSON object")
+    whoami.add_argument("--json", action="store_true", help="print JSON")
     _add_config(
         add(
             "logout",
-            "remove the API key from the zuliprc, and from the keyring",
-            details="The server goes on taking it: what is printed says how to revoke it.",
+            "delete the saved API key",
+            details="This does not revoke it; see the output for how to.",
         )
     )
     handler = add(
         "sso-handler",
-        "let the desktop hand the end of a login through a browser to this command",
-        details="Then nothing needs to be pasted. It is for Linux desktops, with xdg-mime.",
+        "handle zulip:// URLs, so that browser logins finish automatically",
+        details="Requires a Linux desktop with xdg-mime.",
     )
-    handler.add_argument("url", nargs="?", metavar="URL", help="what the desktop hands over")
+    handler.add_argument("url", nargs="?", metavar="URL", help="URL passed by the desktop")
     action = handler.add_mutually_exclusive_group()
-    action.add_argument("--install", action="store_true", help="become the handler for zulip://")
-    action.add_argument("--uninstall", action="store_true", help="be it no longer")
+    action.add_argument("--install", action="store_true", help="register the handler")
+    action.add_argument("--uninstall", action="store_true", help="unregister the handler")
     completion = add(
         "completion",
-        "print what makes a shell complete commands and options",
-        details="Needs the extra: pip install 'zulip-auth[completion]'",
+        "print a shell completion script",
+        details="Requires an extra: pip install 'zulip-auth[completion]'",
     )
     completion.add_argument(
         "shell", choices=("bash", "zsh", "tcsh"), metavar="SHELL", help="bash, zsh or tcsh"
@@ -120,16 +120,16 @@ def _add_login(login: argparse.ArgumentParser) -> None:
         "username",
         metavar="USERNAME",
         nargs="?",
-        help="usually an e-mail address; without it, the server is asked which ways in there are",
+        help="usually an email address; if omitted, choose a login method",
     )
-    auth = login.add_argument_group("how to log in").add_mutually_exclusive_group()
+    auth = login.add_argument_group("authentication").add_mutually_exclusive_group()
     auth.add_argument(
         "--password-stdin", action="store_true", help="read the password from standard input"
     )
     auth.add_argument(
         "--password-command",
         metavar="COMMAND",
-        help="read it from what a command prints first, such as 'pass zulip'",
+        help="read the password from the first line of COMMAND's output",
     )
     auth.add_argument(
         "--dev", action="store_true", help="log in to a development server, without a password"
@@ -138,41 +138,39 @@ def _add_login(login: argparse.ArgumentParser) -> None:
         "--sso",
         nargs="?",
         const="",
-        metavar="NAME",
-        help="log in through a browser; NAME says how, where there is more than one way",
+        metavar="METHOD",
+        help="log in with a browser; METHOD selects one of several",
     )
-    storage = login.add_argument_group("where to keep the key")
-    _add_config(storage, "; - prints it instead")
+    storage = login.add_argument_group("storage")
+    _add_config(storage, "; - for standard output")
     saving = storage.add_mutually_exclusive_group()
-    saving.add_argument("--no-save", action="store_true", help="keep nothing")
+    saving.add_argument("--no-save", action="store_true", help="do not save the key")
     saving.add_argument(
         "--keyring",
         action="store_true",
-        help="keep the key in the system's keyring, and only the account in the zuliprc "
-        "(needs the extra: pip install 'zulip-auth[keyring]')",
+        help="save the key in the system keyring instead of the zuliprc "
+        "(requires an extra: pip install 'zulip-auth[keyring]')",
     )
-    storage.add_argument(
-        "--overwrite", action="store_true", help="replace another account in the zuliprc"
-    )
-    output = login.add_argument_group("what to print")
-    output.add_argument("--json", action="store_true", help="print one JSON object")
-    output.add_argument("--show-key", action="store_true", help="print the API key, too")
+    storage.add_argument("--overwrite", action="store_true", help="overwrite a different account")
+    output = login.add_argument_group("output")
+    output.add_argument("--json", action="store_true", help="print JSON")
+    output.add_argument("--show-key", action="store_true", help="include the API key in the output")
 
 
 def _add_config(group: argparse._ActionsContainer, details: str = "") -> None:
     group.add_argument(
         "--config",
         metavar="PATH",
-        help=f"the zuliprc, in place of $ZULIP_CONFIG or ~/.zuliprc{details}",
+        help=f"zuliprc to use (default: $ZULIP_CONFIG or ~/.zuliprc){details}",
     )
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints take one line."""
+    """An ArgumentParser with one-line errors."""
 
     def error(self, message: str) -> NoReturn:
-        # Only words of ours are repeated: an argument may be a misplaced password.
+        # A value is not repeated, since it may be a misplaced password.
         if not message.startswith(_SAFE_MESSAGES) and " not allowed with " not in message:
-            message = "the arguments make no sense"
+            message = "invalid arguments"
         print_error(f"{message} (see --help)")
         sys.exit(EXIT_CODES["USAGE"])

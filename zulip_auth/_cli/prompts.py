@@ -1,4 +1,4 @@
-"""Where a password comes from. It is never an argument, and never shown."""
+"""Read the password: from standard input, a command or a prompt."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _MAX_BYTES = 64 * 1024
 
 
 def read_password(options: argparse.Namespace, username: str) -> str:
-    """Return the password, from where the options say.
+    """Return the password from the source that the options name.
 
     Raises:
-        InvalidInputError: There is none, or it cannot be read.
+        InvalidInputError: If there is none, or it cannot be read.
     """
     if options.password_stdin:
         return _decode(_read_stdin())
@@ -33,8 +33,7 @@ def _read_stdin() -> bytes:
         raise InvalidInputError("Standard input is closed.")
     if sys.stdin.isatty():
         raise InvalidInputError(
-            "Standard input is a terminal, which would show the password. "
-            "Leave --password-stdin out, and it is asked for."
+            "Standard input is a terminal. Omit --password-stdin to be prompted."
         )
     return sys.stdin.buffer.read(_MAX_BYTES)
 
@@ -42,46 +41,46 @@ def _read_stdin() -> bytes:
 def _read_command(command: str) -> bytes:
     reason = None
     try:
-        # Without a shell, so that nothing but the command itself is run.
+        # Without a shell, which would expand more than the user expects.
         argv = shlex.split(command)
         with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:  # noqa: S603
             assert process.stdout is not None
             line = process.stdout.readline(_MAX_BYTES)
             process.stdout.read(_MAX_BYTES)
-            process.stdout.close()  # which ends one that goes on for ever
+            process.stdout.close()  # which ends an endless writer by SIGPIPE
     except (OSError, ValueError, IndexError):
-        reason = "it cannot be started"
+        reason = "could not be started"
     else:
         if process.returncode in (0, -signal.SIGPIPE):
             return line
-        reason = f"it ended with exit code {process.returncode}"
-    # The command is not repeated: somebody may have taken the option for the password.
-    raise InvalidInputError(f"The password command gave no password: {reason}.")
+        reason = f"exited with status {process.returncode}"
+    # The command is not repeated, since it may be a misplaced password.
+    raise InvalidInputError(f"Password command failed: {reason}.")
 
 
 def _decode(data: bytes) -> str:
-    # What is caught here holds the password, so it is not what is raised.
+    # The exception contains the password.
     try:
         return data.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
         del data
-    raise InvalidInputError("The password is not written in UTF-8.")
+    raise InvalidInputError("The password is not valid UTF-8.")
 
 
 def _prompt(username: str) -> str:
-    reason = "The password is not written in UTF-8."
+    reason = "The password is not valid UTF-8."
     try:
         with warnings.catch_warnings():
             # It warns before it reads with echo, which must not happen.
             warnings.simplefilter("error", getpass.GetPassWarning)
-            return getpass.getpass(f"Password of {username}: ")
+            return getpass.getpass(f"Password for {username}: ")
     except getpass.GetPassWarning:
         reason = (
-            "There is no terminal to ask for the password on. "
+            "Cannot prompt for a password without a terminal. "
             "Use --password-stdin or --password-command."
         )
     except EOFError:
-        reason = "No password was given."
-    except UnicodeDecodeError:  # which holds the password
+        reason = "No password entered."
+    except UnicodeDecodeError:  # which contains the password
         pass
     raise InvalidInputError(reason)

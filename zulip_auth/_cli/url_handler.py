@@ -1,7 +1,7 @@
-"""The desktop's handler for `zulip://`: it hands an address to the command that waits for it.
+"""The desktop's handler for `zulip://`: forward a redirect URL to the waiting login.
 
-The way is a socket in the directory of this login to the machine, which nobody
-else can enter. What comes over it is trusted no more than what is pasted.
+It is sent over a Unix socket in the user's private runtime directory. A
+forwarded URL is trusted no more than a pasted one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _DESKTOP_ENTRY = """\
 [Desktop Entry]
 Type=Application
 Name=zulip-auth
-Comment=Finish a login to Zulip that was begun with zulip-auth
+Comment=Complete a Zulip login started by zulip-auth
 Exec={command}
 MimeType={mime_type};
 NoDisplay=true
@@ -36,7 +36,7 @@ Terminal=false
 
 
 def _socket_path() -> Path | None:
-    """Return where the socket is; None where there is no private place for it."""
+    """Return the path of the socket; None without a private directory for it."""
     directory = os.environ.get("XDG_RUNTIME_DIR")
     if not directory or not hasattr(socket, "AF_UNIX"):
         return None
@@ -49,7 +49,7 @@ def _socket_path() -> Path | None:
 
 @asynccontextmanager
 async def redirect_listener(on_url: Callable[[bytes], None]) -> AsyncIterator[bool]:
-    """Pass on what handlers send, meanwhile; tell whether that is possible here."""
+    """Pass forwarded URLs to *on_url*; yield whether that is possible."""
     path = _socket_path()
 
     async def handle_client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -70,7 +70,7 @@ async def redirect_listener(on_url: Callable[[bytes], None]) -> AsyncIterator[bo
     server = None
     if path is not None:
         with suppress(OSError):
-            # The newest login gets what comes; an older one can still be pasted to.
+            # The latest login receives the redirect; an earlier one still accepts a paste.
             server = await asyncio.start_unix_server(handle_client, path)
             path.chmod(0o600)
     try:
@@ -81,35 +81,35 @@ async def redirect_listener(on_url: Callable[[bytes], None]) -> AsyncIterator[bo
             for task in client_tasks:
                 task.cancel()
             await asyncio.gather(*client_tasks, return_exceptions=True)
-            await asyncio.sleep(0)  # in which what was aborted is closed
+            await asyncio.sleep(0)  # let aborted transports close
 
 
 def forward_url(url: str) -> str:
-    """Send an address to the command that waits for it.
+    """Send a redirect URL to the waiting login.
 
     Raises:
-        APIConnectionError: No command waits.
+        APIConnectionError: If no login is waiting.
     """
     path = _socket_path()
     if path is not None:
         with suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(path))
             connection.sendall(os.fsencode(url))
-            return "Handed over."
+            return "Login completed; return to the terminal."
     raise APIConnectionError(
-        "No login waits for this. Start one: zulip-auth login SITE --sso", sent=False
+        "No login in progress. Start one with: zulip-auth login SITE --sso", sent=False
     )
 
 
 def install() -> str:
-    """Make this command the desktop's handler for `zulip://`.
+    """Register this command as the desktop's handler for `zulip://`.
 
     Raises:
-        InvalidInputError: This is no desktop that could be told.
+        InvalidInputError: If the desktop does not support that.
     """
     xdg_mime = shutil.which("xdg-mime")
     if xdg_mime is None:
-        raise InvalidInputError("There is no xdg-mime here, and so no desktop to tell.")
+        raise InvalidInputError("xdg-mime not found; this requires a Linux desktop.")
     entry = _desktop_file()
     reason = None
     try:
@@ -121,14 +121,14 @@ def install() -> str:
     except OSError as error:
         reason = error.strerror
     except subprocess.CalledProcessError as error:
-        reason = f"xdg-mime ended with exit code {error.returncode}"
+        reason = f"xdg-mime exited with status {error.returncode}"
     if reason is not None:
-        raise InvalidInputError(f"The handler cannot be installed: {reason}.")
-    return f"zulip:// now leads to zulip-auth ({entry})."
+        raise InvalidInputError(f"Could not install the handler: {reason}.")
+    return f"zulip-auth now handles zulip:// URLs ({entry})."
 
 
 def uninstall() -> str:
-    """Remove what `install` has written."""
+    """Unregister the handler."""
     entry = _desktop_file()
     try:
         entry.unlink()
@@ -138,24 +138,24 @@ def uninstall() -> str:
         reason = error.strerror
     else:
         return f"Removed {entry}."
-    raise InvalidInputError(f"{entry} cannot be removed: {reason}.")
+    raise InvalidInputError(f"Could not remove {entry}: {reason}.")
 
 
 def _desktop_file() -> Path:
     data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
     with suppress(RuntimeError):
         return Path(data).expanduser() / "applications" / _DESKTOP_FILE_NAME
-    raise InvalidInputError("There is no home directory to install the handler in.")
+    raise InvalidInputError("Could not find the home directory.")
 
 
 def _command() -> str:
-    """Return how to start this again, quoted as the format of such files wants it."""
-    # -P keeps the directory that the browser is in from being searched for modules.
+    """Return the command that runs the handler, quoted for a desktop entry."""
+    # -P: do not import modules from the working directory of the browser.
     argv = [sys.executable, "-P", "-m", "zulip_auth", "sso-handler"]
     return " ".join([*map(_quote_exec_arg, argv), "%u"])
 
 
 def _quote_exec_arg(arg: str) -> str:
-    # A backslash before each special character, and then each backslash twice.
+    # Escape special characters, then double each backslash, as the specification requires.
     escaped = re.sub(r'["`$\\]', r"\\\g<0>", arg).replace("\\", "\\\\")
     return '"' + escaped.replace("%", "%%") + '"'
