@@ -1,4 +1,4 @@
-"""Fail if the committed client is not, byte for byte, what `make generate` writes."""
+"""Fail if the committed client differs from the output of `make generate`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from generate import PACKAGE, ROOT, generate
 
 
 def files(package: Path) -> dict[str, bytes]:
-    """Return every file of a package, but for what running it leaves behind."""
+    """Return the content of every file of a package, without bytecode caches."""
     return {
         path.relative_to(package).as_posix(): path.read_bytes()
         for path in sorted(package.rglob("*"))
@@ -20,18 +20,18 @@ def files(package: Path) -> dict[str, bytes]:
 
 def main() -> None:
     committed = files(ROOT / "generated" / PACKAGE)
-    with tempfile.TemporaryDirectory() as elsewhere:
-        generate(Path(elsewhere))
-        fresh = files(Path(elsewhere) / PACKAGE)
+    with tempfile.TemporaryDirectory() as tmp:
+        generate(Path(tmp))
+        output = files(Path(tmp) / PACKAGE)
     differing = [
-        name for name in sorted({*committed, *fresh}) if committed.get(name) != fresh.get(name)
+        name for name in sorted({*committed, *output}) if committed.get(name) != output.get(name)
     ]
     if differing:
         sys.exit(
-            "generated/ is not what openapi/ gives; run `make generate`. Differing:\n  "
+            "generated/ does not match openapi/. Run `make generate`. Differing files:\n  "
             + "\n  ".join(differing)
         )
-    print(f"generated/ is what openapi/ gives: {len(fresh)} files.")
+    print(f"generated/ matches openapi/: {len(output)} files.")
 
 
 if __name__ == "__main__":
