@@ -1,4 +1,4 @@
-"""The stand-in server answers as the description says, and schemathesis would notice if not."""
+"""FakeZulip conforms to the OpenAPI description, checked by schemathesis."""
 
 from __future__ import annotations
 
@@ -29,40 +29,43 @@ def server() -> Iterator[FakeZulip]:
         yield server
 
 
-def config(scratch: Path) -> str:
-    return (scratch / "schemathesis.toml").read_text(encoding="utf-8")
+def config(tmp: Path) -> str:
+    return (tmp / "schemathesis.toml").read_text(encoding="utf-8")
 
 
 def schemathesis(
-    description: Path, server: FakeZulip, scratch: Path, *more: str
+    description: Path, server: FakeZulip, tmp: Path, *options: str
 ) -> subprocess.CompletedProcess[str]:
     key = server.account("iago@zulip.com").api_key
     auth = f'[auth]\nbasic = {{ username = "iago@zulip.com", password = "{key}" }}\n'
-    (scratch / "schemathesis.toml").write_text(auth, encoding="utf-8")
+    (tmp / "schemathesis.toml").write_text(auth, encoding="utf-8")
     command = [str(Path(sys.executable).parent / "schemathesis"), "run", str(description)]
     command += ["--url", f"{server.site}/api/v1", "--checks", ",".join(CHECKS), "--no-color"]
     command += ["--phases", "examples,coverage,fuzzing", "--max-examples", "8", "--seed", "1"]
-    command += more
-    return subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)
+    command += options
+    return subprocess.run(command, cwd=tmp, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("dev_login", ["on", "production"])
 def test_fake_server_conforms(dev_login: str, server: FakeZulip, tmp_path: Path) -> None:
     server.dev_login = dev_login  # type: ignore[assignment]
     server.realm.email_usernames = dev_login == "on"
-    done = schemathesis(DESCRIPTION, server, tmp_path)
-    assert done.returncode == 0, done.stdout
+    result = schemathesis(DESCRIPTION, server, tmp_path)
+    assert result.returncode == 0, result.stdout
     assert len(server.requests) > 10
-    # One 200 was the end of the key, so that others had been looked at before.
+    # A regeneration replaced the key, after requests that used it.
     assert f'"{server.account("iago@zulip.com").api_key}"' not in config(tmp_path)
 
 
 MUTATIONS = {
-    "an answer left out": (
+    "missing response": (
         '        "401":\n          $ref: "#/components/responses/Refused"\n',
         "",
     ),
-    "a field that is never there": ("required: [result, msg]", "required: [result, msg, colour]"),
+    "required field that is never sent": (
+        "required: [result, msg]",
+        "required: [result, msg, color]",
+    ),
 }
 
 
@@ -74,6 +77,6 @@ def test_wrong_description_fails(
     assert before in text
     mutated = tmp_path / "mutated.yaml"
     mutated.write_text(text.replace(before, after), encoding="utf-8")
-    done = schemathesis(mutated, server, tmp_path, "--include-path", "/fetch_api_key")
-    assert done.returncode == 1, done.stdout
-    assert "FAILURES" in done.stdout
+    result = schemathesis(mutated, server, tmp_path, "--include-path", "/fetch_api_key")
+    assert result.returncode == 1, result.stdout
+    assert "FAILURES" in result.stdout

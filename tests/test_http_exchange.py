@@ -1,4 +1,4 @@
-"""One try over the wire: which bodies are read, and what counts as sent."""
+"""One request over the wire: body limits, encodings, and `sent`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 from httpx_aiohttp import AiohttpTransport
 
 from helpers.constants import PASSWORD, SUCCESS, USERNAME
+from helpers.errors import login_error
 from helpers.raw_server import ScriptedServer, close_without_response, respond, succeed
 from zulip_auth import (
     APIConnectionError,
@@ -33,13 +34,6 @@ from zulip_auth_client.types import Response
 ONCE = RetryPolicy(attempts=1)
 
 
-async def login_error(kind: type[Any], site: str, **options: Any) -> Any:
-    with pytest.raises(kind) as caught:
-        await login(site, USERNAME, PASSWORD, **{"retry": ONCE, **options})
-    assert type(caught.value) is kind
-    return caught.value
-
-
 # ---- Bodies
 
 
@@ -47,7 +41,7 @@ async def test_max_body_size() -> None:
     body = b'{"result":"error","msg":"' + b"x" * (MAX_BODY_SIZE - 27) + b'"}'
     assert len(body) == MAX_BODY_SIZE
     async with ScriptedServer(respond(401, body)) as server:
-        error = await login_error(AuthenticationFailedError, server.site)
+        error = await login_error(AuthenticationFailedError, server.site, retry=ONCE)
     assert len(error.message) == MAX_BODY_SIZE - 27
 
 
@@ -56,7 +50,7 @@ async def test_body_too_large(status: int) -> None:
     body = b'{"result":"error","msg":"' + b"x" * (MAX_BODY_SIZE - 26) + b'"}'
     assert len(body) == MAX_BODY_SIZE + 1
     async with ScriptedServer(respond(status, body)) as server:
-        error = await login_error(InvalidResponseError, server.site)
+        error = await login_error(InvalidResponseError, server.site, retry=ONCE)
     assert error.status_code == status
 
 
@@ -64,7 +58,7 @@ async def test_body_too_large(status: int) -> None:
 async def test_content_encoding(encoding: str) -> None:
     body = gzip.compress(b'{"result":"error","msg":"No"}')
     async with ScriptedServer(respond(401, body, {"Content-Encoding": encoding})) as server:
-        await login_error(InvalidResponseError, server.site)
+        await login_error(InvalidResponseError, server.site, retry=ONCE)
 
 
 async def test_content_encoding_identity() -> None:
@@ -74,7 +68,7 @@ async def test_content_encoding_identity() -> None:
 
 async def test_malformed_redirect() -> None:
     async with ScriptedServer(respond(302, b"", {"Location": "http://[::1"})) as server:
-        await login_error(InvalidResponseError, server.site)
+        await login_error(InvalidResponseError, server.site, retry=ONCE)
 
 
 # ---- Requests
@@ -84,13 +78,13 @@ async def test_malformed_redirect() -> None:
 async def test_request_without_form(transport: Any) -> None:
     async def get_me(*, client: Client) -> Response[str]:
         http = client.get_async_httpx_client()
-        answered = await http.request(method="get", url="/users/me")
-        return Response(HTTPStatus.OK, answered.content, {}, parsed=answered.json()["email"])
+        response = await http.request(method="get", url="/users/me")
+        return Response(HTTPStatus.OK, response.content, {}, parsed=response.json()["email"])
 
-    async with ScriptedServer(succeed) as server, transport() as carrying:
+    async with ScriptedServer(succeed) as server, transport() as http_transport:
         deadline = asyncio.get_running_loop().time() + 5
         options: dict[str, Any] = {"timeout": 5, "deadline": deadline, "user_agent": None}
-        outcome = await send(get_me, site=server.site, transport=carrying, **options)
+        outcome = await send(get_me, site=server.site, transport=http_transport, **options)
         [request] = server.requests
     assert isinstance(outcome.result, RawResponse)
     assert (outcome.result.parsed, outcome.sent) == (SUCCESS["email"], True)
@@ -98,11 +92,11 @@ async def test_request_without_form(transport: Any) -> None:
     assert "transfer-encoding" not in request.headers
 
 
-# ---- Transports of the callers
+# ---- Custom transports
 
 
 class StubTransport(httpx.AsyncBaseTransport):
-    """Does as it is told, with or without looking at the body."""
+    """Return or raise *outcome*, after reading the request body if *read*."""
 
     def __init__(self, *, read: bool, outcome: Exception | httpx.Response) -> None:
         self._read = read
@@ -125,8 +119,8 @@ def cyclic_cause() -> Exception:
 def long_chain() -> Exception:
     error = RuntimeError("secret")
     for _ in range(3000):
-        error, earlier = RuntimeError("secret"), error
-        error.__cause__ = earlier
+        error, cause = RuntimeError("secret"), error
+        error.__cause__ = cause
     return error
 
 
@@ -147,24 +141,24 @@ TRANSPORT_ERRORS = [
 ]
 
 
-@pytest.mark.parametrize("trouble", TRANSPORT_ERRORS, ids=repr)
+@pytest.mark.parametrize("exc", TRANSPORT_ERRORS, ids=repr)
 @pytest.mark.parametrize("read", [False, True])
-async def test_transport_errors(trouble: Exception, read: bool) -> None:
+async def test_transport_errors(exc: Exception, read: bool) -> None:
     with pytest.raises(APIConnectionError) as caught:
         await login(
             "https://chat.example.com",
             USERNAME,
             PASSWORD,
             retry=ONCE,
-            transport=StubTransport(read=read, outcome=trouble),
+            transport=StubTransport(read=read, outcome=exc),
         )
     assert caught.value.__context__ is None
-    # The password has left when, and only when, the body was looked at.
+    # The password was sent if and only if the body was read.
     assert caught.value.sent is read
     assert "secret" not in str(caught.value)
     timeouts = (httpx.TimeoutException, TimeoutError)
-    assert isinstance(caught.value, APITimeoutError) == isinstance(trouble, timeouts)
-    tls = isinstance(trouble, ssl.SSLError) and not read
+    assert isinstance(caught.value, APITimeoutError) == isinstance(exc, timeouts)
+    tls = isinstance(exc, ssl.SSLError) and not read
     assert isinstance(caught.value, TLSError) == tls
 
 

@@ -26,12 +26,12 @@ def tls_error() -> ssl.SSLError:
     return error
 
 
-def because(error: Exception, cause: Exception) -> Exception:
+def chain(error: Exception, cause: Exception) -> Exception:
     error.__cause__ = cause
     return error
 
 
-REFUSED = ConnectionRefusedError(111, "anything that a server sent")
+CONNECTION_REFUSED = ConnectionRefusedError(111, "anything that a server sent")
 UNREACHED = (
     "https://chat.example.com could not be reached ({}). Check the address, that the server is "
     "running, and the proxy, if there is one."
@@ -46,51 +46,51 @@ TLS = (
 )
 TOO_LATE = "https://chat.example.com {} in time. Try again later, or allow it more."
 
-# what was raised, whether it was sent, the error, its words
-FAILURES: dict[str, tuple[Exception, bool, type[Any], str]] = {
+# Transport exception, whether the request was sent, expected class and message.
+CASES: dict[str, tuple[Exception, bool, type[Any], str]] = {
     "refused": (
-        because(httpx.ConnectError("x"), because(OSError("all failed"), REFUSED)),
+        chain(httpx.ConnectError("x"), chain(OSError("all failed"), CONNECTION_REFUSED)),
         False,
         APIConnectionError,
         UNREACHED.format("connection refused"),
     ),
-    "one of several": (
-        ExceptionGroup("x", [ValueError("x"), REFUSED]),
+    "exception group": (
+        ExceptionGroup("x", [ValueError("x"), CONNECTION_REFUSED]),
         False,
         APIConnectionError,
         UNREACHED.format("connection refused"),
     ),
     "no such name": (
-        because(httpx.ConnectError("x"), socket.gaierror(-2, "x")),
+        chain(httpx.ConnectError("x"), socket.gaierror(-2, "x")),
         False,
         APIConnectionError,
         UNREACHED.format("its name does not resolve"),
     ),
     "proxy": (
-        because(httpx.ProxyError("407 x"), REFUSED),
+        chain(httpx.ProxyError("407 x"), CONNECTION_REFUSED),
         False,
         APIConnectionError,
         UNREACHED.format("the proxy refused"),
     ),
-    "something else": (
+    "other": (
         RuntimeError("secret"),
         False,
         APIConnectionError,
         UNREACHED.format("RuntimeError"),
     ),
     "reset": (
-        because(httpx.ReadError("x"), ConnectionResetError(104, "x")),
+        chain(httpx.ReadError("x"), ConnectionResetError(104, "x")),
         True,
         APIConnectionError,
         LOST.format("connection reset by peer"),
     ),
-    "no connection in time": (
+    "connect timeout": (
         httpx.ConnectTimeout("x"),
         False,
         APITimeoutError,
         TOO_LATE.format("could not be reached"),
     ),
-    "no answer in time": (
+    "read timeout": (
         httpx.ReadTimeout("x"),
         True,
         APITimeoutError,
@@ -102,65 +102,65 @@ FAILURES: dict[str, tuple[Exception, bool, type[Any], str]] = {
         APITimeoutError,
         TOO_LATE.format("gave no complete answer"),
     ),
-    "time over, in two words": (
-        because(httpx.ReadTimeout("x"), httpx.ConnectTimeout("x")),
+    "time over, in two message": (
+        chain(httpx.ReadTimeout("x"), httpx.ConnectTimeout("x")),
         True,
         APITimeoutError,
         TOO_LATE.format("gave no complete answer"),
     ),
-    "deadline, after something else": (
-        because(TimeoutError(), RuntimeError()),
+    "deadline, after other error": (
+        chain(TimeoutError(), RuntimeError()),
         False,
         APITimeoutError,
         TOO_LATE.format("could not be reached"),
     ),
-    # What httpx-aiohttp makes of errors of aiohttp; test_faults.py has them from the wire.
+    # As httpx-aiohttp wraps errors of aiohttp; test_faults.py has them from the wire.
     "aiohttp, refused": (
-        because(httpx.ConnectTimeout("x"), REFUSED),
+        chain(httpx.ConnectTimeout("x"), CONNECTION_REFUSED),
         False,
         APIConnectionError,
         UNREACHED.format("connection refused"),
     ),
     "aiohttp, lost": (
-        because(httpx.ConnectTimeout("x"), aiohttp.ServerDisconnectedError()),
+        chain(httpx.ConnectTimeout("x"), aiohttp.ServerDisconnectedError()),
         True,
         APIConnectionError,
         LOST.format("ServerDisconnectedError"),
     ),
-    "aiohttp, no connection in time": (
-        because(httpx.ConnectTimeout("x"), aiohttp.ConnectionTimeoutError()),
+    "aiohttp, connect timeout": (
+        chain(httpx.ConnectTimeout("x"), aiohttp.ConnectionTimeoutError()),
         False,
         APITimeoutError,
         TOO_LATE.format("could not be reached"),
     ),
     "aiohttp, certificate": (
-        because(
-            httpx.ConnectTimeout("x"), because(ssl.SSLCertVerificationError(), certificate_error())
+        chain(
+            httpx.ConnectTimeout("x"), chain(ssl.SSLCertVerificationError(), certificate_error())
         ),
         False,
         TLSError,
         TLS.format("certificate has expired"),
     ),
     "certificate": (
-        because(httpx.ConnectError("x"), certificate_error()),
+        chain(httpx.ConnectError("x"), certificate_error()),
         False,
         TLSError,
         TLS.format("certificate has expired"),
     ),
     "handshake": (
-        because(httpx.ConnectError("x"), tls_error()),
+        chain(httpx.ConnectError("x"), tls_error()),
         False,
         TLSError,
         TLS.format("WRONG_VERSION_NUMBER"),
     ),
-    "handshake without words": (
-        because(httpx.ConnectError("x"), ssl.SSLError()),
+    "handshake without message": (
+        chain(httpx.ConnectError("x"), ssl.SSLError()),
         False,
         TLSError,
         TLS.format("the handshake failed"),
     ),
-    "TLS trouble after it was sent": (
-        because(httpx.ReadError("x"), tls_error()),
+    "TLS error after the request was sent": (
+        chain(httpx.ReadError("x"), tls_error()),
         True,
         APIConnectionError,
         LOST.format("operation not permitted"),
@@ -168,14 +168,14 @@ FAILURES: dict[str, tuple[Exception, bool, type[Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", FAILURES)
+@pytest.mark.parametrize("name", CASES)
 def test_error_from_exception(name: str) -> None:
-    raised, sent, kind, words = FAILURES[name]
-    error = error_from_exception(raised, site=SITE, sent=sent)
-    assert type(error) is kind
+    exc, sent, exc_type, message = CASES[name]
+    error = error_from_exception(exc, site=SITE, sent=sent)
+    assert type(error) is exc_type
     assert isinstance(error, APIConnectionError)
     assert error.sent is sent
-    assert str(error) == words
+    assert str(error) == message
     assert (error.__cause__, error.__context__) == (None, None)
 
 
@@ -190,9 +190,9 @@ def test_malformed_http() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "malformed"),
+    ("message", "malformed"),
     [
-        # The words of httpcore 1.0 and h11 0.16; test_faults.py has them from the wire.
+        # Messages of httpcore 1.0 and h11 0.16; test_faults.py has them from the wire.
         ("Server disconnected without sending a response.", False),
         ("peer closed connection without sending complete message body (incomplete read)", False),
         ("peer unexpectedly closed connection", False),
@@ -201,15 +201,15 @@ def test_malformed_http() -> None:
         ("", True),
     ],
 )
-def test_is_protocol_error(words: str, malformed: bool) -> None:
-    assert is_protocol_error(httpx.RemoteProtocolError(words)) is malformed
-    assert is_protocol_error(httpx.ReadError(words)) is False
+def test_is_protocol_error(message: str, malformed: bool) -> None:
+    assert is_protocol_error(httpx.RemoteProtocolError(message)) is malformed
+    assert is_protocol_error(httpx.ReadError(message)) is False
 
 
 def test_is_protocol_error_of_aiohttp() -> None:
-    asked: Any = None
-    assert is_protocol_error(aiohttp.ClientResponseError(asked, ()))
-    assert not is_protocol_error(aiohttp.ClientHttpProxyError(asked, ()))
+    request_info: Any = None
+    assert is_protocol_error(aiohttp.ClientResponseError(request_info, ()))
+    assert not is_protocol_error(aiohttp.ClientHttpProxyError(request_info, ()))
     assert not is_protocol_error(aiohttp.ClientPayloadError())
 
 
@@ -221,5 +221,5 @@ def test_exception_chain() -> None:
     group = ExceptionGroup("x", [second, third])
     assert _causes(group) == [group, second, third, first]
     for _ in range(100):
-        first = because(RuntimeError(), first)  # type: ignore[assignment]
+        first = chain(RuntimeError(), first)  # type: ignore[assignment]
     assert len(_causes(first)) == 50

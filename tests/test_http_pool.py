@@ -9,12 +9,12 @@ import pytest
 from helpers.constants import PASSWORD, USERNAME
 from helpers.raw_server import (
     KEEPALIVE_SUCCESS,
+    Connection,
     ScriptedServer,
     close_without_response,
     never_respond,
     serve_keepalive,
 )
-from helpers.raw_server import Connection as WireConnection
 from zulip_auth import AuthClient, Credentials, RetryPolicy, ServerError
 from zulip_auth._http import pool
 
@@ -46,11 +46,11 @@ async def test_cancelled_connection_is_not_reused() -> None:
         ScriptedServer(never_respond, serve_keepalive) as server,
         AuthClient(server.site) as client,
     ):
-        waiting = asyncio.create_task(client.login(USERNAME, PASSWORD))
+        task = asyncio.create_task(client.login(USERNAME, PASSWORD))
         await server.request_received.wait()
-        waiting.cancel()
+        task.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await waiting
+            await task
         await client.login(USERNAME, PASSWORD)
         await client.login(USERNAME, PASSWORD)
         assert server.connections == 2
@@ -67,23 +67,23 @@ async def test_lost_connection_is_replaced(no_backoff: RetryPolicy) -> None:
 
 
 async def test_login_after_exit_closes_connection() -> None:
-    gone = asyncio.Event()
+    closed = asyncio.Event()
 
-    async def answer_late(connection: WireConnection) -> None:
+    async def respond_after_exit(connection: Connection) -> None:
         await connection.read()
-        await left.wait()
+        await exited.wait()
         await connection.write(KEEPALIVE_SUCCESS)
         await connection.wait_closed()
-        gone.set()
+        closed.set()
 
-    left = asyncio.Event()
-    async with ScriptedServer(answer_late) as server:
+    exited = asyncio.Event()
+    async with ScriptedServer(respond_after_exit) as server:
         async with AuthClient(server.site) as client:
             login = asyncio.create_task(client.login(USERNAME, PASSWORD))
             await server.request_received.wait()
-        left.set()
+        exited.set()
         assert (await login).email == USERNAME
-        await asyncio.wait_for(gone.wait(), 1)
+        await asyncio.wait_for(closed.wait(), 1)
 
 
 async def test_nested_context_managers() -> None:
@@ -134,7 +134,7 @@ def test_loop_closed_inside_context_manager() -> None:
 async def test_close_error_does_not_stop_closing() -> None:
     closed = []
 
-    class RetryingTransport(httpx.AsyncBaseTransport):
+    class FailingCloseTransport(httpx.AsyncBaseTransport):
         async def aclose(self) -> None:
             closed.append(self)
             raise RuntimeError
@@ -142,19 +142,19 @@ async def test_close_error_does_not_stop_closing() -> None:
     client = AuthClient("localhost:1")
     async with client:
         [kept] = client._connections._kept.values()
-        kept.idle += [RetryingTransport(), RetryingTransport()]
+        kept.idle += [FailingCloseTransport(), FailingCloseTransport()]
     assert len(closed) == 2
 
 
 async def test_login_ignores_close_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class RetryingTransport(httpx.AsyncHTTPTransport):
+    class FailingCloseTransport(httpx.AsyncHTTPTransport):
         async def aclose(self) -> None:
             await super().aclose()
             raise RuntimeError
 
-    monkeypatch.setattr(pool, "create_transport", lambda *_arguments: RetryingTransport())
+    monkeypatch.setattr(pool, "create_transport", lambda *_args: FailingCloseTransport())
     async with ScriptedServer(serve_keepalive) as server:
         assert (await AuthClient(server.site).login(USERNAME, PASSWORD)).email == USERNAME
 
@@ -164,23 +164,23 @@ async def test_exit_without_enter() -> None:
 
 
 async def test_other_loop_opens_its_own_connection() -> None:
-    found: list[Credentials] = []
+    results: list[Credentials] = []
     async with ScriptedServer(serve_keepalive) as server, AuthClient(server.site) as client:
         await client.login(USERNAME, PASSWORD)
 
-        def elsewhere() -> None:
-            found.append(asyncio.run(client.login(USERNAME, PASSWORD)))
+        def login_in_thread() -> None:
+            results.append(asyncio.run(client.login(USERNAME, PASSWORD)))
 
-        thread = threading.Thread(target=elsewhere)
+        thread = threading.Thread(target=login_in_thread)
         thread.start()
         await asyncio.to_thread(thread.join)
         await client.login(USERNAME, PASSWORD)
         assert server.connections == 2
-    assert found[0].email == USERNAME
+    assert results[0].email == USERNAME
 
 
 async def test_error_response_keeps_connection(no_backoff: RetryPolicy) -> None:
-    async def fail_then_serve(connection: WireConnection) -> None:
+    async def fail_then_serve(connection: Connection) -> None:
         for _ in range(2):
             await connection.read()
             await connection.write(b"HTTP/1.1 503 Busy\r\ncontent-length: 4\r\n\r\nBusy")

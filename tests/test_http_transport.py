@@ -1,4 +1,4 @@
-"""What carries requests, for real: TLS, certificates, proxies."""
+"""The default transport over real sockets: TLS, CA certificates, proxies."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import trustme
 from httpx_aiohttp import AiohttpTransport
 
 from helpers.constants import PASSWORD, SUCCESS, USERNAME
+from helpers.errors import login_error
 from helpers.raw_server import (
     KEEPALIVE_SUCCESS,
     Connection,
@@ -48,24 +49,17 @@ def client_context(test_ca: trustme.CA) -> ssl.SSLContext:
     return context
 
 
-def serving(test_ca: trustme.CA, name: str = "127.0.0.1") -> ssl.SSLContext:
+def server_context(test_ca: trustme.CA, name: str = "127.0.0.1") -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     test_ca.issue_cert(name).configure_cert(context)
     return context
-
-
-async def login_error(kind: type[Any], site: str, **options: Any) -> Any:
-    with pytest.raises(kind) as caught:
-        await login(site, USERNAME, PASSWORD, **{"retry": ONCE, **options})
-    assert type(caught.value) is kind
-    return caught.value
 
 
 # ---- TLS
 
 
 async def test_tls(test_ca: trustme.CA, client_context: ssl.SSLContext) -> None:
-    async with ScriptedServer(succeed, tls=serving(test_ca)) as server:
+    async with ScriptedServer(succeed, tls=server_context(test_ca)) as server:
         credentials = await login(server.site, USERNAME, PASSWORD, ssl_context=client_context)
     assert credentials.site == server.site
     assert credentials.site.startswith("https://")
@@ -73,29 +67,29 @@ async def test_tls(test_ca: trustme.CA, client_context: ssl.SSLContext) -> None:
 
 def test_ca_certificates_are_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     transport._shared_context.cache_clear()
-    loaded: list[ssl.SSLContext] = []
+    contexts: list[ssl.SSLContext] = []
     load = ssl.create_default_context
 
-    def counted(**options: Any) -> ssl.SSLContext:
-        loaded.append(load(**options))
-        return loaded[-1]
+    def create_context(**options: Any) -> ssl.SSLContext:
+        contexts.append(load(**options))
+        return contexts[-1]
 
-    monkeypatch.setattr(ssl, "create_default_context", counted)
+    monkeypatch.setattr(ssl, "create_default_context", create_context)
     for _ in range(3):
         create_transport("https://chat.example.com", None)
     create_transport("http://localhost", None)
-    assert len(loaded) == 1
+    assert len(contexts) == 1
 
 
 async def test_ssl_cert_file(
     test_ca: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = tmp_path / "authority.pem"
-    test_ca.cert_pem.write_to_path(str(file))
-    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    path = tmp_path / "ca.pem"
+    test_ca.cert_pem.write_to_path(str(path))
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
     transport._shared_context.cache_clear()
     try:
-        async with ScriptedServer(succeed, tls=serving(test_ca)) as server:
+        async with ScriptedServer(succeed, tls=server_context(test_ca)) as server:
             await login(server.site, USERNAME, PASSWORD)
     finally:
         transport._shared_context.cache_clear()
@@ -106,36 +100,36 @@ async def test_unreadable_ca_certificates(
 ) -> None:
     transport._shared_context.cache_clear()
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
-    error = await login_error(TLSError, "https://127.0.0.1:1")
+    error = await login_error(TLSError, "https://127.0.0.1:1", retry=ONCE)
     assert str(error) == (
         "The trusted certificates cannot be loaded. Check SSL_CERT_FILE and SSL_CERT_DIR."
     )
     assert (error.sent, error.__context__) == (False, None)
     monkeypatch.delenv("SSL_CERT_FILE")
-    # Not remembered: what was mended works without a new process.
-    await login_error(APIConnectionError, "https://127.0.0.1:1")
+    # The failure is not cached.
+    await login_error(APIConnectionError, "https://127.0.0.1:1", retry=ONCE)
 
 
 # ---- Proxies
 
 
 async def tunnel(connection: Connection) -> None:
-    """Be a proxy that opens every tunnel to the same server: itself."""
+    """Act as a proxy that tunnels every connection to the port in `tunnel_to`."""
     reader, writer = connection._reader, connection._writer
     head = await reader.readuntil(b"\r\n\r\n")
     target = head.split()[1].decode()
     connection._server.tunnels.append(target)
-    onward_reader, onward_writer = await asyncio.open_connection("127.0.0.1", tunnel_to[0])
+    server_reader, server_writer = await asyncio.open_connection("127.0.0.1", tunnel_to[0])
     await connection.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
 
     async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         while data := await source.read(65536):
             sink.write(data)
 
-    there = asyncio.create_task(pump(reader, onward_writer))
-    await pump(onward_reader, writer)
-    there.cancel()
-    onward_writer.transport.abort()
+    upload = asyncio.create_task(pump(reader, server_writer))
+    await pump(server_reader, writer)
+    upload.cancel()
+    server_writer.transport.abort()
 
 
 tunnel_to: list[int] = []
@@ -150,7 +144,7 @@ async def test_https_proxy(
     client_context: ssl.SSLContext,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    tls = serving(test_ca, "chat.example.com")
+    tls = server_context(test_ca, "chat.example.com")
     async with ScriptedServer(succeed, tls=tls) as server, ScriptedServer(tunnel) as proxy:
         tunnel_to[:] = [server.port]
         monkeypatch.setenv(variable, f"{scheme}127.0.0.1:{proxy.port}")
@@ -164,7 +158,7 @@ async def test_no_proxy(
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    async with ScriptedServer(succeed, tls=serving(test_ca)) as server:
+    async with ScriptedServer(succeed, tls=server_context(test_ca)) as server:
         await login(server.site, USERNAME, PASSWORD, ssl_context=client_context)
 
 
@@ -178,7 +172,7 @@ async def test_http_ignores_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("proxy", ["ftp://127.0.0.1", "http://x:hunter2", "socks5://127.0.0.1"])
 async def test_invalid_proxy(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy)
-    error = await login_error(InvalidInputError, "https://chat.example.com")
+    error = await login_error(InvalidInputError, "https://chat.example.com", retry=ONCE)
     assert str(error) == (
         "The proxy that the environment names cannot be used. "
         "Check HTTPS_PROXY and ALL_PROXY; SOCKS needs the package socksio."
@@ -220,22 +214,20 @@ async def test_aiohttp_lost_idle_connection(
         assert (server.connections, len(server.requests)) == (2, 3)
 
 
-@pytest.mark.parametrize("told_not_to", [True, False])
-async def test_aiohttp_cookies(
-    told_not_to: bool,
-) -> None:
+@pytest.mark.parametrize("store", [False, True])
+async def test_aiohttp_cookies(store: bool) -> None:
     def session() -> aiohttp.ClientSession:
-        jar = aiohttp.DummyCookieJar() if told_not_to else aiohttp.CookieJar()
+        jar = aiohttp.CookieJar() if store else aiohttp.DummyCookieJar()
         return aiohttp.ClientSession(cookie_jar=jar)
 
-    with_a_cookie = respond(200, SUCCESS, {"Set-Cookie": "account=iago"})
+    set_cookie = respond(200, SUCCESS, {"Set-Cookie": "account=iago"})
     async with (
-        ScriptedServer(with_a_cookie) as server,
+        ScriptedServer(set_cookie) as server,
         AiohttpTransport(client=session) as transport,
     ):
-        # aiohttp keeps none of a host that has no name.
+        # aiohttp stores no cookies of IP addresses.
         client = AuthClient(f"localhost:{server.port}", transport=transport)
         for _ in range(2):
             await client.login(USERNAME, PASSWORD)
         cookies = [request.headers.get("cookie") for request in server.requests]
-    assert cookies == [None, None if told_not_to else "account=iago"]
+    assert cookies == [None, "account=iago" if store else None]

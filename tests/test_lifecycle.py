@@ -1,4 +1,4 @@
-"""Cancelled, crowded, reused: what becomes of a login besides its answer."""
+"""Cancellation, concurrency, event loops, memory."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ from zulip_auth.testing import FakeZulip
 
 
 class CancelAtNthAwait(Awaitable[Any]):
-    """Runs a coroutine, and cancels the task in its n-th wait.
+    """Run a coroutine and cancel the task in its n-th await.
 
     Attributes:
-        reached: Whether there was such a wait.
-        at: When it was cancelled.
+        reached: Whether there was an n-th await.
+        cancelled_at: The time of the cancellation, of the monotonic clock.
     """
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any], number: int) -> None:
         self._coroutine = coroutine
         self._number = number
         self.reached = False
-        self.at = 0.0
+        self.cancelled_at = 0.0
 
     def __await__(self) -> Generator[Any, Any, Any]:
         steps = self._coroutine.__await__()
@@ -61,10 +61,10 @@ class CancelAtNthAwait(Awaitable[Any]):
                     task = asyncio.current_task()
                     assert task is not None
                     task.cancel()
-                    self.reached, self.at = True, time.monotonic()
+                    self.reached, self.cancelled_at = True, time.monotonic()
                 try:
                     value = yield waited_for
-                except BaseException as error:  # noqa: BLE001 - it is passed on, whatever it is
+                except BaseException as error:  # noqa: BLE001 - passed on
                     waited_for = steps.throw(error)
                 else:
                     waited_for = steps.send(value)
@@ -73,81 +73,81 @@ class CancelAtNthAwait(Awaitable[Any]):
 
 
 def open_sockets() -> int:
-    found = 0
+    count = 0
     for descriptor in Path("/proc/self/fd").iterdir():
         with suppress(FileNotFoundError):
-            found += descriptor.readlink().name.startswith("socket:")
-    return found
+            count += descriptor.readlink().name.startswith("socket:")
+    return count
 
 
 async def wait_for_open_sockets(sockets: int) -> None:
-    """Let the other side notice that a connection is gone."""
+    """Wait until the server has closed its side of the connections."""
     for _ in range(200):
         if open_sockets() <= sockets:
             return
         await asyncio.sleep(0.005)
-    raise AssertionError(f"{open_sockets() - sockets} sockets are left")
+    raise AssertionError(f"{open_sockets() - sockets} sockets are still open")
 
 
 BUSY = respond(429, {"result": "error", "msg": "Busy"}, {"Retry-After": "0.01"})
-PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+EMPTY_CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 CANCELLATION_CASES: dict[str, TargetFactory] = {
-    "plain": http_target(succeed),
-    "TLS": https_target(succeed),
-    "with a retry": http_target(BUSY, succeed),
-    "a name to resolve": http_target(succeed),
-    "a lost connection": http_target(faults.reset_before_headers, succeed),
+    "http": http_target(succeed),
+    "https": https_target(succeed),
+    "retry": http_target(BUSY, succeed),
+    "host name": http_target(succeed),
+    "lost connection": http_target(faults.reset_before_headers, succeed),
 }
 
 
 @pytest.mark.parametrize("name", CANCELLATION_CASES)
-@pytest.mark.parametrize("way", ["one-shot", "kept", "httpx-aiohttp"])
+@pytest.mark.parametrize("client_type", ["one-shot", "pooled", "httpx-aiohttp"])
 async def test_cancel_at_each_await(
-    name: str, way: str, no_backoff: RetryPolicy, record_property: Any
+    name: str, client_type: str, no_backoff: RetryPolicy, record_property: Any
 ) -> None:
     if not sys.platform.startswith("linux"):
         pytest.skip("sockets are counted in /proc")
     slowest, number = 0.0, 0
-    async with CANCELLATION_CASES[name]() as place:
-        site = place.site
-        if name == "a name to resolve":
+    async with CANCELLATION_CASES[name]() as target:
+        site = target.site
+        if name == "host name":
             site = site.replace("127.0.0.1", "localhost")
-        client = AuthClient(site, retry=no_backoff, **place.options)
-        await client.login(USERNAME, PASSWORD)  # loads what is loaded once
+        client = AuthClient(site, retry=no_backoff, **target.options)
+        await client.login(USERNAME, PASSWORD)  # lazy imports
         while True:
             number += 1
-            place.server.connections = 0  # begin with the first scenario again
+            target.server.connections = 0  # restart with the first scenario
             tasks, sockets = asyncio.all_tasks(), open_sockets()
-            transport = AiohttpTransport(verify=place.options.get("ssl_context", PLAIN))
-            if way == "httpx-aiohttp":
+            transport = AiohttpTransport(verify=target.options.get("ssl_context", EMPTY_CONTEXT))
+            if client_type == "httpx-aiohttp":
                 client = AuthClient(site, retry=no_backoff, transport=transport)
-            if way == "kept":
+            if client_type == "pooled":
                 await client.__aenter__()
             attempt = CancelAtNthAwait(client.login(USERNAME, PASSWORD), number)
             try:
                 await asyncio.ensure_future(attempt)
             except asyncio.CancelledError as error:
-                slowest = max(slowest, time.monotonic() - attempt.at)
+                slowest = max(slowest, time.monotonic() - attempt.cancelled_at)
                 SecretScanner(PASSWORD, API_KEY).check_error(error)
             else:
-                assert not attempt.reached, "a cancellation was swallowed"
+                assert not attempt.reached, "the cancellation was swallowed"
             assert (await client.login(USERNAME, PASSWORD)).api_key == API_KEY
             await client.__aexit__(None, None, None)
             await transport.aclose()
             await wait_for_open_sockets(sockets)
-            left = asyncio.all_tasks() - tasks
-            assert [task for task in left if "_accept" not in repr(task)] == []
+            new_tasks = asyncio.all_tasks() - tasks
+            assert [task for task in new_tasks if "_accept" not in repr(task)] == []
             if not attempt.reached:
                 break
-    gc.collect()  # a warning of anything left open fails the test
-    record_property("cancelled", f"in {number - 1} waits, at most {slowest * 1000:.1f} ms")
-    assert number > (3 if way == "httpx-aiohttp" else 5)
+    gc.collect()  # a ResourceWarning fails the test
+    record_property("cancelled", f"in {number - 1} awaits, at most {slowest * 1000:.1f} ms")
+    assert number > (3 if client_type == "httpx-aiohttp" else 5)
     assert slowest < 0.05
 
 
 @pytest.fixture
 def untraced() -> Iterator[None]:
-    """Keep the measuring of coverage, which other tests are for, out of a long one."""
+    """Disable coverage in a long test; other tests cover the same lines."""
     trace = sys.gettrace()
     sys.settrace(None)
     yield
@@ -166,8 +166,8 @@ async def test_ten_thousand_cancelled_logins(untraced: None) -> None:
 
         for start in range(0, 10_000, 50):
             await asyncio.gather(*(cancelled(number) for number in range(start, start + 50)))
-        found = await asyncio.gather(*(client.login(USERNAME, PASSWORD) for _ in range(100)))
-        assert [each.api_key for each in found] == [API_KEY] * 100
+        results = await asyncio.gather(*(client.login(USERNAME, PASSWORD) for _ in range(100)))
+        assert [credentials.api_key for credentials in results] == [API_KEY] * 100
 
 
 def test_successive_event_loops() -> None:
@@ -188,7 +188,7 @@ def test_successive_event_loops() -> None:
 def test_two_threads() -> None:
     with FakeZulip(users={USERNAME: PASSWORD}) as server:
         client = AuthClient(server.site)
-        found: list[Credentials] = []
+        results: list[Credentials] = []
         barrier = threading.Barrier(2)
 
         async def log_in_often() -> None:
@@ -196,14 +196,14 @@ def test_two_threads() -> None:
             async with client:
                 for _ in range(20):
                     logins = (client.login(USERNAME, PASSWORD) for _ in range(5))
-                    found.extend(await asyncio.gather(*logins))
+                    results.extend(await asyncio.gather(*logins))
 
         threads = [threading.Thread(target=lambda: asyncio.run(log_in_often())) for _ in range(2)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert len(found) == 200
+        assert len(results) == 200
     gc.collect()
 
 
@@ -222,19 +222,21 @@ def test_uvloop() -> None:
 
 async def test_thousand_concurrent_logins(untraced: None, record_property: Any) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # A thousand connections would not fit; a hundred do.
+    # Enough descriptors for a hundred connections, not for a thousand.
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 600), hard))
     try:
         async with ScriptedServer(serve_keepalive) as server:
-            await login(server.site, USERNAME, PASSWORD)  # loads what is loaded once
+            await login(server.site, USERNAME, PASSWORD)  # lazy imports
             gc.collect()
             tracemalloc.start()
             logins = [login(server.site, USERNAME, PASSWORD, timeout=300) for _ in range(1000)]
-            found = await asyncio.gather(*logins)
+            results = await asyncio.gather(*logins)
             peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
-            assert {each.api_key for each in found} == {API_KEY}
-            assert server.peak_connections <= MAX_CONNECTIONS + 20  # the server closes a bit later
+            assert {credentials.api_key for credentials in results} == {API_KEY}
+            assert (
+                server.peak_connections <= MAX_CONNECTIONS + 20
+            )  # the server closes later than the client
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     record_property("peak memory", f"{peak / 1000 / 1024:.1f} KiB for each login")
@@ -267,7 +269,7 @@ async def test_timeout_includes_wait_for_connection(
 async def test_memory_of_huge_body(scenario: Any, record_property: Any) -> None:
     peak = 0
     async with ScriptedServer(scenario) as server:
-        for _ in range(2):  # the first loads what is loaded once
+        for _ in range(2):  # the first run imports lazily
             gc.collect()
             tracemalloc.start()
             with pytest.raises(Exception, match="answered 200"):
@@ -279,7 +281,7 @@ async def test_memory_of_huge_body(scenario: Any, record_property: Any) -> None:
 
 
 async def test_finished_login_leaves_no_secret() -> None:
-    """Neither the password nor the form outlives the login, but for the caller's own."""
+    """No object of the library holds the password or the form after the login."""
     async with ScriptedServer(respond(401, AUTH_FAILED)) as server:
         password = f"{PASSWORD} {socket.gethostname()}"
         with pytest.raises(Exception, match="refused the login"):
@@ -287,9 +289,9 @@ async def test_finished_login_leaves_no_secret() -> None:
         server.requests.clear()
         gc.collect()
         holders = [
-            each
-            for each in gc.get_objects()
-            if str(type(each).__module__).startswith(("zulip_auth", "httpx", "httpcore"))
-            and password in repr(getattr(each, "value", getattr(each, "password", None)))
+            obj
+            for obj in gc.get_objects()
+            if str(type(obj).__module__).startswith(("zulip_auth", "httpx", "httpcore"))
+            and password in repr(getattr(obj, "value", getattr(obj, "password", None)))
         ]
         assert holders == []
