@@ -80,7 +80,7 @@ def ask(
 
 # What had happened on the recorded server between two exchanges.
 def one_attempt_more(server: FakeZulip) -> None:
-    server._state.count_attempt("hamlet@zulip.com")
+    server._state.record_attempt("hamlet@zulip.com")
 
 
 def deactivate_othello(server: FakeZulip) -> None:
@@ -585,14 +585,14 @@ async def test_it_stops_under_a_client_that_keeps_its_connection() -> None:
 async def test_it_stops_even_if_the_wait_for_it_is_cancelled() -> None:
     server = FakeZulip()
     server.__enter__()
-    running = server._running
+    running = server._thread
     assert running is not None
     leaving = asyncio.create_task(server.__aexit__(None, None, None))
     await asyncio.sleep(0)
     leaving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await leaving
-    running.wait()
+    running.join()
     assert running._socket.fileno() == -1
     await server.__aexit__(None, None, None)  # once more does no harm
 

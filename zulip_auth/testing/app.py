@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from .http import Refused, method_not_allowed, not_found, refused
+from .http import ErrorResponse, error_handler, method_not_allowed, not_found
 from .routes_auth import Logins
 from .routes_events import Events
 from .routes_sso import SingleSignOn
@@ -13,7 +13,7 @@ from .routes_users import Accounts
 from .state import State
 
 
-def make_app(state: State) -> Starlette:
+def create_app(state: State) -> Starlette:
     """Return an application that answers out of a state."""
     logins, accounts, events = Logins(state), Accounts(state), Events(state)
     endpoints = [
@@ -33,7 +33,7 @@ def make_app(state: State) -> Starlette:
     routes.append(Route("/accounts/login/social/{name:path}", SingleSignOn(state).login))
     app = Starlette(
         routes=routes,
-        exception_handlers={404: not_found, 405: method_not_allowed, Refused: refused},
+        exception_handlers={404: not_found, 405: method_not_allowed, ErrorResponse: error_handler},
     )
     app.router.redirect_slashes = False
     return app

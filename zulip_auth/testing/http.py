@@ -19,16 +19,16 @@ _PAGE_NOT_FOUND = (
 )
 
 
-class Refused(Exception):
+class ErrorResponse(Exception):
     """Ends a request with one of Zulip's error answers."""
 
     def __init__(self, status: int, code: str, msg: str, **more: object) -> None:
         self.status = status
         self.headers: dict[str, str] = {}
-        self.said: dict[str, Any] = {"result": "error", "msg": msg, **more, "code": code}
+        self.body: dict[str, Any] = {"result": "error", "msg": msg, **more, "code": code}
 
 
-async def parameters_of(request: Request, state: State) -> dict[str, str]:
+async def read_request(request: Request, state: State) -> dict[str, str]:
     """Note a request, and return its parameters: of the query string and, first, of the body.
 
     As in the real server, a body that is not form-encoded is not read.
@@ -51,38 +51,39 @@ async def parameters_of(request: Request, state: State) -> dict[str, str]:
     return {**request.query_params, **form}
 
 
-def needed(parameters: Mapping[str, str], name: str) -> str:
+def require(parameters: Mapping[str, str], name: str) -> str:
     """Return a parameter that must be there."""
     if name not in parameters:
-        raise Refused(400, "REQUEST_VARIABLE_MISSING", f"Missing '{name}' argument", var_name=name)
+        msg = f"Missing '{name}' argument"
+        raise ErrorResponse(400, "REQUEST_VARIABLE_MISSING", msg, var_name=name)
     return parameters[name]
 
 
-def address_of(realm: Realm, request: Request) -> str:
+def realm_url(realm: Realm, request: Request) -> str:
     """Return an organization's address, as seen from a request."""
     return str(request.url.replace(hostname=realm.host, path="", query=""))
 
 
-def success(**said: object) -> Response:
+def success_response(**body: object) -> Response:
     """Return an answer in which all went well."""
-    return json_answer({"result": "success", "msg": "", **said})
+    return json_response({"result": "success", "msg": "", **body})
 
 
-def json_answer(
-    said: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
+def json_response(
+    body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
     """Return an answer of Zulip's API."""
-    return Response(_compact(said) + "\n", status, headers, media_type="application/json")
+    return Response(_dumps(body) + "\n", status, headers, media_type="application/json")
 
 
-def _compact(said: Mapping[str, Any]) -> str:
-    return json.dumps(said, separators=(",", ":"))
+def _dumps(body: Mapping[str, Any]) -> str:
+    return json.dumps(body, separators=(",", ":"))
 
 
-async def refused(_request: Request, error: Exception) -> Response:
+async def error_handler(_request: Request, error: Exception) -> Response:
     """Answer a request that was refused."""
-    assert isinstance(error, Refused)
-    return json_answer(error.said, error.status, error.headers)
+    assert isinstance(error, ErrorResponse)
+    return json_response(error.body, error.status, error.headers)
 
 
 async def not_found(_request: Request, _error: Exception) -> Response:
@@ -94,9 +95,9 @@ async def method_not_allowed(_request: Request, error: Exception) -> Response:
     """Answer as the real server does: in JSON that claims to be HTML."""
     assert isinstance(error, HTTPException)
     allow = (error.headers or {})["Allow"]
-    said = {
+    body = {
         "result": "error",
         "msg": "Method Not Allowed",
         "allowed_methods": allow.split(", "),
     }
-    return HTMLResponse(_compact(said), status_code=405, headers={"Allow": allow})
+    return HTMLResponse(_dumps(body), status_code=405, headers={"Allow": allow})

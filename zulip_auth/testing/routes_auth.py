@@ -12,18 +12,18 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from .http import Refused, address_of, json_answer, needed, parameters_of, success
-from .state import FEATURE_LEVEL, VERSION, Account, Limit, Realm, State
+from .http import ErrorResponse, json_response, read_request, realm_url, require, success_response
+from .state import FEATURE_LEVEL, VERSION, Account, RateLimit, Realm, State
 
-_EMAIL = re.compile(r"[^@\s]+@(?:(?:[^@\s.]+\.)+[^@\s.]+|localhost)")
-_TWO_WEEKS = 1209600
+_EMAIL_RE = re.compile(r"[^@\s]+@(?:(?:[^@\s.]+\.)+[^@\s.]+|localhost)")
+_SESSION_MAX_AGE = 1209600
 _OTHER_METHODS = [
     *("remoteuser", "github", "azuread", "gitlab", "google", "apple", "saml", "openid connect")
 ]
 
 
-def _authentication_failed() -> Refused:
-    return Refused(401, "AUTHENTICATION_FAILED", "Your username or password is incorrect")
+def _authentication_failed() -> ErrorResponse:
+    return ErrorResponse(401, "AUTHENTICATION_FAILED", "Your username or password is incorrect")
 
 
 @frozen
@@ -33,79 +33,80 @@ class Logins:
     state: State
 
     async def fetch_api_key(self, request: Request) -> Response:
-        parameters = await parameters_of(request, self.state)
-        username = needed(parameters, "username")
-        password = needed(parameters, "password")
+        parameters = await read_request(request, self.state)
+        username = require(parameters, "username")
+        password = require(parameters, "password")
         realm = self._realm(request)
         if realm.email_usernames:
             _check_email(username)
-        limit = self.state.count_attempt(username)
+        limit = self.state.record_attempt(username)
         try:
             _check_limit(limit)
             account = self._check_password(realm, username, password)
-        except Refused as refused:
-            refused.headers = limit.headers
+        except ErrorResponse as error:
+            error.headers = limit.headers
             raise
-        self.state.forget_attempts(username)
+        self.state.reset_attempts(username)
         ignored = parameters.keys() - {"username", "password"}
-        return json_answer(_api_key(account, ignored), headers=limit.headers)
+        return json_response(_api_key(account, ignored), headers=limit.headers)
 
     async def dev_fetch_api_key(self, request: Request) -> Response:
         self._check_not_production()
-        parameters = await parameters_of(request, self.state)
-        username = needed(parameters, "username")
+        parameters = await read_request(request, self.state)
+        username = require(parameters, "username")
         self._check_dev_login()
         _check_email(username)
         realm = self._realm(request)
         if not realm.dev_login:
             raise _authentication_failed()
         account = self._active_account(realm, username)
-        response = json_answer(_api_key(account, parameters.keys() - {"username"}))
+        response = json_response(_api_key(account, parameters.keys() - {"username"}))
         # The real endpoint opens a web session too.
         for name, httponly in (("sessionid", True), ("csrftoken", False)):
+            value = secrets.token_hex(16)
             response.set_cookie(
-                name, secrets.token_hex(16), max_age=_TWO_WEEKS, httponly=httponly, samesite="lax"
+                name, value, max_age=_SESSION_MAX_AGE, httponly=httponly, samesite="lax"
             )
         return response
 
     async def dev_list_users(self, request: Request) -> Response:
         self._check_not_production()
-        await parameters_of(request, self.state)
+        await read_request(request, self.state)
         self._check_dev_login()
         users = [
-            (account.admin, {"email": account.email, "realm_url": address_of(realm, request)})
+            (account.admin, {"email": account.email, "realm_url": realm_url(realm, request)})
             for realm in self.state.realms.values()
             for account in realm.accounts
             if realm.active and account.active
         ]
-        return success(
+        return success_response(
             direct_admins=[user for admin, user in users if admin],
             direct_users=[user for admin, user in users if not admin],
         )
 
     async def jwt_fetch_api_key(self, request: Request) -> Response:
-        parameters = await parameters_of(request, self.state)
+        parameters = await read_request(request, self.state)
         realm = self._realm(request)
         if realm.jwt_key is None:
             raise _bad_request("JWT authentication is not enabled for this organization")
         token = parameters.get("token")
         if not token:
             raise _bad_request("No JSON web token passed in request")
-        email = _email_in(token, realm.jwt_key)
+        email = _email_from_token(token, realm.jwt_key)
         if email is None:
             raise _bad_request("No email specified in JSON web token claims")
         account = self._active_account(realm, email)
-        return success(api_key=account.api_key, email=account.email)
+        return success_response(api_key=account.api_key, email=account.email)
 
     async def server_settings(self, request: Request) -> Response:
-        await parameters_of(request, self.state)
+        await read_request(request, self.state)
         host = request.headers.get("host", "")
-        realm = self.state.realm_at(host)
+        realm = self.state.find_realm(host)
         if realm is None:
             # These two have a code of their own in no version.
-            at_root = self.state.is_root(host)
+            at_root = self.state.is_root_domain(host)
             raise _bad_request("Subdomain required" if at_root else "Invalid subdomain")
-        turned_on = {method.name for method in realm.external_methods}
+        enabled = {method.name for method in realm.external_methods}
         external = [
             {
                 "name": method.name,
@@ -116,13 +117,13 @@ class Logins:
             }
             for method in realm.external_methods
         ]
-        return success(
+        return success_response(
             authentication_methods={
                 "password": realm.password_login,
                 "dev": self.state.dev_login == "on" and realm.dev_login,
                 "email": realm.password_login and realm.email_usernames,
                 "ldap": realm.password_login and not realm.email_usernames,
-                **{name: name in turned_on for name in _OTHER_METHODS},
+                **{name: name in enabled for name in _OTHER_METHODS},
             },
             zulip_version=VERSION,
             zulip_merge_base="",
@@ -131,13 +132,13 @@ class Logins:
             is_incompatible=False,
             email_auth_enabled=realm.password_login and realm.email_usernames,
             require_email_format_usernames=realm.email_usernames,
-            realm_url=address_of(realm, request),
+            realm_url=realm_url(realm, request),
             realm_name=realm.name,
             realm_icon="",
             realm_description="",
             realm_web_public_access_enabled=False,
             external_authentication_methods=external,
-            realm_uri=address_of(realm, request),
+            realm_uri=realm_url(realm, request),
         )
 
     def _check_not_production(self) -> None:
@@ -149,14 +150,14 @@ class Logins:
             raise _bad_request("DevAuthBackend not enabled.")
 
     def _realm(self, request: Request) -> Realm:
-        realm = self.state.realm_at(request.headers.get("host", ""))
+        realm = self.state.find_realm(request.headers.get("host", ""))
         if realm is None:
-            raise Refused(404, "NONEXISTENT_SUBDOMAIN", "Invalid subdomain")
+            raise ErrorResponse(404, "NONEXISTENT_SUBDOMAIN", "Invalid subdomain")
         return realm
 
     def _check_password(self, realm: Realm, username: str, password: str) -> Account:
         if not realm.password_login:
-            raise Refused(
+            raise ErrorResponse(
                 401,
                 "PASSWORD_AUTH_DISABLED",
                 "Password authentication is disabled in this organization",
@@ -167,7 +168,7 @@ class Logins:
         if password != account.password:
             raise _authentication_failed()
         if account.password_reset_required:
-            raise Refused(
+            raise ErrorResponse(
                 401,
                 "PASSWORD_RESET_REQUIRED",
                 "Your password has been disabled and needs to be reset",
@@ -177,21 +178,21 @@ class Logins:
     def _active_account(self, realm: Realm, username: str) -> Account:
         account = realm.find(username)
         if account is None:
-            if self.state.is_elsewhere(username):
-                raise Refused(404, "NONEXISTENT_SUBDOMAIN", "Invalid subdomain")
+            if self.state.is_in_any_realm(username):
+                raise ErrorResponse(404, "NONEXISTENT_SUBDOMAIN", "Invalid subdomain")
             raise _authentication_failed()
         if not realm.active:
-            raise Refused(401, "REALM_DEACTIVATED", "This organization has been deactivated")
+            raise ErrorResponse(401, "REALM_DEACTIVATED", "This organization has been deactivated")
         if not account.active:
-            raise Refused(401, "USER_DEACTIVATED", "Account is deactivated")
+            raise ErrorResponse(401, "USER_DEACTIVATED", "Account is deactivated")
         return account
 
 
-def _bad_request(msg: str) -> Refused:
-    return Refused(400, "BAD_REQUEST", msg)
+def _bad_request(msg: str) -> ErrorResponse:
+    return ErrorResponse(400, "BAD_REQUEST", msg)
 
 
-def _email_in(token: str, key: str) -> str | None:
+def _email_from_token(token: str, key: str) -> str | None:
     """Return the address that a token vouches for."""
     try:
         claims = jwt.decode(token, key, algorithms=["HS256"])
@@ -201,9 +202,9 @@ def _email_in(token: str, key: str) -> str | None:
     return email if isinstance(email, str) else None
 
 
-def _check_limit(limit: Limit) -> None:
+def _check_limit(limit: RateLimit) -> None:
     if limit.retry_after is not None:
-        raise Refused(
+        raise ErrorResponse(
             429,
             "RATE_LIMIT_HIT",
             "API usage exceeded rate limit",
@@ -212,12 +213,12 @@ def _check_limit(limit: Limit) -> None:
 
 
 def _check_email(username: str) -> None:
-    if not _EMAIL.fullmatch(username):
+    if not _EMAIL_RE.fullmatch(username):
         raise _bad_request("Enter a valid email address.")
 
 
 def _api_key(account: Account, ignored: set[str]) -> dict[str, Any]:
-    said: dict[str, Any] = {
+    body: dict[str, Any] = {
         "result": "success",
         "msg": "",
         "api_key": account.api_key,
@@ -225,5 +226,5 @@ def _api_key(account: Account, ignored: set[str]) -> dict[str, Any]:
         "user_id": account.user_id,
     }
     if ignored:
-        said["ignored_parameters_unsupported"] = sorted(ignored)
-    return said
+        body["ignored_parameters_unsupported"] = sorted(ignored)
+    return body

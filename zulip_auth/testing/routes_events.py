@@ -10,8 +10,8 @@ from attrs import frozen
 from starlette.requests import Request
 from starlette.responses import Response
 
-from .http import Refused, needed, parameters_of, success
-from .routes_users import owner_of_key
+from .http import ErrorResponse, read_request, require, success_response
+from .routes_users import authenticate
 from .state import FEATURE_LEVEL, VERSION, Account, Queue, Realm, State
 
 
@@ -22,11 +22,11 @@ class Events:
     state: State
 
     async def register(self, request: Request) -> Response:
-        await parameters_of(request, self.state)
-        realm, account = owner_of_key(request, self.state)
+        await read_request(request, self.state)
+        realm, account = authenticate(request, self.state)
         queue_id = secrets.token_hex(16)
         self.state.queues[queue_id] = Queue(account)
-        return success(
+        return success_response(
             queue_id=queue_id,
             last_event_id=-1,
             event_queue_longpoll_timeout_seconds=90,
@@ -37,32 +37,32 @@ class Events:
         )
 
     async def events(self, request: Request) -> Response:
-        parameters = await parameters_of(request, self.state)
-        _, account = owner_of_key(request, self.state)
+        parameters = await read_request(request, self.state)
+        _, account = authenticate(request, self.state)
         queue_id, queue = self._queue(parameters, account)
-        seen = _whole(parameters.get("last_event_id", "-1"), "last_event_id")
-        queue.events = [event for event in queue.events if event["id"] > seen]
+        last_event_id = _parse_int(parameters.get("last_event_id", "-1"), "last_event_id")
+        queue.events = [event for event in queue.events if event["id"] > last_event_id]
         if not queue.events and parameters.get("dont_block") != "true":
             await queue.wait()
-        return success(events=list(queue.events), queue_id=queue_id)
+        return success_response(events=list(queue.events), queue_id=queue_id)
 
     async def delete(self, request: Request) -> Response:
-        parameters = await parameters_of(request, self.state)
-        _, account = owner_of_key(request, self.state)
+        parameters = await read_request(request, self.state)
+        _, account = authenticate(request, self.state)
         queue_id, queue = self._queue(parameters, account)
         del self.state.queues[queue_id]
-        queue.wake()
-        return success()
+        queue.notify()
+        return success_response()
 
     async def send_message(self, request: Request) -> Response:
-        parameters = await parameters_of(request, self.state)
-        realm, account = owner_of_key(request, self.state)
-        kind, to = needed(parameters, "type"), needed(parameters, "to")
-        content = needed(parameters, "content")
+        parameters = await read_request(request, self.state)
+        realm, account = authenticate(request, self.state)
+        kind, to = require(parameters, "type"), require(parameters, "to")
+        content = require(parameters, "content")
         direct = kind in ("direct", "private")
-        readers = _recipients(realm, to) if direct else realm.accounts
-        if account not in readers:
-            readers = [*readers, account]
+        recipients = _recipients(realm, to) if direct else realm.accounts
+        if account not in recipients:
+            recipients = [*recipients, account]
         message = {
             "id": next(self.state.message_ids),
             "type": "private" if direct else "stream",
@@ -71,42 +71,42 @@ class Events:
             "sender_full_name": account.full_name,
             "content": content,
             "content_type": "text/x-markdown",
-            "display_recipient": [{"id": each.user_id, "email": each.email} for each in readers]
+            "display_recipient": [{"id": user.user_id, "email": user.email} for user in recipients]
             if direct
             else to,
             "subject": "" if direct else parameters.get("topic", "(no topic)"),
             "timestamp": int(time.time()),
         }
         for queue in self.state.queues.values():
-            if queue.owner in readers:
+            if queue.owner in recipients:
                 queue.add({"type": "message", "message": message, "flags": []})
-        return success(id=message["id"])
+        return success_response(id=message["id"])
 
     def _queue(self, parameters: dict[str, str], account: Account) -> tuple[str, Queue]:
-        queue_id = needed(parameters, "queue_id")
+        queue_id = require(parameters, "queue_id")
         queue = self.state.queues.get(queue_id)
         if queue is None or queue.owner is not account:
-            raise Refused(
+            raise ErrorResponse(
                 400, "BAD_EVENT_QUEUE_ID", f"Bad event queue ID: {queue_id}", queue_id=queue_id
             )
         return queue_id, queue
 
 
-def _whole(text: str, name: str) -> int:
+def _parse_int(text: str, name: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise Refused(400, "BAD_REQUEST", f"{name} is not an integer") from None
+        raise ErrorResponse(400, "BAD_REQUEST", f"{name} is not an integer") from None
 
 
 def _recipients(realm: Realm, to: str) -> list[Account]:
     """Return the accounts that a message is addressed to, by address or by number."""
     try:
-        named = json.loads(to)
+        names = json.loads(to)
     except ValueError:
-        named = to.split(",")
-    named = named if isinstance(named, list) else [named]
-    found = [each for each in realm.accounts if each.email in named or each.user_id in named]
-    if len(found) != len(named):
-        raise Refused(400, "BAD_REQUEST", f"Invalid email '{to}'")
-    return found
+        names = to.split(",")
+    names = names if isinstance(names, list) else [names]
+    accounts = [user for user in realm.accounts if user.email in names or user.user_id in names]
+    if len(accounts) != len(names):
+        raise ErrorResponse(400, "BAD_REQUEST", f"Invalid email '{to}'")
+    return accounts

@@ -11,10 +11,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from .http import Refused, address_of, parameters_of
+from .http import ErrorResponse, read_request, realm_url
 from .state import Account, Realm, State
 
-_PAD = re.compile(r"[0-9A-Fa-f]{64}")
+_PAD_RE = re.compile(r"[0-9A-Fa-f]{64}")
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>Log in to {name}</title></head>
 <body><h1>Log in to {name}</h1>
@@ -31,24 +31,24 @@ class SingleSignOn:
 
     async def login(self, request: Request) -> Response:
         """Ask who is there; with an `email`, send the browser on with that account's key."""
-        parameters = await parameters_of(request, self.state)
+        parameters = await read_request(request, self.state)
         realm = self._realm(request)
         pad = parameters.get("mobile_flow_otp", "")
-        if not _PAD.fullmatch(pad):
-            raise Refused(400, "BAD_REQUEST", "Invalid OTP")
+        if not _PAD_RE.fullmatch(pad):
+            raise ErrorResponse(400, "BAD_REQUEST", "Invalid OTP")
         active = [account for account in realm.accounts if account.active]
         if "email" not in parameters:
             return HTMLResponse(_page(realm, active, pad))
         for account in active:
             if account.email == parameters["email"]:
-                return _redirect(account, pad, address_of(realm, request))
+                return _redirect(account, pad, realm_url(realm, request))
         raise HTTPException(404)
 
     def _realm(self, request: Request) -> Realm:
         # Where one of these is missing, the real server shows pages of many kinds.
-        realm = self.state.realm_at(request.headers.get("host", ""))
+        realm = self.state.find_realm(request.headers.get("host", ""))
         name = request.path_params["name"]
-        if realm and realm.active and any(name == each.name for each in realm.external_methods):
+        if realm and realm.active and any(name == method.name for method in realm.external_methods):
             return realm
         raise HTTPException(404)
 
@@ -62,10 +62,10 @@ def _page(realm: Realm, accounts: list[Account], pad: str) -> str:
 
 
 def _redirect(account: Account, pad: str, address: str) -> Response:
-    both = zip(account.api_key.encode(), bytes.fromhex(pad), strict=True)
+    pairs = zip(account.api_key.encode(), bytes.fromhex(pad), strict=True)
     query = urlencode(
         {
-            "otp_encrypted_api_key": bytes(a ^ b for a, b in both).hex(),
+            "otp_encrypted_api_key": bytes(a ^ b for a, b in pairs).hex(),
             "email": account.email,
             "user_id": account.user_id,
             "realm": address,

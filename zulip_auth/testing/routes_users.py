@@ -9,40 +9,40 @@ from attrs import frozen
 from starlette.requests import Request
 from starlette.responses import Response
 
-from .http import Refused, parameters_of, success
+from .http import ErrorResponse, read_request, success_response
 from .state import Account, Realm, State
 
-_KEY = re.compile(r"[A-Za-z0-9]{32}")
+_KEY_RE = re.compile(r"[A-Za-z0-9]{32}")
 
 
-def _unauthorized(msg: str) -> Refused:
-    refused = Refused(401, "UNAUTHORIZED", msg)
-    refused.headers = {"WWW-Authenticate": 'Basic realm="zulip"'}
-    return refused
+def _unauthorized(msg: str) -> ErrorResponse:
+    error = ErrorResponse(401, "UNAUTHORIZED", msg)
+    error.headers = {"WWW-Authenticate": 'Basic realm="zulip"'}
+    return error
 
 
-def owner_of_key(request: Request, state: State) -> tuple[Realm, Account]:
+def authenticate(request: Request, state: State) -> tuple[Realm, Account]:
     """Return the account whose key a request brings, and its organization."""
     header = request.headers.get("authorization")
     if header is None:
         raise _unauthorized("Not logged in: API authentication or user session required")
-    email, key = _basic(header)
-    if not _KEY.fullmatch(key):
+    email, key = _parse_basic_auth(header)
+    if not _KEY_RE.fullmatch(key):
         raise _unauthorized("Malformed API key")
-    found = state.find_key(key)
-    if found is None or found[1].email.lower() != email.lower():
+    owner = state.find_key(key)
+    if owner is None or owner[1].email.lower() != email.lower():
         raise _unauthorized("Invalid API key")
-    realm, account = found
+    realm, account = owner
     if not realm.active:
         raise _unauthorized("This organization has been deactivated")
     if not account.active:
         raise _unauthorized("Account is deactivated")
-    if state.realm_at(request.headers.get("host", "")) is not realm:
+    if state.find_realm(request.headers.get("host", "")) is not realm:
         raise _unauthorized("Account is not associated with this subdomain")
     return realm, account
 
 
-def _basic(header: str) -> tuple[str, str]:
+def _parse_basic_auth(header: str) -> tuple[str, str]:
     try:
         scheme, credentials = header.split()
         if scheme.lower() != "basic":
@@ -60,9 +60,9 @@ class Accounts:
     state: State
 
     async def own_user(self, request: Request) -> Response:
-        await parameters_of(request, self.state)
-        realm, account = owner_of_key(request, self.state)
-        return success(
+        await read_request(request, self.state)
+        realm, account = authenticate(request, self.state)
+        return success_response(
             # Not the address that logs in, as where addresses are hidden.
             email=f"user{account.user_id}@{realm.host}",
             user_id=account.user_id,
@@ -84,7 +84,7 @@ class Accounts:
         )
 
     async def regenerate_api_key(self, request: Request) -> Response:
-        await parameters_of(request, self.state)
-        _, account = owner_of_key(request, self.state)
+        await read_request(request, self.state)
+        _, account = authenticate(request, self.state)
         account.regenerate_api_key()
-        return success(api_key=account.api_key)
+        return success_response(api_key=account.api_key)

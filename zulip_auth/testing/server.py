@@ -12,7 +12,7 @@ from typing import Self
 import uvicorn
 from starlette.applications import Starlette
 
-from .app import make_app
+from .app import create_app
 from .state import Account, DevLogin, Realm, ReceivedRequest, State
 
 _HOST = "127.0.0.1"
@@ -40,8 +40,8 @@ class FakeZulip:
         self._realm = self._state.add_realm(_HOST)
         for email, password in (users or {}).items():
             self._realm.add_user(email, password)
-        self._app = make_app(self._state)
-        self._running: _Running | None = None
+        self._app = create_app(self._state)
+        self._thread: _ServerThread | None = None
 
     @property
     def app(self) -> Starlette:
@@ -101,44 +101,44 @@ class FakeZulip:
 
     def advance(self, seconds: float) -> None:
         """Put the server's clock forward."""
-        self._state.ahead += seconds
+        self._state.clock_offset += seconds
 
     def __enter__(self) -> Self:
-        if self._running is not None:
+        if self._thread is not None:
             raise RuntimeError("FakeZulip is running already.")
-        self._running = _Running(self._app, self._state)
+        self._thread = _ServerThread(self._app, self._state)
         return self
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        running, self._running = self._running, None
-        if running is not None:
-            running.ask_to_stop()
-            running.wait()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.stop()
+            thread.join()
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
 
     async def __aexit__(
         self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        running, self._running = self._running, None
-        if running is not None:
-            running.ask_to_stop()  # which it does even if the wait is cancelled
-            await asyncio.to_thread(running.wait)
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.stop()  # which it does even if the wait is cancelled
+            await asyncio.to_thread(thread.join)
 
     def __repr__(self) -> str:
-        return f"<FakeZulip {self.site if self._running else 'not running'}>"
+        return f"<FakeZulip {self.site if self._thread else 'not running'}>"
 
 
-class _Running:
+class _ServerThread:
     """A uvicorn server and its thread, from when it listens until it has stopped."""
 
     def __init__(self, app: Starlette, state: State) -> None:
@@ -164,10 +164,10 @@ class _Running:
         with self._socket:
             self._server.run(sockets=[self._socket])
 
-    def ask_to_stop(self) -> None:
+    def stop(self) -> None:
         self._server.should_exit = True
         self._state.close_queues()
         self._state.port = None
 
-    def wait(self) -> None:
+    def join(self) -> None:
         self._thread.join()

@@ -18,16 +18,16 @@ ADMINISTRATOR, MEMBER = 200, 400
 HEARTBEAT = 50.0
 """After how many silent seconds a poll for events is answered all the same."""
 
-_ATTEMPTS = 5
-_PERIOD = 1800.0
+_MAX_ATTEMPTS = 5
+_WINDOW = 1800.0
 _KEY_LENGTH = 32
-_KEY_CHARACTERS = string.ascii_letters + string.digits
+_KEY_ALPHABET = string.ascii_letters + string.digits
 
 DevLogin = Literal["on", "off", "production"]
 
 
 def _new_api_key() -> str:
-    return "".join(secrets.choice(_KEY_CHARACTERS) for _ in range(_KEY_LENGTH))
+    return "".join(secrets.choice(_KEY_ALPHABET) for _ in range(_KEY_LENGTH))
 
 
 @define(eq=False)
@@ -167,7 +167,7 @@ class ReceivedRequest:
 
 
 @frozen
-class Limit:
+class RateLimit:
     """What the server says of one attempt.
 
     Attributes:
@@ -184,7 +184,7 @@ class Limit:
     def headers(self) -> dict[str, str]:
         """Return it as Zulip's headers."""
         headers = {
-            "X-RateLimit-Limit": str(_ATTEMPTS),
+            "X-RateLimit-Limit": str(_MAX_ATTEMPTS),
             "X-RateLimit-Remaining": str(self.remaining),
             "X-RateLimit-Reset": str(int(self.reset)),
         }
@@ -222,7 +222,7 @@ class Queue:
         except TimeoutError:
             self.add({"type": "heartbeat"})
 
-    def wake(self) -> None:
+    def notify(self) -> None:
         """Answer the poll that waits, from any thread."""
         self._loop.call_soon_threadsafe(self._changed.set)
 
@@ -235,7 +235,7 @@ class State:
     port: int | None = None
     realms: dict[str, Realm] = Factory(dict)
     requests: list[ReceivedRequest] = Factory(list)
-    ahead: float = 0.0
+    clock_offset: float = 0.0
     _attempts: dict[str, list[float]] = Factory(dict)
     user_ids: Iterator[int] = Factory(lambda: count(10))
     message_ids: Iterator[int] = Factory(lambda: count(1))
@@ -246,12 +246,12 @@ class State:
         realm = self.realms[host.lower()] = Realm(host.lower(), self)
         return realm
 
-    def realm_at(self, host: str) -> Realm | None:
+    def find_realm(self, host: str) -> Realm | None:
         """Return the organization that a Host header names, port or not."""
         name = host.lower()
         return self.realms.get(name) or self.realms.get(name.rpartition(":")[0])
 
-    def is_root(self, host: str) -> bool:
+    def is_root_domain(self, host: str) -> bool:
         """Tell whether the organizations are at subdomains of what a Host header names."""
         root = "." + host.lower().partition(":")[0]
         return any(name.endswith(root) for name in self.realms)
@@ -268,26 +268,26 @@ class State:
         """Forget the event queues, and answer those who wait for events."""
         queues, self.queues = self.queues, {}
         for queue in queues.values():
-            queue.wake()
+            queue.notify()
 
-    def is_elsewhere(self, email: str) -> bool:
+    def is_in_any_realm(self, email: str) -> bool:
         """Tell whether any organization has an account with an address."""
         return any(realm.find(email) for realm in self.realms.values())
 
-    def count_attempt(self, username: str) -> Limit:
+    def record_attempt(self, username: str) -> RateLimit:
         """Count an attempt before its password is looked at, as Zulip does.
 
         Five for a username, as it was typed, in 30 minutes. An attempt that is
         turned away is not counted, so it does not make the block longer.
         """
-        now = time.time() + self.ahead
-        attempts = [at for at in self._attempts.get(username, []) if at + _PERIOD > now]
-        if len(attempts) >= _ATTEMPTS:
-            free = attempts[-_ATTEMPTS] + _PERIOD
-            return Limit(remaining=0, reset=free, retry_after=free - now)
+        now = time.time() + self.clock_offset
+        attempts = [at for at in self._attempts.get(username, []) if at + _WINDOW > now]
+        if len(attempts) >= _MAX_ATTEMPTS:
+            reset_at = attempts[-_MAX_ATTEMPTS] + _WINDOW
+            return RateLimit(remaining=0, reset=reset_at, retry_after=reset_at - now)
         self._attempts[username] = [*attempts, now]
-        return Limit(remaining=_ATTEMPTS - len(attempts) - 1, reset=now + _PERIOD)
+        return RateLimit(remaining=_MAX_ATTEMPTS - len(attempts) - 1, reset=now + _WINDOW)
 
-    def forget_attempts(self, username: str) -> None:
+    def reset_attempts(self, username: str) -> None:
         """Clear the count, as a successful login does."""
         self._attempts.pop(username, None)
