@@ -565,7 +565,7 @@ def test_it_runs_more_than_once_but_not_twice_at_a_time() -> None:
         with server:
             assert repr(server) == f"<FakeZulip {server.site}>"
             asyncio.run(login(server.site, "iago@zulip.com", "secret"))
-            with pytest.raises(RuntimeError, match="running already"):
+            with pytest.raises(RuntimeError, match="already running"):
                 server.__enter__()
         with pytest.raises(RuntimeError, match="not running"):
             _ = server.site

@@ -1,4 +1,4 @@
-"""The fixture that every test suite has in which this package is installed."""
+"""The pytest plugin with the fixture `fake_zulip`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def fake_zulip() -> Iterator[FakeZulip]:
-    """A running Zulip server without users: `fake_zulip.add_user(email, password)`."""
-    # Not at the top: test suites that do not ask for it must not need it.
+    """Start a `FakeZulip` without users: `fake_zulip.add_user(email, password)`."""
+    # Import lazily: runs without the fixture must not require the extra.
     from .testing import FakeZulip
 
     with FakeZulip() as server:

@@ -1,4 +1,4 @@
-"""A Zulip server for tests, which needs the extra `zulip-auth[testing]`.
+"""A stand-in Zulip server for tests. Requires the extra `zulip-auth[testing]`.
 
 async with FakeZulip(users={"iago@zulip.com": "secret"}) as server:
     await zulip_auth.login(server.site, "iago@zulip.com", "secret")
@@ -10,7 +10,7 @@ except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] not in ("jwt", "starlette", "uvicorn"):
         raise
     raise ModuleNotFoundError(
-        "zulip_auth.testing needs more packages: pip install 'zulip-auth[testing]'",
+        "zulip_auth.testing requires an extra: pip install 'zulip-auth[testing]'",
         name=error.name,
     ) from None
 

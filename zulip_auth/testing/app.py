@@ -1,4 +1,4 @@
-"""The stand-in server as an ASGI application: which address leads where."""
+"""The stand-in server as an ASGI application: the table of routes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .state import State
 
 
 def create_app(state: State) -> Starlette:
-    """Return an application that answers out of a state."""
+    """Return the application that serves *state*."""
     logins, accounts, events = Logins(state), Accounts(state), Events(state)
     endpoints = [
         ("POST", "/fetch_api_key", logins.fetch_api_key),
@@ -29,7 +29,9 @@ def create_app(state: State) -> Starlette:
         ("DELETE", "/events", events.delete),
         ("POST", "/messages", events.send_message),
     ]
-    routes = [Route(f"/api/v1{path}", call, methods=[method]) for method, path, call in endpoints]
+    routes = [
+        Route(f"/api/v1{path}", endpoint, methods=[method]) for method, path, endpoint in endpoints
+    ]
     routes.append(Route("/accounts/login/social/{name:path}", SingleSignOn(state).login))
     app = Starlette(
         routes=routes,

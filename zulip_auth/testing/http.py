@@ -1,4 +1,4 @@
-"""What the endpoints share: a request's parameters, answers, refusals."""
+"""Request parameters, responses and errors, shared by the endpoints."""
 
 from __future__ import annotations
 
@@ -20,23 +20,26 @@ _PAGE_NOT_FOUND = (
 
 
 class ErrorResponse(Exception):
-    """Ends a request with one of Zulip's error answers."""
+    """End a request with an error response of Zulip's API."""
 
-    def __init__(self, status: int, code: str, msg: str, **more: object) -> None:
+    def __init__(self, status: int, code: str, msg: str, **fields: object) -> None:
         self.status = status
         self.headers: dict[str, str] = {}
-        self.body: dict[str, Any] = {"result": "error", "msg": msg, **more, "code": code}
+        self.body: dict[str, Any] = {"result": "error", "msg": msg, **fields, "code": code}
 
 
 async def read_request(request: Request, state: State) -> dict[str, str]:
-    """Note a request, and return its parameters: of the query string and, first, of the body.
+    """Record a request and return its parameters.
 
-    As in the real server, a body that is not form-encoded is not read.
+    The form takes precedence over the query string. A body that is not
+    form-encoded is ignored.
+
+    Source: recorded exchanges with a form, a JSON body and a query string.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     body = await request.body()
     form: dict[str, str] = {}
-    if kind == "application/x-www-form-urlencoded":
+    if content_type == "application/x-www-form-urlencoded":
         form = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
     state.requests.append(
         ReceivedRequest(
@@ -52,27 +55,28 @@ async def read_request(request: Request, state: State) -> dict[str, str]:
 
 
 def require(parameters: Mapping[str, str], name: str) -> str:
-    """Return a parameter that must be there."""
+    """Return a parameter, or raise the error for a missing one."""
     if name not in parameters:
-        msg = f"Missing '{name}' argument"
-        raise ErrorResponse(400, "REQUEST_VARIABLE_MISSING", msg, var_name=name)
+        raise ErrorResponse(
+            400, "REQUEST_VARIABLE_MISSING", f"Missing '{name}' argument", var_name=name
+        )
     return parameters[name]
 
 
 def realm_url(realm: Realm, request: Request) -> str:
-    """Return an organization's address, as seen from a request."""
+    """Return the URL of an organization, with the scheme and port of *request*."""
     return str(request.url.replace(hostname=realm.host, path="", query=""))
 
 
-def success_response(**body: object) -> Response:
-    """Return an answer in which all went well."""
-    return json_response({"result": "success", "msg": "", **body})
+def success_response(**fields: object) -> Response:
+    """Return a successful response."""
+    return json_response({"result": "success", "msg": "", **fields})
 
 
 def json_response(
     body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Return an answer of Zulip's API."""
+    """Return a response of Zulip's API."""
     return Response(_dumps(body) + "\n", status, headers, media_type="application/json")
 
 
@@ -81,18 +85,21 @@ def _dumps(body: Mapping[str, Any]) -> str:
 
 
 async def error_handler(_request: Request, error: Exception) -> Response:
-    """Answer a request that was refused."""
+    """Return the response of an `ErrorResponse`."""
     assert isinstance(error, ErrorResponse)
     return json_response(error.body, error.status, error.headers)
 
 
 async def not_found(_request: Request, _error: Exception) -> Response:
-    """Answer a request for what does not exist."""
+    """Return the page for an unknown path."""
     return HTMLResponse(_PAGE_NOT_FOUND, status_code=404)
 
 
 async def method_not_allowed(_request: Request, error: Exception) -> Response:
-    """Answer as the real server does: in JSON that claims to be HTML."""
+    """Return the response for an unsupported method.
+
+    Source: Zulip sends it as JSON with the content type of HTML.
+    """
     assert isinstance(error, HTTPException)
     allow = (error.headers or {})["Allow"]
     body = {

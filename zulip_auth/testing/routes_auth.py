@@ -1,4 +1,4 @@
-"""The endpoints that need no key: the ways in, and what a server says of itself."""
+"""Endpoints without an API key: logging in, and the server's settings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _authentication_failed() -> ErrorResponse:
 
 @frozen
 class Logins:
-    """The endpoints. Each reads like the checks that the real one makes, in their order."""
+    """Endpoints that log in. Each makes the checks of the real one, in the same order."""
 
     state: State
 
@@ -61,11 +61,14 @@ class Logins:
             raise _authentication_failed()
         account = self._active_account(realm, username)
         response = json_response(_api_key(account, parameters.keys() - {"username"}))
-        # The real endpoint opens a web session too.
+        # The real endpoint also opens a web session.
         for name, httponly in (("sessionid", True), ("csrftoken", False)):
-            value = secrets.token_hex(16)
             response.set_cookie(
-                name, value, max_age=_SESSION_MAX_AGE, httponly=httponly, samesite="lax"
+                name,
+                secrets.token_hex(16),
+                max_age=_SESSION_MAX_AGE,
+                httponly=httponly,
+                samesite="lax",
             )
         return response
 
@@ -103,9 +106,9 @@ class Logins:
         host = request.headers.get("host", "")
         realm = self.state.find_realm(host)
         if realm is None:
-            # These two have a code of their own in no version.
-            at_root = self.state.is_root_domain(host)
-            raise _bad_request("Subdomain required" if at_root else "Invalid subdomain")
+            # No version of Zulip has separate codes for these two.
+            is_root = self.state.is_root_domain(host)
+            raise _bad_request("Subdomain required" if is_root else "Invalid subdomain")
         enabled = {method.name for method in realm.external_methods}
         external = [
             {
@@ -193,7 +196,7 @@ def _bad_request(msg: str) -> ErrorResponse:
 
 
 def _email_from_token(token: str, key: str) -> str | None:
-    """Return the address that a token vouches for."""
+    """Return the email claim of a valid token, or None."""
     try:
         claims = jwt.decode(token, key, algorithms=["HS256"])
     except jwt.InvalidTokenError:

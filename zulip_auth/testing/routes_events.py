@@ -1,4 +1,4 @@
-"""The endpoints of a bot: an event queue, and messages to send."""
+"""Endpoints of a bot: event queues and messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .state import FEATURE_LEVEL, VERSION, Account, Queue, Realm, State
 
 @frozen
 class Events:
-    """The endpoints."""
+    """Endpoints of event queues and messages."""
 
     state: State
 
@@ -57,24 +57,24 @@ class Events:
     async def send_message(self, request: Request) -> Response:
         parameters = await read_request(request, self.state)
         realm, account = authenticate(request, self.state)
-        kind, to = require(parameters, "type"), require(parameters, "to")
+        type_, to = require(parameters, "type"), require(parameters, "to")
         content = require(parameters, "content")
-        direct = kind in ("direct", "private")
-        recipients = _recipients(realm, to) if direct else realm.accounts
+        is_direct = type_ in ("direct", "private")
+        recipients = _recipients(realm, to) if is_direct else realm.accounts
         if account not in recipients:
             recipients = [*recipients, account]
         message = {
             "id": next(self.state.message_ids),
-            "type": "private" if direct else "stream",
+            "type": "private" if is_direct else "stream",
             "sender_id": account.user_id,
             "sender_email": account.email,
             "sender_full_name": account.full_name,
             "content": content,
             "content_type": "text/x-markdown",
             "display_recipient": [{"id": user.user_id, "email": user.email} for user in recipients]
-            if direct
+            if is_direct
             else to,
-            "subject": "" if direct else parameters.get("topic", "(no topic)"),
+            "subject": "" if is_direct else parameters.get("topic", "(no topic)"),
             "timestamp": int(time.time()),
         }
         for queue in self.state.queues.values():
@@ -100,7 +100,7 @@ def _parse_int(text: str, name: str) -> int:
 
 
 def _recipients(realm: Realm, to: str) -> list[Account]:
-    """Return the accounts that a message is addressed to, by address or by number."""
+    """Return the accounts that *to* lists, by email or by user id."""
     try:
         names = json.loads(to)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The web page on which a user logs in with a browser: an identity provider for tests."""
+"""The login page for browsers: an identity provider for tests."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class SingleSignOn:
     state: State
 
     async def login(self, request: Request) -> Response:
-        """Ask who is there; with an `email`, send the browser on with that account's key."""
+        """Return a page with the accounts, or redirect with the key of the one in `email`."""
         parameters = await read_request(request, self.state)
         realm = self._realm(request)
         pad = parameters.get("mobile_flow_otp", "")
@@ -45,7 +45,7 @@ class SingleSignOn:
         raise HTTPException(404)
 
     def _realm(self, request: Request) -> Realm:
-        # Where one of these is missing, the real server shows pages of many kinds.
+        # The real server returns various web pages for these errors.
         realm = self.state.find_realm(request.headers.get("host", ""))
         name = request.path_params["name"]
         if realm and realm.active and any(name == method.name for method in realm.external_methods):
@@ -61,14 +61,14 @@ def _page(realm: Realm, accounts: list[Account], pad: str) -> str:
     return _PAGE.format(name=escape(realm.name), users=users)
 
 
-def _redirect(account: Account, pad: str, address: str) -> Response:
+def _redirect(account: Account, pad: str, site: str) -> Response:
     pairs = zip(account.api_key.encode(), bytes.fromhex(pad), strict=True)
     query = urlencode(
         {
             "otp_encrypted_api_key": bytes(a ^ b for a, b in pairs).hex(),
             "email": account.email,
             "user_id": account.user_id,
-            "realm": address,
+            "realm": site,
         }
     )
     return HTMLResponse(status_code=302, headers={"Location": f"zulip://login?{query}"})

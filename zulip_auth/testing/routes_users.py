@@ -1,4 +1,4 @@
-"""The endpoints that take an API key: whose it is, and a new one."""
+"""Endpoints of an account: its profile and its API key."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _unauthorized(msg: str) -> ErrorResponse:
 
 
 def authenticate(request: Request, state: State) -> tuple[Realm, Account]:
-    """Return the account whose key a request brings, and its organization."""
+    """Return the organization and the account of a request's API key."""
     header = request.headers.get("authorization")
     if header is None:
         raise _unauthorized("Not logged in: API authentication or user session required")
@@ -55,7 +55,7 @@ def _parse_basic_auth(header: str) -> tuple[str, str]:
 
 @frozen
 class Accounts:
-    """The endpoints of an account."""
+    """Endpoints of an account."""
 
     state: State
 
@@ -63,7 +63,7 @@ class Accounts:
         await read_request(request, self.state)
         realm, account = authenticate(request, self.state)
         return success_response(
-            # Not the address that logs in, as where addresses are hidden.
+            # Not the login email: the organization hides email addresses.
             email=f"user{account.user_id}@{realm.host}",
             user_id=account.user_id,
             avatar_version=1,

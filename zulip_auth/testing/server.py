@@ -1,4 +1,4 @@
-"""The stand-in server: its life, and what a test can do to it."""
+"""The stand-in server and its controls."""
 
 from __future__ import annotations
 
@@ -19,18 +19,16 @@ _HOST = "127.0.0.1"
 
 
 class FakeZulip:
-    """A Zulip server on a free loopback port, in a thread of its own.
+    """A stand-in Zulip server on a free loopback port, in its own thread.
 
-    It answers as the real one does, byte for byte where that matters, and
-    remembers as the real one does: who has which password, who is deactivated,
-    how many attempts a username has left. It is used with `async with` or, in
-    tests that are not asynchronous, with `with`.
+    Responses match those recorded from real servers. Accounts, passwords and
+    login attempts have state, as on a real server. Use it with `async with`
+    or `with`.
 
     Args:
-        users: The passwords of the first organization's users, by their e-mail
-            addresses.
-        dev_login: Whether `dev_fetch_api_key` is `"on"`, is `"off"`, or does
-            not exist, as in `"production"`.
+        users: Passwords of the first organization's users, by email.
+        dev_login: Whether `dev_fetch_api_key` is `"on"`, `"off"`, or missing
+            as in `"production"`.
     """
 
     def __init__(
@@ -45,15 +43,15 @@ class FakeZulip:
 
     @property
     def app(self) -> Starlette:
-        """Return the ASGI application, for transports that need no socket."""
+        """Return the ASGI application, for tests without a socket."""
         return self._app
 
     @property
     def site(self) -> str:
-        """Return the first organization's address.
+        """Return the URL of the first organization.
 
         Raises:
-            RuntimeError: The server is not running.
+            RuntimeError: If the server is not running.
         """
         return self._realm.site
 
@@ -64,7 +62,7 @@ class FakeZulip:
 
     @property
     def dev_login(self) -> DevLogin:
-        """Return, or set, whether the server lets anyone in without a password."""
+        """Return or set the state of development logins: `"on"`, `"off"` or `"production"`."""
         return self._state.dev_login
 
     @dev_login.setter
@@ -73,7 +71,7 @@ class FakeZulip:
 
     @property
     def requests(self) -> Sequence[ReceivedRequest]:
-        """Return the requests that reached an endpoint, oldest first."""
+        """Return the requests to the endpoints, oldest first."""
         return tuple(self._state.requests)
 
     def add_user(self, email: str, password: str) -> Account:
@@ -81,31 +79,34 @@ class FakeZulip:
         return self._realm.add_user(email, password)
 
     def account(self, email: str) -> Account:
-        """Return an account of the first organization by its address, in any case.
+        """Return an account of the first organization by its case-insensitive email.
 
         Raises:
-            KeyError: There is none.
+            KeyError: If there is no such account.
         """
         return self._realm.account(email)
 
     def add_realm(self, host: str) -> Realm:
-        """Create an organization that answers at another host name, and return it.
+        """Create an organization at another host name and return it.
 
         Args:
-            host: The name, as in the Host header, without a port. `localhost`
-                reaches this server as it is; any other name does with a
-                transport that connects to it. `.site` of what is returned is
-                its address.
+            host: Host name of its URL, without a port. `localhost` needs no
+                setup; for other names, use a transport that connects to this
+                server.
         """
         return self._state.add_realm(host)
 
     def advance(self, seconds: float) -> None:
-        """Put the server's clock forward."""
+        """Advance the server's clock.
+
+        Args:
+            seconds: Added to the current time.
+        """
         self._state.clock_offset += seconds
 
     def __enter__(self) -> Self:
         if self._thread is not None:
-            raise RuntimeError("FakeZulip is running already.")
+            raise RuntimeError("FakeZulip is already running.")
         self._thread = _ServerThread(self._app, self._state)
         return self
 
@@ -131,7 +132,7 @@ class FakeZulip:
     ) -> None:
         thread, self._thread = self._thread, None
         if thread is not None:
-            thread.stop()  # which it does even if the wait is cancelled
+            thread.stop()  # before the await, which may be cancelled
             await asyncio.to_thread(thread.join)
 
     def __repr__(self) -> str:
@@ -139,10 +140,10 @@ class FakeZulip:
 
 
 class _ServerThread:
-    """A uvicorn server and its thread, from when it listens until it has stopped."""
+    """A running uvicorn server and its thread."""
 
     def __init__(self, app: Starlette, state: State) -> None:
-        # Listening before the thread is up: the first request waits in the queue.
+        # Listen before the thread starts, so that early requests wait in the backlog.
         self._socket = socket.create_server((_HOST, 0), backlog=2048)
         state.port = self._socket.getsockname()[1]
         self._state = state

@@ -1,4 +1,4 @@
-"""What a Zulip server remembers: organizations, accounts, attempts, requests, events."""
+"""State of the stand-in server: organizations, accounts, attempts, requests, events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VERSION = "10.0-dev+git"
 FEATURE_LEVEL = 325
 ADMINISTRATOR, MEMBER = 200, 400
 HEARTBEAT = 50.0
-"""After how many silent seconds a poll for events is answered all the same."""
+"""Seconds until a poll without events returns a heartbeat."""
 
 _MAX_ATTEMPTS = 5
 _WINDOW = 1800.0
@@ -32,18 +32,18 @@ def _new_api_key() -> str:
 
 @define(eq=False)
 class Account:
-    """A user of an organization. Any attribute may be set while the server runs.
+    """A user of an organization. Attributes can be set while the server runs.
 
     Attributes:
-        email: The address, as the server spells it.
-        password: What logs in.
-        user_id: The account's number.
-        api_key: What a login answers with.
-        full_name: The owner's name.
+        email: Email address, in the server's spelling.
+        password: Password of the account.
+        user_id: User id.
+        api_key: API key that a login returns.
+        full_name: Full name.
         role: 100 owner, 200 administrator, 300 moderator, 400 member, 600 guest.
-        active: Whether the account may log in at all.
-        password_reset_required: Whether the right password is answered with
-            the demand to reset it.
+        active: Whether the account is active, not deactivated.
+        password_reset_required: Whether the correct password is rejected until
+            it is reset.
     """
 
     email: str
@@ -61,17 +61,17 @@ class Account:
         return self.role <= ADMINISTRATOR
 
     def regenerate_api_key(self) -> None:
-        """Replace the API key; the old one is dead at once."""
+        """Replace the API key. The old one is revoked."""
         self.api_key = _new_api_key()
 
 
 @frozen
 class ExternalMethod:
-    """A way to log in through a browser.
+    """A login method that uses a browser.
 
     Attributes:
-        name: Its name for programs, such as `google`.
-        display_name: Its name for people.
+        name: Identifier, such as `google`.
+        display_name: Name in user interfaces.
     """
 
     name: str
@@ -79,24 +79,24 @@ class ExternalMethod:
 
     @property
     def login_path(self) -> str:
-        """Return where a login begins: a page on which a browser chooses an account."""
+        """Return the path of the login page, which lists the accounts."""
         return f"/accounts/login/social/{self.name}"
 
 
 @define(eq=False)
 class Realm:
-    """An organization. Any attribute may be set while the server runs.
+    """An organization. Attributes can be set while the server runs.
 
     Attributes:
-        host: The host name that it answers at.
-        active: False where it has been deactivated.
-        password_login: Whether it lets anyone in with a password.
-        dev_login: Whether it lets anyone in without one, on a server that does.
-        email_usernames: Whether a username must be an e-mail address.
-        name: The organization's name.
-        jwt_key: What the JSON web tokens that log in are signed with (HS256);
-            None where no token does.
-        external_methods: The ways to log in through a browser.
+        host: Host name of its URL.
+        active: Whether the organization is active, not deactivated.
+        password_login: Whether password login is enabled.
+        dev_login: Whether development login is enabled here, if the server has it.
+        email_usernames: Whether a username must be an email address.
+        name: Name of the organization.
+        jwt_key: Key of the JSON web tokens that log in (HS256), or None if JWT
+            login is disabled.
+        external_methods: Login methods that use a browser.
     """
 
     host: str
@@ -112,10 +112,10 @@ class Realm:
 
     @property
     def site(self) -> str:
-        """Return the organization's address.
+        """Return the URL of the organization.
 
         Raises:
-            RuntimeError: The server is not running.
+            RuntimeError: If the server is not running.
         """
         if self._server.port is None:
             raise RuntimeError("FakeZulip is not running: use it with `async with` or `with`.")
@@ -123,7 +123,7 @@ class Realm:
 
     @property
     def accounts(self) -> list[Account]:
-        """Return the accounts, in the order of their addresses."""
+        """Return the accounts, sorted by email."""
         return sorted(self._accounts.values(), key=lambda account: account.email)
 
     def add_user(self, email: str, password: str) -> Account:
@@ -133,29 +133,29 @@ class Realm:
         return account
 
     def account(self, email: str) -> Account:
-        """Return the account with an address, in any case.
+        """Return an account by its case-insensitive email.
 
         Raises:
-            KeyError: There is none.
+            KeyError: If there is no such account.
         """
         return self._accounts[email.lower()]
 
     def find(self, email: str) -> Account | None:
-        """Return the account with an address, in any case, or None."""
+        """Return an account by its case-insensitive email, or None."""
         return self._accounts.get(email.lower())
 
 
 @frozen
 class ReceivedRequest:
-    """What the server was sent.
+    """A request that the server received.
 
     Attributes:
-        method: Such as `POST`.
-        path: Such as `/api/v1/fetch_api_key`.
-        host: The organization asked for, with the port.
-        headers: The headers, by their names in lower case.
-        query: The parameters of the address.
-        form: The parameters of the body.
+        method: HTTP method, such as `POST`.
+        path: Path of the URL, such as `/api/v1/fetch_api_key`.
+        host: Host header, with the port.
+        headers: Headers, by lowercase name.
+        query: Parameters of the query string.
+        form: Parameters of the form body.
     """
 
     method: str
@@ -168,12 +168,12 @@ class ReceivedRequest:
 
 @frozen
 class RateLimit:
-    """What the server says of one attempt.
+    """The rate limit after one attempt.
 
     Attributes:
-        remaining: How many more there may be.
-        reset: When all will be free again, in seconds since 1970.
-        retry_after: Seconds until the next may be made; None where this one may.
+        remaining: Number of attempts left.
+        reset: Unix time at which all attempts are available again.
+        retry_after: Seconds until the next attempt, or None if this one is allowed.
     """
 
     remaining: int
@@ -182,7 +182,7 @@ class RateLimit:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Return it as Zulip's headers."""
+        """Return the headers that report the limit."""
         headers = {
             "X-RateLimit-Limit": str(_MAX_ATTEMPTS),
             "X-RateLimit-Remaining": str(self.remaining),
@@ -195,11 +195,11 @@ class RateLimit:
 
 @define(eq=False)
 class Queue:
-    """The events that one client has not fetched yet.
+    """The unacknowledged events of one client.
 
     Attributes:
-        owner: Whose queue it is.
-        events: The events, oldest first.
+        owner: Account that registered the queue.
+        events: Events, oldest first.
     """
 
     owner: Account
@@ -209,12 +209,12 @@ class Queue:
     _loop: asyncio.AbstractEventLoop = Factory(asyncio.get_running_loop)
 
     def add(self, event: Mapping[str, Any]) -> None:
-        """Append an event, and wake the poll that waits for one."""
+        """Append an event and end the waiting poll."""
         self.events.append({**event, "id": next(self._ids)})
         self._changed.set()
 
     async def wait(self) -> None:
-        """Wait for an event, but not for ever: then there is a heartbeat."""
+        """Wait for an event, or add a heartbeat after `HEARTBEAT` seconds."""
         self._changed.clear()
         try:
             async with asyncio.timeout(HEARTBEAT):
@@ -223,13 +223,13 @@ class Queue:
             self.add({"type": "heartbeat"})
 
     def notify(self) -> None:
-        """Answer the poll that waits, from any thread."""
+        """End the waiting poll, from any thread."""
         self._loop.call_soon_threadsafe(self._changed.set)
 
 
 @define(eq=False)
 class State:
-    """All that one server remembers."""
+    """State of one server."""
 
     dev_login: DevLogin = "on"
     port: int | None = None
@@ -247,17 +247,17 @@ class State:
         return realm
 
     def find_realm(self, host: str) -> Realm | None:
-        """Return the organization that a Host header names, port or not."""
+        """Return the organization at a Host header, with or without a port."""
         name = host.lower()
         return self.realms.get(name) or self.realms.get(name.rpartition(":")[0])
 
     def is_root_domain(self, host: str) -> bool:
-        """Tell whether the organizations are at subdomains of what a Host header names."""
+        """Return whether a Host header is the parent domain of an organization."""
         root = "." + host.lower().partition(":")[0]
         return any(name.endswith(root) for name in self.realms)
 
     def find_key(self, api_key: str) -> tuple[Realm, Account] | None:
-        """Return the account with an API key, and its organization, or None."""
+        """Return the organization and the account of an API key, or None."""
         for realm in self.realms.values():
             for account in realm.accounts:
                 if account.api_key == api_key:
@@ -265,20 +265,24 @@ class State:
         return None
 
     def close_queues(self) -> None:
-        """Forget the event queues, and answer those who wait for events."""
+        """Delete all event queues and end their polls."""
         queues, self.queues = self.queues, {}
         for queue in queues.values():
             queue.notify()
 
     def is_in_any_realm(self, email: str) -> bool:
-        """Tell whether any organization has an account with an address."""
+        """Return whether any organization has an account with this email."""
         return any(realm.find(email) for realm in self.realms.values())
 
     def record_attempt(self, username: str) -> RateLimit:
-        """Count an attempt before its password is looked at, as Zulip does.
+        """Record a login attempt and return the rate limit after it.
 
-        Five for a username, as it was typed, in 30 minutes. An attempt that is
-        turned away is not counted, so it does not make the block longer.
+        The limit is five attempts in 30 minutes for one spelling of a
+        username. Rejected attempts are not recorded, so they do not extend
+        the block.
+
+        Source: recorded exchanges; the server counts an attempt before it
+        checks the password.
         """
         now = time.time() + self.clock_offset
         attempts = [at for at in self._attempts.get(username, []) if at + _WINDOW > now]
@@ -289,5 +293,5 @@ class State:
         return RateLimit(remaining=_MAX_ATTEMPTS - len(attempts) - 1, reset=now + _WINDOW)
 
     def reset_attempts(self, username: str) -> None:
-        """Clear the count, as a successful login does."""
+        """Delete the attempts of a username after a successful login."""
         self._attempts.pop(username, None)
