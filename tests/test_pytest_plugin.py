@@ -1,3 +1,5 @@
+"""The fixture `fake_zulip`."""
+
 from __future__ import annotations
 
 import subprocess
@@ -6,41 +8,45 @@ from pathlib import Path
 
 from zulip_auth.testing import FakeZulip
 
-USERS_TEST = """
+TEST_FILE = """
 import asyncio
 import zulip_auth
 
-def test_my_bot_logs_in(fake_zulip):
+def test_login(fake_zulip):
     fake_zulip.add_user("bot@example.com", "secret")
     credentials = asyncio.run(zulip_auth.login(fake_zulip.site, "bot@example.com", "secret"))
     assert credentials.email == "bot@example.com"
 """
 
+UNUSED = """
+import sys
 
-def test_the_fixture_is_there_without_being_asked_for(fake_zulip: FakeZulip) -> None:
+def test_imports():
+    assert "uvicorn" not in sys.modules
+"""
+
+
+def run_pytest(directory: Path, test_file: str) -> str:
+    (directory / "test_user.py").write_text(test_file)
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+    )
+    return result.stdout + result.stderr
+
+
+def test_fixture(fake_zulip: FakeZulip) -> None:
     assert fake_zulip.site.startswith("http://127.0.0.1:")
     assert fake_zulip.realm.accounts == []
 
 
-def test_a_users_own_test_file_passes(tmp_path: Path) -> None:
-    (tmp_path / "test_bot.py").write_text(USERS_TEST)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert "1 passed" in done.stdout, done.stdout + done.stderr
+def test_fixture_in_other_project(tmp_path: Path) -> None:
+    output = run_pytest(tmp_path, TEST_FILE)
+    assert "1 passed" in output, output
 
 
-def test_a_run_that_does_not_use_it_does_not_import_the_server(tmp_path: Path) -> None:
-    (tmp_path / "test_none.py").write_text(
-        "import sys\ndef test_none():\n    assert 'uvicorn' not in sys.modules\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert "1 passed" in done.stdout, done.stdout + done.stderr
+def test_unused_fixture_imports_nothing(tmp_path: Path) -> None:
+    output = run_pytest(tmp_path, UNUSED)
+    assert "1 passed" in output, output
