@@ -40,7 +40,7 @@ def test_a_refusal_is_one_line_and_exit_code_77(server: FakeZulip, home: CLIRunn
     code, out, err = home.run("login", server.site, USERNAME, "--password-stdin", stdin="a guess")
     assert (code, out) == (77, "")
     assert err.startswith("zulip-auth: ")
-    assert "4 attempts are left." in err
+    assert "4 attempts remaining." in err
     assert err.count("\n") == 1
 
 
@@ -49,8 +49,8 @@ def test_retries_are_said_on_standard_error(home: CLIRunner) -> None:
     assert (code, out) == (69, "")
     lines = err.splitlines()
     assert len(lines) == 5
-    assert lines[0].endswith("attempt 2 of 5.")
-    assert lines[-1].startswith("zulip-auth: http://127.0.0.1:1 could not be reached")
+    assert lines[0].endswith("attempt 2 of 5).")
+    assert lines[-1].startswith("zulip-auth: Could not connect to http://127.0.0.1:1")
 
 
 # ---- How it ends

@@ -247,7 +247,7 @@ def test_whoami_asks_the_server(server: FakeZulip, home: CLIRunner) -> None:
     server.account(USERNAME).regenerate_api_key()
     code, out, err = home.run("whoami")
     assert (code, out) == (77, "")
-    assert "does not take the API key (UNAUTHORIZED)" in err
+    assert "rejected the API key (UNAUTHORIZED)" in err
 
 
 def test_whoami_takes_the_environment_and_another_file(
@@ -272,7 +272,7 @@ def test_whoami_trusts_the_certificates_that_the_file_names(
     bundle = home.path / "ca.pem"
     test_ca.cert_pem.write_to_path(bundle)
     Credentials("https://127.0.0.1:1", USERNAME, "k3y", cert_bundle=str(bundle)).save()
-    assert "could not be reached" in run_error(APIConnectionError, "whoami")
+    assert "Could not connect to" in run_error(APIConnectionError, "whoami")
     bundle.unlink()
     assert "cert_bundle" in run_error(ZuliprcError, "whoami")
 

@@ -172,7 +172,7 @@ async def test_elsewhere_there_is_a_plain_line_for_each_retry(
         with output.show_retries():
             await zulip_auth.login(server.site, USERNAME, PASSWORD)
     [line] = capsys.readouterr().err.splitlines()
-    assert line.endswith("Trying again in 0.1 s, attempt 2 of 5.")
+    assert line.endswith("Retrying in 0.1 s (attempt 2 of 5).")
 
 
 def test_the_log_is_as_it_was_afterwards() -> None:

@@ -122,7 +122,7 @@ async def test_asyncio_script_errors(
     file = tmp_path / ".zuliprc"
     arguments = (ASYNCIO_SCRIPT, fake_zulip.site, USERNAME)
     result = await run(tmp_path, scanner, *arguments, password="a guess")
-    assert result.failed_with("4 attempts are left.")
+    assert result.failed_with("4 attempts remaining.")
     result = await run(tmp_path, scanner, ASYNCIO_SCRIPT, "http://chat.example.com", USERNAME)
     assert result.failed_with("chat.example.com")
     assert not file.exists()
@@ -211,7 +211,7 @@ async def test_official_client_renews_revoked_key(
     account.regenerate_api_key()
     official = EXAMPLES / "official_client.py"
     result = await run(tmp_path, scanner, official, password="a guess")
-    assert (result.code, "4 attempts are left." in result.err) == (1, True)
+    assert (result.code, "4 attempts remaining." in result.err) == (1, True)
     result = await run(tmp_path, SecretScanner(PASSWORD, account.api_key), official)
     assert (result.code, result.err) == (0, f"The key of {USERNAME} was revoked.\n")
     assert Credentials.load(zuliprc).api_key == account.api_key
@@ -275,7 +275,7 @@ async def test_httpx_bot_login_errors(fake_zulip: FakeZulip, tmp_path: Path) -> 
     assert result.failed_with("FileNotFoundError")
     (tmp_path / "password").write_text("s3cret guess\n")
     result = await run(tmp_path, SecretScanner("s3cret guess"), *command)
-    assert result.failed_with("4 attempts are left.")
+    assert result.failed_with("4 attempts remaining.")
     assert count(fake_zulip, "fetch_api_key") == 1
 
 
@@ -470,7 +470,7 @@ async def test_fastapi_login_maps_server_errors(
     async with web_client(fake_zulip.site, monkeypatch) as http:
         rejected = await log_in(http, USERNAME, "a guess")
         assert (rejected.status_code, rejected.json()["attempts_remaining"]) == (401, 4)
-        assert "password is wrong" in rejected.json()["error"]
+        assert "incorrect username or password" in rejected.json()["error"]
         assert rejected.headers["www-authenticate"]
         for username, password in (("no address", PASSWORD), (USERNAME, ""), (USERNAME, "a\nb")):
             assert (await log_in(http, username, password)).status_code == 422

@@ -403,9 +403,9 @@ ECHOED_IN_THE_HEAD = {
 
 @pytest.fixture(autouse=True)
 def fresh_certificates() -> Iterator[None]:
-    transport._shared_context.cache_clear()
+    transport._default_ssl_context.cache_clear()
     yield
-    transport._shared_context.cache_clear()
+    transport._default_ssl_context.cache_clear()
 
 
 @asynccontextmanager

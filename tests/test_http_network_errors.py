@@ -9,7 +9,11 @@ import httpx
 import pytest
 
 from zulip_auth import APIConnectionError, APITimeoutError, InvalidResponseError, TLSError
-from zulip_auth._http.network_errors import _causes, error_from_exception, is_protocol_error
+from zulip_auth._http.network_errors import (
+    _exception_chain,
+    error_from_exception,
+    is_protocol_error,
+)
 
 SITE = "https://chat.example.com"
 
@@ -33,18 +37,17 @@ def chain(error: Exception, cause: Exception) -> Exception:
 
 CONNECTION_REFUSED = ConnectionRefusedError(111, "anything that a server sent")
 UNREACHED = (
-    "https://chat.example.com could not be reached ({}). Check the address, that the server is "
-    "running, and the proxy, if there is one."
+    "Could not connect to https://chat.example.com ({}). Check the URL, the server and any proxy."
 )
 LOST = (
-    "The connection to https://chat.example.com was lost before its answer was complete ({}). "
+    "Lost the connection to https://chat.example.com before the response was complete ({}). "
     "Try again later."
 )
 TLS = (
-    "No secure connection to https://chat.example.com: {}. "
-    "Check the address, the certificate, and the certificates trusted here."
+    "TLS connection to https://chat.example.com failed: {}. "
+    "Check the URL, the server's certificate and your trusted CAs."
 )
-TOO_LATE = "https://chat.example.com {} in time. Try again later, or allow it more."
+TOO_LATE = "Timed out {} https://chat.example.com. Try again later or increase the timeout."
 
 # Transport exception, whether the request was sent, expected class and message.
 CASES: dict[str, tuple[Exception, bool, type[Any], str]] = {
@@ -64,13 +67,13 @@ CASES: dict[str, tuple[Exception, bool, type[Any], str]] = {
         chain(httpx.ConnectError("x"), socket.gaierror(-2, "x")),
         False,
         APIConnectionError,
-        UNREACHED.format("its name does not resolve"),
+        UNREACHED.format("host name could not be resolved"),
     ),
     "proxy": (
         chain(httpx.ProxyError("407 x"), CONNECTION_REFUSED),
         False,
         APIConnectionError,
-        UNREACHED.format("the proxy refused"),
+        UNREACHED.format("proxy rejected the connection"),
     ),
     "other": (
         RuntimeError("secret"),
@@ -88,31 +91,31 @@ CASES: dict[str, tuple[Exception, bool, type[Any], str]] = {
         httpx.ConnectTimeout("x"),
         False,
         APITimeoutError,
-        TOO_LATE.format("could not be reached"),
+        TOO_LATE.format("connecting to"),
     ),
     "read timeout": (
         httpx.ReadTimeout("x"),
         True,
         APITimeoutError,
-        TOO_LATE.format("gave no complete answer"),
+        TOO_LATE.format("waiting for a response from"),
     ),
     "deadline": (
         TimeoutError(),
         True,
         APITimeoutError,
-        TOO_LATE.format("gave no complete answer"),
+        TOO_LATE.format("waiting for a response from"),
     ),
     "time over, in two message": (
         chain(httpx.ReadTimeout("x"), httpx.ConnectTimeout("x")),
         True,
         APITimeoutError,
-        TOO_LATE.format("gave no complete answer"),
+        TOO_LATE.format("waiting for a response from"),
     ),
     "deadline, after other error": (
         chain(TimeoutError(), RuntimeError()),
         False,
         APITimeoutError,
-        TOO_LATE.format("could not be reached"),
+        TOO_LATE.format("connecting to"),
     ),
     # As httpx-aiohttp wraps errors of aiohttp; test_faults.py has them from the wire.
     "aiohttp, refused": (
@@ -131,7 +134,7 @@ CASES: dict[str, tuple[Exception, bool, type[Any], str]] = {
         chain(httpx.ConnectTimeout("x"), aiohttp.ConnectionTimeoutError()),
         False,
         APITimeoutError,
-        TOO_LATE.format("could not be reached"),
+        TOO_LATE.format("connecting to"),
     ),
     "aiohttp, certificate": (
         chain(
@@ -157,7 +160,7 @@ CASES: dict[str, tuple[Exception, bool, type[Any], str]] = {
         chain(httpx.ConnectError("x"), ssl.SSLError()),
         False,
         TLSError,
-        TLS.format("the handshake failed"),
+        TLS.format("handshake failed"),
     ),
     "TLS error after the request was sent": (
         chain(httpx.ReadError("x"), tls_error()),
@@ -184,8 +187,7 @@ def test_malformed_http() -> None:
     assert isinstance(error, InvalidResponseError)
     assert error.status_code is None
     assert str(error) == (
-        "What answered at https://chat.example.com does not speak HTTP as it should. "
-        "Check the address and the port."
+        "Invalid HTTP response from https://chat.example.com. Check the URL and port."
     )
 
 
@@ -217,9 +219,9 @@ def test_exception_chain() -> None:
     first, second, third = RuntimeError(), RuntimeError(), RuntimeError()
     first.__cause__, first.__context__ = second, third
     second.__context__ = first
-    assert _causes(first) == [first, second]
+    assert _exception_chain(first) == [first, second]
     group = ExceptionGroup("x", [second, third])
-    assert _causes(group) == [group, second, third, first]
+    assert _exception_chain(group) == [group, second, third, first]
     for _ in range(100):
         first = chain(RuntimeError(), first)  # type: ignore[assignment]
-    assert len(_causes(first)) == 50
+    assert len(_exception_chain(first)) == 50

@@ -141,8 +141,8 @@ async def test_close_error_does_not_stop_closing() -> None:
 
     client = AuthClient("localhost:1")
     async with client:
-        [kept] = client._connections._kept.values()
-        kept.idle += [FailingCloseTransport(), FailingCloseTransport()]
+        [kept] = client._pool._idle.values()
+        kept.transports += [FailingCloseTransport(), FailingCloseTransport()]
     assert len(closed) == 2
 
 

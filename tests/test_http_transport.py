@@ -66,7 +66,7 @@ async def test_tls(test_ca: trustme.CA, client_context: ssl.SSLContext) -> None:
 
 
 def test_ca_certificates_are_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    transport._shared_context.cache_clear()
+    transport._default_ssl_context.cache_clear()
     contexts: list[ssl.SSLContext] = []
     load = ssl.create_default_context
 
@@ -87,22 +87,22 @@ async def test_ssl_cert_file(
     path = tmp_path / "ca.pem"
     test_ca.cert_pem.write_to_path(str(path))
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
-    transport._shared_context.cache_clear()
+    transport._default_ssl_context.cache_clear()
     try:
         async with ScriptedServer(succeed, tls=server_context(test_ca)) as server:
             await login(server.site, USERNAME, PASSWORD)
     finally:
-        transport._shared_context.cache_clear()
+        transport._default_ssl_context.cache_clear()
 
 
 async def test_unreadable_ca_certificates(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    transport._shared_context.cache_clear()
+    transport._default_ssl_context.cache_clear()
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
     error = await login_error(TLSError, "https://127.0.0.1:1", retry=ONCE)
     assert str(error) == (
-        "The trusted certificates cannot be loaded. Check SSL_CERT_FILE and SSL_CERT_DIR."
+        "Could not load the CA certificates. Check SSL_CERT_FILE and SSL_CERT_DIR."
     )
     assert (error.sent, error.__context__) == (False, None)
     monkeypatch.delenv("SSL_CERT_FILE")
@@ -174,8 +174,8 @@ async def test_invalid_proxy(proxy: str, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     error = await login_error(InvalidInputError, "https://chat.example.com", retry=ONCE)
     assert str(error) == (
-        "The proxy that the environment names cannot be used. "
-        "Check HTTPS_PROXY and ALL_PROXY; SOCKS needs the package socksio."
+        "Invalid proxy setting. Check HTTPS_PROXY and ALL_PROXY "
+        "(SOCKS requires the socksio package)."
     )
     assert "hunter2" not in str(error)
     assert error.__context__ is None

@@ -14,17 +14,16 @@ from hypothesis import strategies as st
 import zulip_auth
 from helpers.recordings import Exchange, load_recordings
 from zulip_auth import ZulipAuthError
-from zulip_auth._redaction import Secret
 from zulip_auth._responses.context import RawResponse, RequestContext
-from zulip_auth._responses.success import parse_credentials, parse_response
+from zulip_auth._responses.errors import error_from_response
 
 SITE = "https://chat.example.com"
 PASSWORD = "hunter2!"
-LOGIN = RequestContext(SITE, "password", (Secret(PASSWORD),))
+LOGIN = RequestContext(SITE, "password", (PASSWORD,))
 DEV_LOGIN = RequestContext(SITE, "dev")
-TOKEN = RequestContext(SITE, "jwt", (Secret("a.b.c"),))
-API_KEY = RequestContext(SITE, "key", (Secret("iago@zulip.com:k3y"), Secret("k3y")))
-NO_CREDENTIALS = RequestContext(SITE, "nothing")
+TOKEN = RequestContext(SITE, "jwt", ("a.b.c",))
+API_KEY = RequestContext(SITE, "api_key", ("iago@zulip.com:k3y", "k3y"))
+NO_CREDENTIALS = RequestContext(SITE, "none")
 
 
 def error_from(
@@ -38,7 +37,7 @@ def error_from(
         body = json.dumps(body)
     if isinstance(body, str):
         body = body.encode()
-    error = parse_response(RawResponse(status, headers or {}, body), context, parse_credentials)
+    error = error_from_response(RawResponse(status, headers or {}, body), context)
     assert isinstance(error, ZulipAuthError)
     assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
     return error
@@ -251,16 +250,16 @@ def test_dev_login_401_names_both_reasons() -> None:
     error = error_from(401, error_body(code="AUTHENTICATION_FAILED"), context=DEV_LOGIN)
     assert type(error) is zulip_auth.AuthenticationFailedError
     assert "no such account" in str(error)
-    assert "does not allow development logins" in str(error)
+    assert "development login is disabled" in str(error)
     assert "password" not in str(error)
 
 
 @pytest.mark.parametrize(
     ("header", "remaining", "message"),
     [
-        ("4", 4, "4 attempts are left."),
-        ("1", 1, "1 attempt is left."),
-        ("0", 0, "No attempt is left"),
+        ("4", 4, "4 attempts remaining."),
+        ("1", 1, "1 attempt remaining."),
+        ("0", 0, "No attempts remaining;"),
         (None, None, None),
         ("", None, None),
         ("-1", None, None),
@@ -274,7 +273,7 @@ def test_attempts_remaining(header: str | None, remaining: int | None, message: 
     headers = {} if header is None else {"x-ratelimit-remaining": header}
     error = error_from(401, error_body(code="AUTHENTICATION_FAILED"), headers)
     assert error.attempts_remaining == remaining
-    assert (message in str(error)) if message else ("left" not in str(error))
+    assert (message in str(error)) if message else ("remaining" not in str(error))
 
 
 RETRY_AFTER: dict[str, tuple[str | None, object, float | None]] = {
@@ -330,17 +329,19 @@ def test_retry_after_with_any_text(header: str) -> None:
 @pytest.mark.parametrize(
     ("seconds", "duration"),
     [
-        (None, "a while"),
-        ("0.4", "0.4 s"),
-        ("119.9", "119.9 s"),
-        ("120", "2 minutes"),
-        ("121", "3 minutes"),
-        ("3660", "61 minutes"),
+        (None, "later"),
+        ("0.4", "in 1 second"),
+        ("1", "in 1 second"),
+        ("20", "in 20 seconds"),
+        ("119.9", "in 120 seconds"),
+        ("120", "in 2 minutes"),
+        ("121", "in 3 minutes"),
+        ("3660", "in 61 minutes"),
     ],
 )
 def test_rate_limit_message_duration(seconds: str | None, duration: str) -> None:
     headers = {} if seconds is None else {"retry-after": seconds}
-    assert f"Wait {duration}:" in str(error_from(429, b"", headers))
+    assert f"Try again {duration}; until then" in str(error_from(429, b"", headers))
 
 
 @pytest.mark.parametrize(
@@ -351,7 +352,9 @@ def test_rate_limit_message_duration(seconds: str | None, duration: str) -> None
         ("//zulip.example.org/", "zulip.example.org"),
         ("https://user:pass@zulip.example.org/", "zulip.example.org"),
         ("http://[::1]:9991/", "[::1]:9991"),
-        ("/login", "another address"),
+        ("/login", "/login"),
+        ("login/?next=x", "/login/"),
+        (f"/{PASSWORD}", SITE.removeprefix("https://")),
         ("", "another address"),
         ("https://[::1/", "another address"),
         ("https://evil\x1b[2J.example.org/", "another address"),
@@ -364,29 +367,29 @@ def test_redirect_names_host(status: int, location: str, host: str) -> None:
     error = error_from(status, error_body(code="AUTHENTICATION_FAILED"), {"location": location})
     assert type(error) is zulip_auth.InvalidResponseError
     assert error.status_code == status
-    assert f"redirect to {host}." in str(error)
+    assert f"redirected to {host} (HTTP" in str(error)
 
 
 def test_redirect_to_host_with_password() -> None:
-    context = RequestContext(SITE, "password", (Secret("hunter2"),))
+    context = RequestContext(SITE, "password", ("hunter2",))
     headers = {"location": "https://hunter2.example.org/"}
     assert "hunter2" not in str(error_from(302, b"", headers, context))
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500])
 def test_echoed_password_is_redacted(status: int) -> None:
-    context = RequestContext(SITE, "password", (Secret("HUNTER2"),))
+    context = RequestContext(SITE, "password", ("HUNTER2",))
     error = error_from(
         status, error_body("You sent HUNTER2, hunter2.", code="HUNTER2"), {}, context
     )
-    assert error.message == "You sent [cut out], [cut out]."
+    assert error.message == "You sent [redacted], [redacted]."
     assert error.code is None
     assert "hunter2" not in f"{error!r} {error.__dict__}".lower()
 
 
 @pytest.mark.parametrize("code", CLASS_BY_CODE)
 def test_known_code_containing_password(code: str) -> None:
-    context = RequestContext(SITE, "password", (Secret(code.split("_")[0].lower()),))
+    context = RequestContext(SITE, "password", (code.split("_")[0].lower(),))
     error = error_from(401, error_body(code=code), {}, context)
     assert type(error) is CLASS_BY_CODE[code]
     assert error.code == code
@@ -398,115 +401,120 @@ def test_malformed_code_is_none(code: object) -> None:
 
 
 MESSAGES: dict[str, tuple[int, Any, Mapping[str, str], RequestContext]] = {
-    "https://chat.example.com answered 200, but not as Zulip does. "
-    "Check the address: another program may be answering there.": (200, "{}", {}, LOGIN),
-    "https://chat.example.com answered 401, but not as Zulip does. "
-    "Check the address: a proxy or another program may be answering there.": (401, "", {}, LOGIN),
-    "https://chat.example.com answered 302, a redirect to x.org. It was not followed. "
-    "If that is the right address, log in there.": (
+    "https://chat.example.com returned HTTP 401 with a response that is not from the Zulip API. "
+    "Check the URL; a proxy or another service may be responding.": (401, "", {}, LOGIN),
+    "https://chat.example.com redirected to another address (HTTP 307), which was not followed. "
+    "Check the URL.": (307, "", {"location": "javascript:alert(1)"}, LOGIN),
+    "https://chat.example.com redirected to /login/ (HTTP 301), which was not followed. "
+    "Check the URL.": (301, "", {"location": "/login/"}, LOGIN),
+    "https://chat.example.com redirected to /a (HTTP 308), which was not followed. "
+    "Check the URL.": (308, "", {"location": "https://chat.example.com/a?b"}, LOGIN),
+    "https://chat.example.com redirected to x.org (HTTP 302), which was not "
+    "followed. If x.org is correct, use it as the site.": (
         302,
         "",
         {"location": "https://x.org/"},
         LOGIN,
     ),
-    "https://chat.example.com could not make sense of the request (BAD_REQUEST). "
-    "Check that the username is what this organization logs in with, usually an e-mail.": (
+    "https://chat.example.com rejected the request as invalid (BAD_REQUEST). "
+    "Check the username format; most organizations use email addresses.": (
         400,
         error_body(code="BAD_REQUEST"),
         {},
         LOGIN,
     ),
-    "https://chat.example.com refused with status 418. The server's own words may say more.": (
+    "https://chat.example.com rejected the request: HTTP 418. "
+    "See the server's message for details.": (
         418,
         error_body(),
         {},
         LOGIN,
     ),
-    "https://chat.example.com refused the login: the username or the password is wrong "
-    "(AUTHENTICATION_FAILED). Check both before you try again. 2 attempts are left.": (
+    "Login to https://chat.example.com failed: incorrect username or password "
+    "(AUTHENTICATION_FAILED). Check both before retrying. 2 attempts remaining.": (
         401,
         error_body(code="AUTHENTICATION_FAILED"),
         {"x-ratelimit-remaining": "2"},
         LOGIN,
     ),
-    "https://chat.example.com refused the login: the username or the password is wrong. "
-    "Check both before you try again.": (403, error_body(reason="incorrect_creds"), {}, LOGIN),
-    "https://chat.example.com refused the login: the server did not say why (ODD). "
-    "Check the account. No attempt is left: for a while even the right password will be "
-    "refused.": (401, error_body(code="ODD"), {"x-ratelimit-remaining": "0"}, LOGIN),
-    "https://chat.example.com refused the login: there is no such account, or the "
-    "organization does not allow development logins (AUTHENTICATION_FAILED). "
+    "Login to https://chat.example.com failed: incorrect username or password. "
+    "Check both before retrying.": (403, error_body(reason="incorrect_creds"), {}, LOGIN),
+    "Login to https://chat.example.com failed: no reason given by the server (ODD). "
+    "Check the account. No attempts remaining; further logins are blocked for a while, even with "
+    "the correct password.": (401, error_body(code="ODD"), {"x-ratelimit-remaining": "0"}, LOGIN),
+    "Login to https://chat.example.com failed: no such account, or development login is "
+    "disabled in this organization (AUTHENTICATION_FAILED). "
     "Check the username.": (401, error_body(code="AUTHENTICATION_FAILED"), {}, DEV_LOGIN),
-    "https://chat.example.com refused the login: the account is deactivated "
-    "(USER_DEACTIVATED). Ask an administrator of the organization to reactivate it.": (
+    "Login to https://chat.example.com failed: the account is deactivated "
+    "(USER_DEACTIVATED). Ask an organization administrator to reactivate it.": (
         401,
         error_body(code="USER_DEACTIVATED"),
         {},
         DEV_LOGIN,
     ),
-    "There is no organization at https://chat.example.com, or the account belongs to another "
-    "one (NONEXISTENT_SUBDOMAIN). Check the organization's address.": (
+    "No organization at https://chat.example.com, or the account belongs to a "
+    "different one (NONEXISTENT_SUBDOMAIN). Check the organization URL.": (
         404,
         error_body(code="NONEXISTENT_SUBDOMAIN"),
         {},
         LOGIN,
     ),
-    "https://chat.example.com does not offer development logins. Log in with a password.": (
+    "Development login is not available on https://chat.example.com. Log in with a password.": (
         404,
         "",
         {},
         DEV_LOGIN,
     ),
-    "https://chat.example.com has had too many attempts (RATE_LIMIT_HIT). "
-    "Wait 30 minutes: until then even the right password is refused.": (
+    "Too many login attempts on https://chat.example.com (RATE_LIMIT_HIT). "
+    "Try again in 30 minutes; until then even the correct password is rejected.": (
         429,
         error_body(code="RATE_LIMIT_HIT"),
         {"retry-after": "1799.8"},
         LOGIN,
     ),
-    "https://chat.example.com failed with status 500 (SERVER_NOT_READY). Try again later.": (
+    "Server error from https://chat.example.com: HTTP 500 (SERVER_NOT_READY). Try again later.": (
         500,
         error_body(code="SERVER_NOT_READY"),
         {},
         LOGIN,
     ),
-    "https://chat.example.com could not make sense of the request (BAD_REQUEST). "
-    "It takes no tokens, or not this one; its own words say which.": (
+    "https://chat.example.com rejected the request as invalid (BAD_REQUEST). "
+    "JWT login may be disabled, or the token invalid; see the server's message.": (
         400,
         error_body(code="BAD_REQUEST"),
         {},
         TOKEN,
     ),
-    "https://chat.example.com refused the login: the token is good, but there is no account "
-    "with its e-mail address (AUTHENTICATION_FAILED). Check the address in the token.": (
+    "Login to https://chat.example.com failed: the token is valid, but no account has its "
+    "email address (AUTHENTICATION_FAILED). Check the token's email claim.": (
         401,
         error_body(code="AUTHENTICATION_FAILED"),
         {},
         TOKEN,
     ),
-    "https://chat.example.com answered 404, but not as Zulip does. Check the address: a proxy or "
-    "another program may be answering there. Servers before Zulip 7.0 take no tokens.": (
+    "https://chat.example.com returned HTTP 404 with a response that is not from the Zulip API. "
+    "Check the URL; a proxy or another service may be responding. "
+    "JWT login requires Zulip 7.0 or later.": (
         404,
         "",
         {},
         TOKEN,
     ),
-    "https://chat.example.com does not take the API key (UNAUTHORIZED): it is wrong or was "
-    "revoked, it belongs to another account, or the account is deactivated. Log in again.": (
+    "https://chat.example.com rejected the API key (UNAUTHORIZED): it is invalid or "
+    "revoked, belongs to another account, or the account is deactivated. Log in again.": (
         401,
         error_body(code="UNAUTHORIZED"),
         {},
         API_KEY,
     ),
-    "https://chat.example.com has had too many requests (RATE_LIMIT_HIT). "
-    "Wait 20.0 s: until then it answers none.": (
+    "Too many requests to https://chat.example.com (RATE_LIMIT_HIT). Try again in 20 seconds.": (
         429,
         error_body(code="RATE_LIMIT_HIT"),
         {"retry-after": "20"},
         API_KEY,
     ),
-    "https://chat.example.com is the root of a server with many organizations (BAD_REQUEST). "
-    "Give the address of one of them.": (
+    "https://chat.example.com is a server's root domain, not an organization (BAD_REQUEST). "
+    "Use the URL of an organization.": (
         400,
         error_body("Subdomain required", code="BAD_REQUEST"),
         {},
@@ -548,7 +556,7 @@ def test_401_without_credentials_is_generic() -> None:
             is zulip_auth.APIStatusError
         )
     deactivated = error_from(401, error_body(code="USER_DEACTIVATED"), context=API_KEY)
-    assert "refused the API key: the account is deactivated" in str(deactivated)
+    assert "rejected the API key: the account is deactivated" in str(deactivated)
 
 
 def test_root_domain() -> None:
@@ -564,11 +572,11 @@ def test_root_domain() -> None:
 def test_echoed_api_key_is_redacted() -> None:
     header = b64encode(b"iago@zulip.com:k3y").decode()
     error = error_from(401, error_body(f"k3y, which came as {header}"), context=API_KEY)
-    assert error.message == "[cut out], which came as [cut out]"
+    assert error.message == "[redacted], which came as [redacted]"
 
 
 def test_response_and_context_repr() -> None:
-    response = RawResponse(200, {"set-cookie": "sessionid=s3cret"}, b"s3cret", parsed=b"s3cret")
+    response = RawResponse(200, {"set-cookie": "sessionid=s3cret"}, b"s3cret")
     assert "s3cret" not in repr(response)
     assert PASSWORD not in repr(LOGIN)
 
@@ -595,5 +603,5 @@ def test_any_response_maps_to_an_error(
 ) -> None:
     error = error_from(status, body, headers, context)
     assert type(error).__name__ in zulip_auth.__all__
-    assert str(error).startswith((SITE, f"There is no organization at {SITE}"))
+    assert SITE in str(error)
     assert "\n" not in str(error)

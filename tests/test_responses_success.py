@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,12 +9,12 @@ import zulip_auth
 from helpers.recordings import load_recordings
 from zulip_auth import Credentials
 from zulip_auth._models import ExternalMethod, Owner
-from zulip_auth._responses.context import RawResponse, RequestContext
+from zulip_auth._responses.context import RequestContext
 from zulip_auth._responses.success import (
-    Reader,
-    owner_parser,
+    Parser,
     parse_credentials,
     parse_new_key,
+    parse_owner,
     parse_response,
     parse_settings,
 )
@@ -28,18 +29,19 @@ from zulip_auth_client.models import (
 SITE = "https://chat.example.com"
 
 
-def parse(reader: Reader[Any], parsed: object) -> Any:
-    """Return the result of a 200."""
-    return parse_response(
-        RawResponse(200, {}, b"", parsed), RequestContext(SITE, "nothing"), reader
-    )
+def parse(reader: Parser[Any], parsed: object) -> Any:
+    """Return the result or the exception of a 200."""
+    try:
+        return parse_response(parsed, reader, RequestContext(SITE, "none"))
+    except zulip_auth.ZulipAuthError as error:
+        return error
 
 
 @pytest.mark.parametrize(
-    "reader", [parse_credentials, parse_new_key, owner_parser(1), parse_settings]
+    "reader", [parse_credentials, parse_new_key, partial(parse_owner, user_id=1), parse_settings]
 )
 @pytest.mark.parametrize("parsed", [None, CodedError.from_dict({"result": "error", "msg": ""})])
-def test_unparsed_response(reader: Reader[Any], parsed: object) -> None:
+def test_unparsed_response(reader: Parser[Any], parsed: object) -> None:
     error = parse(reader, parsed)
     assert type(error) is zulip_auth.InvalidResponseError
     assert (error.status_code, error.__context__) == (200, None)
@@ -125,7 +127,7 @@ def test_new_key(key: object) -> None:
 def owner(user_id: int | None = None, /, **fields: object) -> Any:
     body = {**ME.json(), **fields}
     body = {name: value for name, value in body.items() if value is not ...}
-    return parse(owner_parser(user_id), OwnUserResponse.from_dict(body))
+    return parse(partial(parse_owner, user_id=user_id), OwnUserResponse.from_dict(body))
 
 
 def test_owner_email() -> None:
@@ -220,8 +222,8 @@ def test_settings_of_root_domain() -> None:
     assert type(error) is zulip_auth.SubdomainRequiredError
     assert error.status_code == 200
     assert str(error) == (
-        "https://chat.example.com is a Zulip server, but none of its organizations. "
-        "Give the address of one of them."
+        "https://chat.example.com is a Zulip server's root domain, not an organization. "
+        "Use the URL of an organization."
     )
 
 

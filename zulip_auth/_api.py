@@ -1,4 +1,4 @@
-"""A login in one call, for who needs no client."""
+"""login() and dev_login(): one call, without a client."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import ssl
 from ._client import DEFAULT_RETRY_POLICY, AuthClient
 from ._credentials import Credentials
 from ._http.transport import Transport
-from ._redaction import Secret
+from ._redaction import hide_locals
 from ._retry import RetryPolicy
 
 
+@hide_locals
 async def login(
     site: str,
     username: str,
@@ -24,29 +25,28 @@ async def login(
 ) -> Credentials:
     """Log in to an organization with a password, once.
 
-    For many logins to one organization, use one `AuthClient`. The options, and
-    what is raised, are those of `AuthClient` and `AuthClient.login`.
+    For many logins to one organization, use one `AuthClient`. The options and
+    exceptions are those of `AuthClient` and `AuthClient.login`.
 
     Args:
-        site: The organization's address.
-        username: The account's e-mail address, or its LDAP name.
+        site: The organization URL.
+        username: The account's email address, or its LDAP name.
         password: The account's password.
-        timeout: Seconds for the whole login: tries, waits, slow answers.
-        retry: How often it is tried again, and after which waits.
-        ssl_context: Which certificates to trust, in place of httpx's.
+        timeout: Seconds for the whole login, retries included.
+        retry: The retry policy.
+        ssl_context: The trusted CAs; the default is httpx's.
         transport: An httpx transport, which the caller owns and closes.
-        user_agent: What to put before `zulip-auth/<version>`.
+        user_agent: Text to put before `zulip-auth/<version>` in the User-Agent
+            header.
 
     Returns:
         The credentials.
 
     Raises:
-        ZulipAuthError: What went wrong; each kind has a class of its own.
+        ZulipAuthError: If the login fails; the class is the reason.
 
     Source: https://zulip.com/api/fetch-api-key
     """
-    secret = Secret(password)
-    del password  # so that no traceback which shows variables shows it
     client = AuthClient(
         site,
         timeout=timeout,
@@ -55,9 +55,10 @@ async def login(
         transport=transport,
         user_agent=user_agent,
     )
-    return await client.login(username, secret.value)
+    return await client.login(username, password)
 
 
+@hide_locals
 async def dev_login(
     site: str,
     username: str,
@@ -70,23 +71,24 @@ async def dev_login(
 ) -> Credentials:
     """Log in to a development server without a password, once.
 
-    The options, and what is raised, are those of `AuthClient` and
+    The options and exceptions are those of `AuthClient` and
     `AuthClient.dev_login`.
 
     Args:
-        site: The organization's address, such as `http://localhost:9991`.
-        username: The account's e-mail address.
-        timeout: Seconds for the whole login: tries, waits, slow answers.
-        retry: How often it is tried again, and after which waits.
-        ssl_context: Which certificates to trust, in place of httpx's.
+        site: The organization URL, such as `http://localhost:9991`.
+        username: The account's email address.
+        timeout: Seconds for the whole login, retries included.
+        retry: The retry policy.
+        ssl_context: The trusted CAs; the default is httpx's.
         transport: An httpx transport, which the caller owns and closes.
-        user_agent: What to put before `zulip-auth/<version>`.
+        user_agent: Text to put before `zulip-auth/<version>` in the User-Agent
+            header.
 
     Returns:
         The credentials.
 
     Raises:
-        ZulipAuthError: What went wrong; each kind has a class of its own.
+        ZulipAuthError: If the login fails; the class is the reason.
 
     Source: https://zulip.com/api/dev-fetch-api-key
     """

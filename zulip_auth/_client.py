@@ -1,4 +1,4 @@
-"""A login, and each other call, from top to bottom."""
+"""AuthClient: one method per endpoint, one retry loop."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from ._http.exchange import Endpoint, send
 from ._http.pool import TransportPool
 from ._http.transport import Transport
 from ._models import ExternalMethod, Owner, ServerSettings
-from ._redaction import Secret
-from ._responses.context import RawResponse, RequestContext
+from ._redaction import hide_locals
+from ._responses.context import AuthMethod, RequestContext
 from ._responses.success import (
-    Reader,
-    owner_parser,
+    Parser,
     parse_credentials,
     parse_new_key,
+    parse_owner,
     parse_response,
     parse_settings,
 )
@@ -55,37 +55,36 @@ from ._validation import (
     validate_user_agent,
 )
 
-_log = logging.getLogger("zulip_auth")
+logger = logging.getLogger("zulip_auth")
 DEFAULT_RETRY_POLICY = RetryPolicy()
-_LOST_KEY = (
-    "The old key may be dead all the same, and the new one lost. Check the old one with "
-    "verify(); where it is refused, log in again, which gives the new one."
+_REGENERATE_HINT = (
+    "The key may have been replaced anyway. Check the old key with verify(); if it is "
+    "rejected, log in again to get the new one."
 )
 
-Content = TypeVar("Content")
+T = TypeVar("T")
 
 
 class AuthClient:
-    """Logs in to one organization, with the same options each time.
+    """Log in to one organization, with the same options each time.
 
-    It works in any event loop, any number of times, many logins at once. As
-    `async with AuthClient(…) as client:` it keeps connections between them.
+    A client works in any event loop, any number of times, with many logins
+    concurrently. As `async with AuthClient(…) as client:` it reuses connections.
 
     Args:
-        site: The organization's address. `chat.example.com` means https;
-            plain http is for loopback addresses alone.
-        timeout: Seconds for a whole login: tries, waits, slow answers.
-        retry: How often a login is tried again, and after which waits.
-        ssl_context: Which certificates to trust, in place of httpx's.
-        transport: An httpx transport that carries the requests. The caller
-            owns and closes it; proxies, certificates and how many connections
-            there are at once are its business. It gets the body of each
-            request as a stream, once.
-        user_agent: What to put before `zulip-auth/<version>` in the header
-            of that name.
+        site: The organization URL. `chat.example.com` means https; plain http
+            is for loopback addresses only.
+        timeout: Seconds for a whole call, retries included.
+        retry: The retry policy.
+        ssl_context: The trusted CAs; the default is httpx's.
+        transport: An httpx transport, which the caller owns and closes. It is
+            responsible for proxies, certificates and connection limits, and
+            gets the body of each request as a stream that can be read once.
+        user_agent: Text to put before `zulip-auth/<version>` in the User-Agent
+            header.
 
     Raises:
-        InvalidInputError: An argument makes no sense.
+        InvalidInputError: If an argument is invalid.
     """
 
     def __init__(
@@ -102,7 +101,7 @@ class AuthClient:
         self._timeout = validate_seconds("timeout", timeout, allow_zero=False)
         self._retry = validate_type("retry", retry, RetryPolicy)
         self._user_agent = validate_user_agent(user_agent)
-        self._connections = TransportPool(
+        self._pool = TransportPool(
             self._site,
             validate_optional_type("ssl_context", ssl_context, ssl.SSLContext),
             validate_optional_type("transport", transport, Transport),
@@ -110,299 +109,292 @@ class AuthClient:
 
     @property
     def site(self) -> str:
-        """Return the organization's address, normalised."""
+        """The normalized organization URL."""
         return self._site
 
     def __repr__(self) -> str:
-        # A traceback may show one whose arguments were refused.
+        # A traceback may show one whose arguments were invalid.
         return f"<AuthClient {getattr(self, '_site', 'without a site')}>"
 
     async def __aenter__(self) -> Self:
-        self._connections.keep()
+        self._pool.open()
         return self
 
     async def __aexit__(
         self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._connections.close()
+        await self._pool.aclose()
 
+    @hide_locals
     async def login(self, username: str, password: str) -> Credentials:
         """Log in with a password.
 
         Args:
-            username: The account's e-mail address in any case, or its LDAP
-                name where the organization takes those.
+            username: The account's email address in any case, or its LDAP name
+                if the organization accepts those.
             password: The account's password.
 
         Returns:
-            The credentials, with the e-mail address as the server spells it.
+            The credentials, with the email address as the server spells it.
 
         Raises:
-            InvalidInputError: An argument makes no sense; nothing was sent.
-            APIConnectionError: The server was not reached, or was lost.
-            InvalidResponseError: Something answered, but not as Zulip does.
-            APIStatusError: The server refused; the class says why.
+            InvalidInputError: If an argument is invalid; no request was made.
+            APIConnectionError: If there is no response from the server.
+            InvalidResponseError: If the response is not from the Zulip API.
+            APIStatusError: If the server rejects the login; the class is the
+                reason.
 
-        Source: https://zulip.com/api/fetch-api-key, and the answers that real
-        servers give beside the documented one.
+        Source: https://zulip.com/api/fetch-api-key, and error responses
+        recorded from real servers.
         """
-        secret = Secret(password)
-        del password  # so that no traceback which shows variables shows it
         body = FetchApiKeyBody(
             username=validate_text("username", username),
-            password=validate_text("password", secret.value),
+            password=validate_text("password", password),
         )
         endpoint = partial(fetch_api_key.asyncio_detailed, body=body)
-        question = RequestContext(self._site, "password", (secret,))
-        return await self._ask(endpoint, question, parse_credentials)
+        context = self._context("password", password)
+        del username, password, body
+        return await self._request(endpoint, parse_credentials, context)
 
+    @hide_locals
     async def dev_login(self, username: str) -> Credentials:
         """Log in to a development server without a password.
 
         Args:
-            username: The account's e-mail address.
+            username: The account's email address.
 
         Returns:
-            The credentials, with the e-mail address as the server spells it.
+            The credentials, with the email address as the server spells it.
 
         Raises:
-            InvalidInputError: The username makes no sense; nothing was sent.
-            APIConnectionError: The server was not reached, or was lost.
-            InvalidResponseError: Something answered, but not as Zulip does.
-            DevAuthDisabledError: The server does not offer this.
-            APIStatusError: The server refused; the class says why.
+            InvalidInputError: If the username is invalid; no request was made.
+            APIConnectionError: If there is no response from the server.
+            InvalidResponseError: If the response is not from the Zulip API.
+            DevAuthDisabledError: If the server does not offer development login.
+            APIStatusError: If the server rejects the login; the class is the
+                reason.
 
-        Source: https://zulip.com/api/dev-fetch-api-key, and the answers that
-        real servers give beside the documented one.
+        Source: https://zulip.com/api/dev-fetch-api-key, and error responses
+        recorded from real servers.
         """
         body = DevFetchApiKeyBody(username=validate_text("username", username))
         endpoint = partial(dev_fetch_api_key.asyncio_detailed, body=body)
-        return await self._ask(endpoint, RequestContext(self._site, "dev"), parse_credentials)
+        return await self._request(endpoint, parse_credentials, self._context("dev"))
 
+    @hide_locals
     async def jwt_login(self, token: str) -> Credentials:
-        """Log in with a JSON web token that a program which the server trusts has signed.
+        """Log in with a JSON web token, signed by a program that the server trusts.
 
         Args:
-            token: The token, with the account's e-mail address in it.
+            token: The token, with the account's email address as a claim.
 
         Returns:
-            The credentials, without the account's number.
+            The credentials, without the account's user ID.
 
         Raises:
-            InvalidInputError: The token makes no sense; nothing was sent.
-            APIConnectionError: The server was not reached, or was lost.
-            InvalidResponseError: Something answered, but not as Zulip does;
-                so do servers before Zulip 7.0, which take no tokens.
-            BadRequestError: The organization takes no tokens, or not this one.
-            APIStatusError: The server refused; the class says why.
+            InvalidInputError: If the token is invalid; no request was made.
+            APIConnectionError: If there is no response from the server.
+            InvalidResponseError: If the response is not from the Zulip API, or
+                the server is older than Zulip 7.0.
+            BadRequestError: If the organization rejects the token, or all tokens.
+            APIStatusError: If the server rejects the login; the class is the
+                reason.
 
         Source: feature level 160 in https://zulip.com/api/changelog
         """
-        secret = Secret(token)
-        del token  # so that no traceback which shows variables shows it
-        body = JwtFetchApiKeyBody(
-            token=validate_text("token", secret.value, max_length=MAX_TOKEN_LENGTH)
-        )
+        body = JwtFetchApiKeyBody(token=validate_text("token", token, max_length=MAX_TOKEN_LENGTH))
         endpoint = partial(jwt_fetch_api_key.asyncio_detailed, body=body)
-        question = RequestContext(self._site, "jwt", (secret,))
-        return await self._ask(endpoint, question, parse_credentials)
+        context = self._context("jwt", token)
+        del token, body
+        return await self._request(endpoint, parse_credentials, context)
 
+    @hide_locals
     async def server_settings(self) -> ServerSettings:
-        """Ask the server which ways in there are, and what it is.
+        """Return the settings of the organization, with its login methods.
 
         Returns:
-            What it says, which is no proof that a login works: it says so for
-            a deactivated organization, too.
+            The settings. They are no proof that a login works: a deactivated
+            organization returns them as well.
 
         Raises:
-            APIConnectionError: The server was not reached, or was lost.
-            InvalidResponseError: Something answered, but it is no Zulip server.
-            InvalidSubdomainError: There is no such organization here.
-            SubdomainRequiredError: This is the root of a server with many
-                organizations.
-            APIStatusError: The server refused; the class says why.
+            APIConnectionError: If there is no response from the server.
+            InvalidResponseError: If the response is not from the Zulip API.
+            InvalidSubdomainError: If there is no such organization.
+            SubdomainRequiredError: If this is the root domain of a server.
+            APIStatusError: If the server rejects the request.
 
         Source: https://zulip.com/api/get-server-settings
         """
-        return await self._ask(
+        return await self._request(
             get_server_settings.asyncio_detailed,
-            RequestContext(self._site, "nothing"),
             parse_settings,
-            retry=self._harmless(),
+            self._context("none"),
+            max_sends=self._retry.attempts,
         )
 
     def start_sso(self, method: ExternalMethod) -> SSOFlow:
-        """Begin a login through a browser.
+        """Start a login in a browser.
 
-        Nothing is sent: the browser asks the server. The client's options play
-        no part in it.
+        No request is made: the browser makes them. The client's options do not
+        apply to it.
 
         Args:
             method: One of the `external_methods` of `server_settings()`.
 
         Returns:
-            The flow: open its `url` in a browser, and give its `finish` the
-            address that the browser ends at, within 10 minutes.
+            The flow. Open its `url` in a browser, and pass the URL that the
+            browser is redirected to to `finish`, within 10 minutes.
 
         Raises:
-            InvalidInputError: It is no such method, or leads to another machine
-                unencrypted.
+            InvalidInputError: If the method is invalid, or its URL is plain
+                http to another machine.
 
-        Source: https://zulip.com/api/changelog (feature level 108), and the
-        recorded redirect of a real server.
+        Source: https://zulip.com/api/changelog (feature level 108), and a
+        redirect recorded from a real server.
         """
         return SSOFlow(self._site, method)
 
+    @hide_locals
     async def verify(self, credentials: Credentials) -> Owner:
-        """Ask the server whether an API key is good, and whose it is.
+        """Return the owner of an API key, if the key is valid.
 
         Args:
-            credentials: Those to check, which must be for this client's site.
-
-        Returns:
-            The key's owner.
+            credentials: The credentials, for this client's site.
 
         Raises:
-            InvalidInputError: The credentials are for another site; nothing
-                was sent.
-            InvalidApiKeyError: The key is wrong or was revoked, or it is another
-                account's. Zulip 10 says the same where the account or the
-                organization is deactivated.
-            UserDeactivatedError: The account is, and the server says so.
-            RealmDeactivatedError: The organization is, and the server says so.
-            APIConnectionError: The server was not reached, or was lost.
-            InvalidResponseError: Something answered, but not as Zulip does.
-            APIStatusError: The server refused; the class says why.
+            InvalidInputError: If the credentials are for another site, or
+                invalid; no request was made.
+            InvalidApiKeyError: If the key is invalid or revoked, or belongs to
+                another account. Zulip 10 responds in the same way if the account
+                or the organization is deactivated.
+            UserDeactivatedError: If the server says that the account is.
+            RealmDeactivatedError: If the server says that the organization is.
+            APIConnectionError: If there is no response from the server.
+            InvalidResponseError: If the response is not from the Zulip API.
+            APIStatusError: If the server rejects the request.
 
         Source: https://zulip.com/api/get-own-user
         """
-        problem = _problem_with(credentials, self._site)
-        if problem is not None:
-            del credentials  # which may be anything, the key itself for one
-            raise InvalidInputError(problem)
-        return await self._ask(
+        self._check_credentials(credentials)
+        return await self._request(
             get_own_user.asyncio_detailed,
-            self._question_with(credentials),
-            owner_parser(credentials.user_id),
+            partial(parse_owner, user_id=credentials.user_id),
+            self._context_for(credentials),
             credentials=credentials,
-            retry=self._harmless(),
+            max_sends=self._retry.attempts,
         )
 
+    @hide_locals
     async def regenerate_api_key(self, credentials: Credentials) -> Credentials:
-        """Replace the account's API key by a new one.
+        """Replace the account's API key.
 
-        The old key is dead at once, for everybody who holds it. A request that
-        may have reached the server is not sent again: the second one would
-        come with a dead key, and what it is refused with would hide that the
-        first one went well.
+        The old key is revoked immediately. A request that may have reached the
+        server is not sent again: the second one would carry a revoked key, and
+        its rejection would hide the success of the first.
 
         Args:
-            credentials: Those with the old key, for this client's site.
+            credentials: The credentials with the old key, for this client's
+                site.
 
         Returns:
-            The same with the new key.
+            The credentials with the new key.
 
         Raises:
-            InvalidInputError: The credentials are for another site; nothing
-                was sent.
-            InvalidApiKeyError: The old key is no good.
-            APIConnectionError: The server was not reached, or was lost; where
-                `.sent` is True, the old key may be dead, and the message says
-                what to do.
-            InvalidResponseError: Something answered, but not as Zulip does.
-            APIStatusError: The server refused; the class says why.
+            InvalidInputError: If the credentials are for another site, or
+                invalid; no request was made.
+            InvalidApiKeyError: If the server rejects the old key.
+            APIConnectionError: If there is no response from the server. If
+                `.sent` is True, the old key may be revoked.
+            InvalidResponseError: If the response is not from the Zulip API.
+            APIStatusError: If the server rejects the request.
 
-        Source: `POST /users/me/api_key/regenerate`, as recorded from Zulip 10.
+        Source: `POST /users/me/api_key/regenerate`, recorded from Zulip 10.
         """
-        problem = _problem_with(credentials, self._site)
-        if problem is not None:
-            del credentials  # which may be anything, the key itself for one
-            raise InvalidInputError(problem)
-        api_key = await self._ask(
-            regenerate_own_api_key.asyncio_detailed,
-            self._question_with(credentials),
-            parse_new_key,
-            credentials=credentials,
-            retry=evolve(self._retry, max_sends=1),
-            if_lost=_LOST_KEY,
-        )
+        self._check_credentials(credentials)
+        try:
+            api_key = await self._request(
+                regenerate_own_api_key.asyncio_detailed,
+                parse_new_key,
+                self._context_for(credentials),
+                credentials=credentials,
+                max_sends=1,
+            )
+        except ZulipAuthError as error:
+            if _may_have_succeeded(error):
+                error.args = (f"{error} {_REGENERATE_HINT}",)
+            raise
         return evolve(credentials, api_key=api_key)
 
-    def _question_with(self, credentials: Credentials) -> RequestContext:
+    def _check_credentials(self, credentials: Credentials) -> None:
+        validate_type("credentials", credentials, Credentials)
+        if not (is_email(credentials.email) and is_api_key(credentials.api_key)):
+            raise InvalidInputError("credentials contain an invalid email or API key.")
+        if credentials.site != self._site:
+            raise InvalidInputError(f"credentials are for a different site, not {self._site}.")
+
+    def _context(self, auth: AuthMethod, *secrets: str) -> RequestContext:
+        return RequestContext(self._site, auth, secrets)
+
+    def _context_for(self, credentials: Credentials) -> RequestContext:
         email, api_key = credentials.basic_auth
-        # The server might repeat the header, in which both are encoded as one.
-        secrets = (Secret(f"{email}:{api_key}"), Secret(api_key))
-        return RequestContext(self._site, "key", secrets)
+        # A server may repeat the header, which encodes both as one.
+        return self._context("api_key", f"{email}:{api_key}", api_key)
 
-    def _harmless(self) -> RetryPolicy:
-        """Return the policy for what may be asked any number of times."""
-        return evolve(self._retry, max_sends=self._retry.attempts)
-
-    async def _ask(
+    async def _request(
         self,
         endpoint: Endpoint,
-        question: RequestContext,
-        read: Reader[Content],
+        parse: Parser[T],
+        context: RequestContext,
         *,
         credentials: Credentials | None = None,
-        retry: RetryPolicy | None = None,
-        if_lost: str | None = None,
-    ) -> Content:
-        retry = retry or self._retry
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + self._timeout
-        tries = RetryState(retry)
-        async with self._connections.lend(deadline) as transport:
+        max_sends: int | None = None,
+    ) -> T:
+        """Send a request, with retries, and parse the response.
+
+        Args:
+            endpoint: The endpoint function of the generated client.
+            parse: The parser of its model.
+            context: The request.
+            credentials: Basic authentication, if any.
+            max_sends: The limit of sends, in place of the policy's.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._timeout
+        state = RetryState(evolve(self._retry, max_sends=max_sends or self._retry.max_sends))
+        async with self._pool.acquire(deadline) as transport:
             while True:
-                outcome = await send(
-                    endpoint,
-                    site=self._site,
-                    transport=transport,
-                    timeout=self._timeout,
-                    deadline=deadline,
-                    user_agent=self._user_agent,
-                    credentials=credentials,
-                )
-                came = outcome.result
-                result = (
-                    parse_response(came, question, read) if isinstance(came, RawResponse) else came
-                )
-                if not isinstance(result, ZulipAuthError):
-                    return result
-                wait = tries.next_wait(result, sent=outcome.sent, remaining=deadline - clock())
-                if wait is None:
-                    break
-                _log.info(
-                    "%s Trying again in %.1f s, attempt %d of %d.",
-                    *(result, wait, tries.made + 1, retry.attempts),
-                )
-                await asyncio.sleep(wait)
-        if isinstance(result, APIConnectionError):
-            result.sent = tries.seen
-        if if_lost and _may_be_done(result):
-            result.args = (f"{result} {if_lost}",)
-        raise result
+                try:
+                    parsed = await send(
+                        endpoint,
+                        context,
+                        transport=transport,
+                        timeout=self._timeout,
+                        deadline=deadline,
+                        user_agent=self._user_agent,
+                        credentials=credentials,
+                    )
+                    return parse_response(parsed, parse, context)
+                except ZulipAuthError as error:
+                    delay = state.next_wait(error, remaining=deadline - loop.time())
+                    if delay is None:
+                        if isinstance(error, APIConnectionError):
+                            error.sent = state.sent
+                        raise
+                    logger.info(
+                        "%s Retrying in %.1f s (attempt %d of %d).",
+                        *(error, delay, state.attempts + 1, self._retry.attempts),
+                    )
+                await asyncio.sleep(delay)
 
 
-def _problem_with(credentials: Credentials, site: str) -> str | None:
-    """Return what, if anything, is wrong with credentials to send to a site."""
-    if not isinstance(credentials, Credentials):
-        return f"credentials must be Credentials, not {type(credentials).__name__}."
-    if not (is_email(credentials.email) and is_api_key(credentials.api_key)):
-        return "credentials have an email or an API key that no login gives."
-    if credentials.site != site:
-        return f"credentials are for another site than {site}."
-    return None
-
-
-def _may_be_done(error: ZulipAuthError) -> bool:
-    """Tell whether the server may have done what it was asked to, and nobody heard of it."""
+def _may_have_succeeded(error: ZulipAuthError) -> bool:
+    """Return whether the server may have done what was requested."""
     if isinstance(error, APIConnectionError):
         return error.sent
-    # Nothing else is raised once there has been a request.
-    assert isinstance(error, InvalidResponseError | APIStatusError)
+    if not isinstance(error, APIStatusError | InvalidResponseError):
+        return False
     status = error.status_code or 0
     return status < 300 or status == 408 or status >= 500

@@ -21,31 +21,32 @@ from ._exceptions import ZulipAuthError
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_MARK = "[cut out]"
+_REDACTED = "[redacted]"
+
+
+def redact(text: str, secret: str) -> str:
+    """Return *text* without *secret*, plain or encoded."""
+    encodings = {
+        secret,
+        quote(secret),
+        quote(secret, safe=""),
+        quote(secret, safe="!~*'()"),  # as browsers do
+        quote_plus(secret),
+        json.dumps(secret)[1:-1],
+        escape(secret),
+        escape(secret).replace("&#x27;", "&#39;").replace("&quot;", "&#34;"),
+        b64encode(secret.encode()).decode(),
+    }
+    # In reverse order, so that an encoding comes before another one that it begins with.
+    pattern = "|".join(map(re.escape, sorted(encodings, reverse=True)))
+    return re.sub(pattern, _REDACTED, text, flags=re.IGNORECASE)
 
 
 @frozen
 class Secret:
-    """Holds a password so that no traceback which shows variables shows it."""
+    """A box for a secret; `hide_locals` takes its place."""
 
     value: str = field(repr=False)
-
-    def cut_out(self, text: str) -> str:
-        """Return a text without the secret that it may repeat, plain or encoded."""
-        forms = {
-            self.value,
-            quote(self.value),
-            quote(self.value, safe=""),
-            quote(self.value, safe="!~*'()"),  # as browsers do
-            quote_plus(self.value),
-            json.dumps(self.value)[1:-1],
-            escape(self.value),
-            escape(self.value).replace("&#x27;", "&#39;").replace("&quot;", "&#34;"),
-            b64encode(self.value.encode()).decode(),
-        }
-        # Backwards, so that a form comes before another one that it begins with.
-        either = "|".join(map(re.escape, sorted(forms, reverse=True)))
-        return re.sub(either, _MARK, text, flags=re.IGNORECASE)
 
 
 def hide_locals(func: Callable[P, T]) -> Callable[P, T]:

@@ -17,7 +17,7 @@ from ._exceptions import (
 )
 from ._validation import validate_positive_int, validate_seconds
 
-_ENOUGH_DOUBLINGS = 64  # and few enough for a float
+_MAX_EXPONENT = 64  # avoids float overflow
 
 
 @frozen(kw_only=True)
@@ -58,54 +58,57 @@ class RetryPolicy:
 
 @define
 class RetryState:
-    """Counts the tries of one login and decides about the next.
+    """The attempts of one call, and the decision about the next.
 
     Attributes:
-        made: How many tries there have been.
+        attempts: How many attempts there have been.
         sends: How many of them may have used up one of the account's attempts.
-        seen: Whether the server may have seen the password in any of them.
+        sent: Whether any of them may have reached the server.
     """
 
     policy: RetryPolicy
-    made: int = 0
+    attempts: int = 0
     sends: int = 0
-    seen: bool = False
-    _draw: Callable[[float, float], float] = field(
-        default=random.uniform, kw_only=True, alias="draw"
+    sent: bool = False
+    _jitter: Callable[[float, float], float] = field(
+        default=random.uniform, kw_only=True, alias="jitter"
     )
 
-    def next_wait(self, error: ZulipAuthError, *, sent: bool, remaining: float) -> float | None:
-        """Count a try that failed, and say how long to wait before the next.
+    def next_wait(self, error: ZulipAuthError, *, remaining: float) -> float | None:
+        """Record a failed attempt and return the delay before the next one, or None.
 
         Args:
-            error: What the try ended in.
-            sent: Whether that try may have shown the server the password.
+            error: The exception of the attempt.
             remaining: Seconds until the deadline.
 
         Returns:
-            Seconds, or None where there must be no other try.
+            Seconds, or None if there must not be another attempt.
         """
-        self.made += 1
-        self.seen |= sent
-        # A server that answers 429 has looked at nothing, so nothing is used up.
+        self.attempts += 1
+        sent = error.sent if isinstance(error, APIConnectionError) else True
+        self.sent |= sent
+        # A server that responds with 429 has not checked the password.
         self.sends += sent and not isinstance(error, RateLimitedError)
-        if self.made >= self.policy.attempts:
+        if self.attempts >= self.policy.attempts:
             return None
-        wait = self._wait(error)
-        return wait if wait is not None and wait < remaining else None
+        delay = self._backoff(error)
+        return delay if delay is not None and delay < remaining else None
 
-    def _wait(self, error: ZulipAuthError) -> float | None:
+    def _backoff(self, error: ZulipAuthError) -> float | None:
         if isinstance(error, RateLimitedError):
-            asked = error.retry_after
-            return asked if asked is not None and asked <= self.policy.max_rate_limit_wait else None
-        if not _is_passing(error) or self.sends >= self.policy.max_sends:
+            retry_after = error.retry_after
+            if retry_after is None or retry_after > self.policy.max_rate_limit_wait:
+                return None
+            return retry_after
+        if not is_transient(error) or self.sends >= self.policy.max_sends:
             return None
-        bound = self.policy.wait_initial * 2.0 ** min(self.made - 1, _ENOUGH_DOUBLINGS)
-        return self._draw(0.0, min(bound, self.policy.wait_max))
+        exponent = min(self.attempts - 1, _MAX_EXPONENT)
+        upper_bound = self.policy.wait_initial * 2.0**exponent
+        return self._jitter(0.0, min(upper_bound, self.policy.wait_max))
 
 
-def _is_passing(error: ZulipAuthError) -> bool:
-    """Tell whether the next try has a chance to end otherwise."""
+def is_transient(error: ZulipAuthError) -> bool:
+    """Return whether *error* is transient, so that another attempt may succeed."""
     if isinstance(error, APIStatusError | InvalidResponseError):
         status = error.status_code or 0
         return status == 408 or 500 <= status <= 599

@@ -1,4 +1,4 @@
-"""One try over the wire, and the rules that hold there."""
+"""Send one request through the generated client."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from functools import lru_cache
 from typing import Any, cast
 
 import httpx
-from attrs import frozen
 
 from zulip_auth._credentials import Credentials, basic_auth_header
-from zulip_auth._exceptions import APIConnectionError, InvalidResponseError
-from zulip_auth._responses.context import RawResponse
+from zulip_auth._exceptions import ZulipAuthError
+from zulip_auth._responses.context import RawResponse, RequestContext
+from zulip_auth._responses.errors import error_from_response, invalid_response
 from zulip_auth._version import __version__
 from zulip_auth_client import Client
 from zulip_auth_client.types import Response
@@ -21,101 +21,85 @@ from .network_errors import error_from_exception, is_connect_error, is_protocol_
 from .transport import Transport
 
 MAX_BODY_SIZE = 64 * 1024
-"""How much of an answer's body is read, in bytes."""
+"""Size limit of a response body, in bytes."""
 
 Endpoint = Callable[..., Coroutine[Any, Any, Response[Any]]]
 """An endpoint function of the generated client, with its body filled in."""
 
 
-@frozen
-class Outcome:
-    """What one try ended in.
-
-    Attributes:
-        result: The answer, or why there is none.
-        sent: Whether the server may have seen the password.
-    """
-
-    result: RawResponse | APIConnectionError | InvalidResponseError
-    sent: bool
-
-
 async def send(
     endpoint: Endpoint,
+    context: RequestContext,
     *,
-    site: str,
     transport: Transport,
     timeout: float,
     deadline: float,
     user_agent: str | None,
     credentials: Credentials | None = None,
-) -> Outcome:
+) -> object:
     """Call an endpoint of the generated client once.
 
     Args:
-        endpoint: What to call.
-        site: The organization's address, normalised.
-        transport: What carries the request.
-        timeout: Seconds for the whole login. A connection gets a third of
-            them and a silent server half, which leaves time for another try.
-        deadline: When it is over, by the clock of the running loop.
-        user_agent: What the caller calls itself.
-        credentials: What authenticates the request; None for a login.
+        endpoint: The endpoint function.
+        context: The request.
+        transport: The transport to send it with.
+        timeout: Seconds for the whole call. Connecting may take a third of
+            them and a read half, which leaves time for another attempt.
+        deadline: The end of the call, by the clock of the running loop.
+        user_agent: The caller's part of the User-Agent header.
+        credentials: Basic authentication, if any.
 
     Returns:
-        What came of it. Nothing but a cancellation is raised: what httpx
-        raises holds the request, and that holds the password.
+        The model of the generated client for a 200.
+
+    Raises:
+        ZulipAuthError: If there is no response, or another one. Exceptions of
+            httpx are not raised, since they reference the request and its body.
     """
-    guard = _Guard(transport, site, timeout, user_agent, credentials)
-    client = Client(base_url=site).set_async_httpx_client(cast("httpx.AsyncClient", guard))
-    parsed, failure, cancelled, sent = None, None, None, False
-    # Each error is turned into a new one, outside of the block that caught it:
-    # what was caught leads to the request, and so to the password.
+    http = _HTTPClient(context, transport, timeout, user_agent, credentials)
+    client = Client(base_url=context.site).set_async_httpx_client(cast("httpx.AsyncClient", http))
+    error: ZulipAuthError
     try:
         async with asyncio.timeout_at(deadline):
-            parsed = (await endpoint(client=client)).parsed
-    except Exception as error:  # noqa: BLE001 - transports and parsers may raise anything
-        sent = guard.sent or (credentials is not None and not is_connect_error(error))
-        failure = error_from_exception(error, site=site, sent=sent)
-    except asyncio.CancelledError as error:
-        cancelled = error.args
-    if cancelled is not None:
-        raise asyncio.CancelledError(*cancelled)
-    if guard.answer is not None:
-        return Outcome(guard.answer.with_parsed(parsed), sent=True)
-    assert failure is not None
-    return Outcome(failure, sent=sent)
+            return (await endpoint(client=client)).parsed
+    except ZulipAuthError:
+        raise
+    except Exception as exc:  # noqa: BLE001 - transports and parsers may raise anything
+        if http.is_complete:
+            error = invalid_response(context, 200)
+        else:
+            sent = http.sent or (credentials is not None and not is_connect_error(exc))
+            error = error_from_exception(exc, context.site, sent=sent)
+    # Outside of the block, so that the error has no context.
+    raise error
 
 
-# Parsing the address takes nearly half the time of building a request.
-_parsed = lru_cache(httpx.URL)
+# Parsing the URL takes nearly half the time of building a request.
+_parse_url = lru_cache(httpx.URL)
 
 
-class _NotForTheParser(Exception):
-    """Keeps an answer other than a plain 200 away from the generated parser."""
+class _HTTPClient:
+    """Stand in for the `httpx.AsyncClient` of the generated client, for one request.
 
-
-class _Guard:
-    """Carries one request, in the place of the `httpx.AsyncClient` of the generated client.
-
-    An `httpx.AsyncClient` takes longer to make than the rest of a try, and what
-    it would do besides is not wanted: cookies, redirects, a log of addresses.
+    Making an `httpx.AsyncClient` takes longer than the rest of an attempt, and
+    its cookies, redirects and logged URLs are unwanted.
 
     Attributes:
-        sent: Whether the body, with the password, was handed on.
-        answer: What came back, once it is complete.
+        sent: Whether the transport has taken the body.
+        is_complete: Whether a 200 was read to its end.
     """
 
     def __init__(
         self,
+        context: RequestContext,
         transport: Transport,
-        site: str,
         timeout: float,
         user_agent: str | None,
         credentials: Credentials | None,
     ) -> None:
+        self._context = context
         self._transport = transport
-        self._base_url = f"{site}/api/v1"
+        self._base_url = f"{context.site}/api/v1"
         self._timeout = httpx.Timeout(timeout / 2, connect=timeout / 3)
         self._headers = {
             "Accept": "application/json",
@@ -123,61 +107,64 @@ class _Guard:
             "Connection": "keep-alive",
             "User-Agent": " ".join(filter(None, [user_agent, f"zulip-auth/{__version__}"])),
         }
-        if credentials is not None:
-            self._headers["Authorization"] = basic_auth_header(credentials)
+        self._credentials = credentials
         self.sent = False
-        self.answer: RawResponse | None = None
+        self.is_complete = False
 
-    def request(
+    async def request(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, **content: Any
-    ) -> Coroutine[Any, Any, httpx.Response]:
-        """Carry a request that the generated client describes."""
-        # Not itself a coroutine: no frame that waits has the form in its variables.
-        sent = {**self._headers, **(headers or {})}
-        whole = httpx.Request(method, _parsed(self._base_url + url), headers=sent, **content)
-        # Else httpx-aiohttp sends the nothing of a GET in chunks.
-        whole.headers.setdefault("Content-Length", "0")
-        watched = httpx.Request(
+    ) -> httpx.Response:
+        """Send a request of the generated client."""
+        request = httpx.Request(
             method,
-            whole.url,
-            headers=whole.headers,
-            stream=_WatchedBody(whole.content, self),
+            _parse_url(self._base_url + url),
+            headers={**self._headers, **(headers or {})},
+            **content,
+        )
+        if self._credentials is not None:
+            request.headers["Authorization"] = basic_auth_header(self._credentials)
+        # Without this, httpx-aiohttp sends an empty GET body chunked.
+        request.headers.setdefault("Content-Length", "0")
+        request = httpx.Request(
+            method,
+            request.url,
+            headers=request.headers,
+            stream=_OneShotStream(request.content, self),
             extensions={"timeout": self._timeout.as_dict()},
         )
-        return self._carry(watched)
-
-    async def _carry(self, request: httpx.Request) -> httpx.Response:
         response = await self._transport.handle_async_request(request)
         try:
-            body = await _read(response)
+            body = await _read_body(response)
         finally:
             await response.aclose()
-        self.answer = RawResponse(response.status_code, dict(response.headers), body)
-        if response.status_code != 200 or body is None:
-            raise _NotForTheParser
-        return httpx.Response(200, content=body)
+        raw = RawResponse(response.status_code, dict(response.headers), body)
+        if raw.status_code != 200:
+            raise error_from_response(raw, self._context)
+        if raw.content is None:
+            raise invalid_response(self._context, 200)
+        self.is_complete = True
+        return httpx.Response(200, content=raw.content)
 
 
-class _WatchedBody(httpx.AsyncByteStream):
-    """Notes that the body of a request has left for the network.
+class _OneShotStream(httpx.AsyncByteStream):
+    """A request body that can be read once, and records that it was.
 
-    There is no other way to read the body, and it is given away once, so that
-    both hold for any transport: what counts as sent, and one send for each try.
+    So one attempt sends at most once over any transport, retrying ones included.
     """
 
-    def __init__(self, content: bytes, guard: _Guard) -> None:
+    def __init__(self, content: bytes, http: _HTTPClient) -> None:
         self._content = content
-        self._guard = guard
+        self._http = http
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        if self._guard.sent:
+        if self._http.sent:
             raise httpx.StreamConsumed
-        self._guard.sent = True
+        self._http.sent = True
         yield self._content
 
 
-async def _read(response: httpx.Response) -> bytes | None:
-    """Read a body, or return None where it is encoded, too long or malformed."""
+async def _read_body(response: httpx.Response) -> bytes | None:
+    """Return a body, or None if it is encoded, too large or malformed."""
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         return None
     body = bytearray()

@@ -1,4 +1,4 @@
-"""Why there is no answer, in words that hold nothing of the request."""
+"""Map transport exceptions to `APIConnectionError`, without keeping the request."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from zulip_auth._exceptions import (
     TLSError,
 )
 
-_MOST_CAUSES = 50
+_MAX_CHAIN_LENGTH = 50
 
 
 def is_protocol_error(error: Exception) -> bool:
-    """Tell an answer that is not HTTP from a connection that was lost.
+    """Return whether *error* means a response that is not HTTP.
 
-    httpx has one class for both; the words for the latter are httpcore's
-    ("Server disconnected …") and h11's ("peer closed connection …").
-    httpx-aiohttp has none for the former, and lets aiohttp's through.
+    httpx uses one class for that and for a lost connection; the messages for
+    the latter are httpcore's ("Server disconnected …") and h11's ("peer closed
+    connection …"). httpx-aiohttp lets aiohttp's exception through.
     """
     if type(error).__module__.startswith("aiohttp."):
         return type(error).__name__ == "ClientResponseError"
@@ -34,99 +34,98 @@ def is_protocol_error(error: Exception) -> bool:
 
 
 def is_connect_error(error: Exception) -> bool:
-    """Tell whether there was no connection on which anything could have been sent."""
-    before = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
-    return isinstance(error, before)
+    """Return whether *error* means that there was no connection to send anything on."""
+    return isinstance(
+        error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError
+    )
 
 
 def error_from_exception(
-    error: Exception, *, site: str, sent: bool
+    error: Exception, site: str, *, sent: bool
 ) -> APIConnectionError | InvalidResponseError:
-    """Return the error that says why there is no answer.
+    """Return the exception for a request without a response.
 
     Args:
-        error: What a transport or the generated client raised. It leads to the
-            request, so nothing of it is kept.
-        site: The organization's address.
-        sent: Whether the server may have seen the password.
+        error: The exception of a transport. It leads to the request, so no
+            part of it is kept.
+        site: The organization URL.
+        sent: Whether the server may have received the request.
     """
-    causes = _causes(error)
+    chain = _exception_chain(error)
     if is_protocol_error(error):
         return InvalidResponseError(
-            f"What answered at {site} does not speak HTTP as it should. "
-            "Check the address and the port.",
-            status_code=None,
+            f"Invalid HTTP response from {site}. Check the URL and port.", status_code=None
         )
-    if _is_timeout(causes):
-        what = "gave no complete answer" if sent else "could not be reached"
+    if _is_timeout(chain):
+        phase = "waiting for a response from" if sent else "connecting to"
         return APITimeoutError(
-            f"{site} {what} in time. Try again later, or allow it more.", sent=sent
+            f"Timed out {phase} {site}. Try again later or increase the timeout.", sent=sent
         )
-    insecure = [each for each in causes if isinstance(each, ssl.SSLError)]
-    if insecure and not sent:
-        detail = next(filter(None, map(_detail, insecure)), "the handshake failed")
+    tls_errors = [exc for exc in chain if isinstance(exc, ssl.SSLError)]
+    if tls_errors and not sent:
+        reason = next(filter(None, map(_tls_reason, tls_errors)), "handshake failed")
         return TLSError(
-            f"No secure connection to {site}: {detail}. "
-            "Check the address, the certificate, and the certificates trusted here.",
+            f"TLS connection to {site} failed: {reason}. "
+            "Check the URL, the server's certificate and your trusted CAs.",
             sent=False,
         )
-    # What is no timeout is not called one.
-    named = next(each for each in causes if not isinstance(each, httpx.TimeoutException))
-    why = next(filter(None, map(_reason, causes)), type(named).__name__)
+    # Skip timeouts: httpx-aiohttp raises them for other failures.
+    first_non_timeout = next(exc for exc in chain if not isinstance(exc, httpx.TimeoutException))
+    os_reasons = filter(None, map(_os_reason, chain))
+    reason = next(os_reasons, type(first_non_timeout).__name__)
     if sent:
         return APIConnectionError(
-            f"The connection to {site} was lost before its answer was complete ({why}). "
+            f"Lost the connection to {site} before the response was complete ({reason}). "
             "Try again later.",
             sent=True,
         )
     return APIConnectionError(
-        f"{site} could not be reached ({why}). Check the address, that the server is running, "
-        "and the proxy, if there is one.",
+        f"Could not connect to {site} ({reason}). Check the URL, the server and any proxy.",
         sent=False,
     )
 
 
-def _causes(error: BaseException) -> list[BaseException]:
-    """Return an exception and what led to it, as far as that is of interest."""
-    found: list[BaseException] = []
-    waiting: list[BaseException | None] = [error]
-    while waiting and len(found) < _MOST_CAUSES:
-        each = waiting.pop(0)
-        if each is None or any(each is other for other in found):
+def _exception_chain(error: BaseException) -> list[BaseException]:
+    """Return an exception and its causes, as far as they are of interest."""
+    chain: list[BaseException] = []
+    queue: list[BaseException | None] = [error]
+    while queue and len(chain) < _MAX_CHAIN_LENGTH:
+        exc = queue.pop(0)
+        if exc is None or any(exc is other for other in chain):
             continue
-        found.append(each)
-        if isinstance(each, BaseExceptionGroup):
-            waiting += each.exceptions
-        waiting.append(each.__cause__ or each.__context__)
-    return found
+        chain.append(exc)
+        if isinstance(exc, BaseExceptionGroup):
+            queue += exc.exceptions
+        queue.append(exc.__cause__ or exc.__context__)
+    return chain
 
 
-def _is_timeout(causes: list[BaseException]) -> bool:
-    """Tell whether time was over, by what was raised and what led to it.
+def _is_timeout(chain: list[BaseException]) -> bool:
+    """Return whether a timeout ended the request.
 
-    httpx-aiohttp calls whatever becomes of a connection a ConnectTimeout, so
-    that alone says little where something else has led to it.
+    httpx-aiohttp raises ConnectTimeout for any failed connection, so a timeout
+    with another cause does not count.
     """
-    raised, *led_to_it = causes
+    error, *causes = chain
     timeouts = (httpx.TimeoutException, TimeoutError)
-    if not isinstance(raised, timeouts):
+    if not isinstance(error, timeouts):
         return False
-    if not led_to_it or isinstance(raised, TimeoutError):
+    if not causes or isinstance(error, TimeoutError):
         return True
-    return any(isinstance(each, timeouts) for each in led_to_it)
+    return any(isinstance(exc, timeouts) for exc in causes)
 
 
-def _detail(error: ssl.SSLError) -> str | None:
+def _tls_reason(error: ssl.SSLError) -> str | None:
     return getattr(error, "verify_message", None) or getattr(error, "reason", None)
 
 
-def _reason(error: BaseException) -> str | None:
-    """Return the system's own words; httpx's may repeat what the server sent."""
+def _os_reason(error: BaseException) -> str | None:
+    """Return the operating system's message; httpx's may repeat bytes of the server."""
     if isinstance(error, httpx.ProxyError):
-        return "the proxy refused"
+        return "proxy rejected the connection"
     if isinstance(error, socket.gaierror):
-        return "its name does not resolve"
-    number = error.errno if isinstance(error, OSError) else None
-    if isinstance(number, int) and number in errno.errorcode:
-        return os.strerror(number).lower()
+        return "host name could not be resolved"
+    code = error.errno if isinstance(error, OSError) else None
+    if isinstance(code, int) and code in errno.errorcode:
+        return os.strerror(code).lower()
     return None

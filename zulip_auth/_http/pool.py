@@ -1,4 +1,4 @@
-"""Which connection a login uses, and what becomes of it afterwards."""
+"""Reuse transports per event loop, and limit the connections to a site."""
 
 from __future__ import annotations
 
@@ -10,111 +10,118 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from attrs import Factory, define
 
-from zulip_auth._exceptions import APITimeoutError
+from zulip_auth._exceptions import APIStatusError, APITimeoutError, InvalidResponseError
 
 from .transport import Transport, create_transport
 
 MAX_CONNECTIONS = 100
-"""How many connections there are at once to one site, in one event loop."""
+"""Connections to one site in one event loop, at a time."""
 
-_places: WeakKeyDictionary[
+_semaphores: WeakKeyDictionary[
     asyncio.AbstractEventLoop, WeakValueDictionary[str, asyncio.Semaphore]
 ] = WeakKeyDictionary()
 
 
 @define(eq=False)
-class _Kept:
-    """The connections that wait for the next login in one event loop.
+class _IdleTransports:
+    """The idle transports of one event loop.
 
     Attributes:
-        entered: How many times `async with` is entered there.
+        open_count: How many `async with` blocks are open there.
     """
 
-    entered: int = 0
-    idle: list[Transport] = Factory(list)
+    open_count: int = 0
+    transports: list[Transport] = Factory(list)
 
 
 @define(eq=False)
 class TransportPool:
-    """Lends transports, each to one login at a time.
+    """Pool of transports with one connection each.
 
-    A transport with one login has one connection, so that there is no pool to
-    search and none whose places a cancelled login could keep. Kept ones belong
-    to the event loop in which they were opened.
+    httpcore's own pool leaks slots on cancellation (encode/httpcore#1093), and
+    searches all of its connections for each request. Idle transports belong to
+    the event loop that opened them.
     """
 
     _site: str
     _ssl_context: ssl.SSLContext | None
-    _borrowed: Transport | None
-    _kept: WeakKeyDictionary[asyncio.AbstractEventLoop, _Kept] = Factory(WeakKeyDictionary)
+    _custom_transport: Transport | None
+    _idle: WeakKeyDictionary[asyncio.AbstractEventLoop, _IdleTransports] = Factory(
+        WeakKeyDictionary
+    )
 
     @asynccontextmanager
-    async def lend(self, deadline: float) -> AsyncIterator[Transport]:
-        """Lend a transport for the length of a login.
+    async def acquire(self, deadline: float) -> AsyncIterator[Transport]:
+        """Acquire a transport for one call.
 
         Args:
             deadline: Until when to wait for one, by the clock of the running
                 loop.
 
         Raises:
-            APITimeoutError: All were in use until then.
-            InvalidInputError: The environment names a proxy that cannot be used.
-            TLSError: The trusted certificates cannot be loaded.
+            APITimeoutError: If all were in use until then.
+            InvalidInputError: If the proxy setting of the environment is invalid.
+            TLSError: If the CA certificates cannot be loaded.
         """
-        if self._borrowed is not None:
-            yield self._borrowed
+        if self._custom_transport is not None:
+            yield self._custom_transport
             return
-        place = await self._take_place(deadline)
+        semaphore = await self._acquire_slot(deadline)
         try:
-            kept = self._kept.get(asyncio.get_running_loop())
-            idle = kept.idle if kept else []
-            transport = idle.pop() if idle else create_transport(self._site, self._ssl_context)
-            whole = False
+            idle = self._idle.get(asyncio.get_running_loop())
+            transports = idle.transports if idle else []
+            transport = (
+                transports.pop() if transports else create_transport(self._site, self._ssl_context)
+            )
+            reusable = False
             try:
                 yield transport
-                whole = True
+                reusable = True
+            except (APIStatusError, InvalidResponseError):
+                reusable = True  # the response was read
+                raise
             finally:
-                if whole and kept and kept.entered:
-                    idle.append(transport)
+                if reusable and idle and idle.open_count:
+                    transports.append(transport)
                 else:
-                    await _close(transport)
+                    await _close_quietly(transport)
         finally:
-            place.release()
+            semaphore.release()
 
-    async def _take_place(self, deadline: float) -> asyncio.Semaphore:
-        """Wait until one more connection to the site may be made."""
-        sites = _places.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
-        place = sites.get(self._site)
-        if place is None:
-            place = sites[self._site] = asyncio.Semaphore(MAX_CONNECTIONS)
+    async def _acquire_slot(self, deadline: float) -> asyncio.Semaphore:
+        """Wait for a free connection slot."""
+        per_site = _semaphores.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
+        semaphore = per_site.get(self._site)
+        if semaphore is None:
+            semaphore = per_site[self._site] = asyncio.Semaphore(MAX_CONNECTIONS)
         with suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
-                await place.acquire()
-                return place
+                await semaphore.acquire()
+                return semaphore
         raise APITimeoutError(
-            f"{MAX_CONNECTIONS} other logins to {self._site} were under way until the time "
-            "was over. Allow it more, or begin fewer at once.",
+            f"Timed out waiting for one of the {MAX_CONNECTIONS} connections to {self._site}. "
+            "Increase the timeout or start fewer logins concurrently.",
             sent=False,
         )
 
-    def keep(self) -> None:
-        """Keep what is given back from now on in the running loop."""
-        self._kept.setdefault(asyncio.get_running_loop(), _Kept()).entered += 1
+    def open(self) -> None:
+        """Reuse transports in the running loop, until as many calls of `aclose`."""
+        self._idle.setdefault(asyncio.get_running_loop(), _IdleTransports()).open_count += 1
 
-    async def close(self) -> None:
-        """Undo one `keep`; with the last, close what was kept in the running loop."""
+    async def aclose(self) -> None:
+        """Undo one `open`; close the idle transports of the running loop with the last."""
         loop = asyncio.get_running_loop()
-        kept = self._kept.get(loop)
-        if kept is None:
+        idle = self._idle.get(loop)
+        if idle is None:
             return
-        kept.entered -= 1
-        if not kept.entered:
-            del self._kept[loop]
-            while kept.idle:
-                await _close(kept.idle.pop())
+        idle.open_count -= 1
+        if not idle.open_count:
+            del self._idle[loop]
+            while idle.transports:
+                await _close_quietly(idle.transports.pop())
 
 
-async def _close(transport: Transport) -> None:
-    # A login that has its answer does not fail for what cannot be closed.
+async def _close_quietly(transport: Transport) -> None:
+    # Ignore errors on close: the call has its response already.
     with suppress(Exception):
         await transport.aclose()

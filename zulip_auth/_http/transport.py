@@ -1,4 +1,4 @@
-"""What carries requests: connections, certificates, proxies."""
+"""Create the default transport: TLS context and proxy."""
 
 from __future__ import annotations
 
@@ -14,58 +14,53 @@ from zulip_auth._exceptions import InvalidInputError, TLSError
 Transport = httpx.AsyncBaseTransport
 
 
-class _OwnTransport(httpx.AsyncHTTPTransport):
-    """Closes what httpcore leaves open: a connection cancelled in its TLS handshake."""
+class _CancelSafeTransport(httpx.AsyncHTTPTransport):
+    """Closes connections that were cancelled in a TLS handshake, which httpcore leaves open."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        opened: list[Any] = []
+        streams: list[Any] = []
 
-        async def note(event: str, details: dict[str, Any]) -> None:
+        async def trace(event: str, details: dict[str, Any]) -> None:
             if event == "connection.connect_tcp.complete":
-                opened.append(details["return_value"])
+                streams.append(details["return_value"])
 
-        request.extensions["trace"] = note
+        request.extensions["trace"] = trace
         try:
             return await super().handle_async_request(request)
         except BaseException:
-            for connection in opened:
-                await connection.aclose()
+            for stream in streams:
+                await stream.aclose()
             raise
 
 
 def create_transport(site: str, ssl_context: ssl.SSLContext | None) -> Transport:
-    """Make what carries requests to a site; closing it is the caller's part.
+    """Create a transport, which the caller closes.
+
+    Args:
+        site: The organization URL.
+        ssl_context: The trusted CAs; None for the default ones.
 
     Raises:
-        InvalidInputError: The environment names a proxy that cannot be used.
-        TLSError: The trusted certificates cannot be loaded.
+        InvalidInputError: If the proxy setting of the environment is invalid.
+        TLSError: If the CA certificates cannot be loaded.
     """
     if site.startswith("http://"):
-        # Loopback alone: no proxy, and a context that costs nothing to make.
-        return _OwnTransport(verify=_no_certificates())
-    context = ssl_context or _trusted_certificates()
-    if context is None:
-        raise TLSError(
-            "The trusted certificates cannot be loaded. Check SSL_CERT_FILE and SSL_CERT_DIR.",
-            sent=False,
-        )
-    transport = _proxied(context, _proxy_for(site))
-    if transport is None:
-        raise InvalidInputError(
-            "The proxy that the environment names cannot be used. "
-            "Check HTTPS_PROXY and ALL_PROXY; SOCKS needs the package socksio."
-        )
-    return transport
-
-
-def _proxied(context: ssl.SSLContext, proxy: str | None) -> Transport | None:
+        # No proxy for loopback, and a context that loads no certificates.
+        return _CancelSafeTransport(verify=_empty_ssl_context())
+    context = ssl_context or _load_default_ssl_context()
+    proxy = _proxy_from_environment(site)
     try:
-        return _OwnTransport(verify=context, proxy=proxy)
+        return _CancelSafeTransport(verify=context, proxy=proxy)
     except (ValueError, ImportError, httpx.InvalidURL):
-        return None
+        pass
+    # Outside of the block: the exception above repeats the proxy's credentials.
+    raise InvalidInputError(
+        "Invalid proxy setting. Check HTTPS_PROXY and ALL_PROXY "
+        "(SOCKS requires the socksio package)."
+    )
 
 
-def _proxy_for(site: str) -> str | None:
+def _proxy_from_environment(site: str) -> str | None:
     host = site.removeprefix("https://")
     if proxy_bypass(host):
         return None
@@ -74,19 +69,22 @@ def _proxy_for(site: str) -> str | None:
     return f"http://{proxy}" if proxy and "://" not in proxy else proxy
 
 
-def _trusted_certificates() -> ssl.SSLContext | None:
+def _load_default_ssl_context() -> ssl.SSLContext:
     try:
-        return _shared_context()
-    except OSError:  # which ssl.SSLError is
-        return None
+        return _default_ssl_context()
+    except OSError:  # ssl.SSLError is one
+        pass
+    raise TLSError(
+        "Could not load the CA certificates. Check SSL_CERT_FILE and SSL_CERT_DIR.", sent=False
+    )
 
 
 @cache
-def _shared_context() -> ssl.SSLContext:
-    # Loading the certificates takes longer than a login, so once a process.
+def _default_ssl_context() -> ssl.SSLContext:
+    # Loading the certificates takes longer than a login, so it is done once.
     return httpx.create_ssl_context()
 
 
 @cache
-def _no_certificates() -> ssl.SSLContext:
+def _empty_ssl_context() -> ssl.SSLContext:
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -1,4 +1,4 @@
-"""What a refusal means: the server's words in, an error out."""
+"""Map error responses to exceptions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from attrs import frozen
 
@@ -33,115 +33,124 @@ from zulip_auth._exceptions import (
 
 from .context import RawResponse, RequestContext
 
-_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
-_HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,253}")
-_COUNT = re.compile(r"[0-9]{1,9}")
-_HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT", re.ASCII)
+_CODE_RE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+_HOST_RE = re.compile(r"[A-Za-z0-9._:\[\]-]{1,253}")
+_PATH_RE = re.compile(r"/[A-Za-z0-9._~/-]{0,200}")
+_COUNT_RE = re.compile(r"[0-9]{1,9}")
+_HTTP_DATE_RE = re.compile(
+    r"[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT", re.ASCII
+)
 
 
-def error_from_response(answer: RawResponse, question: RequestContext) -> ZulipAuthError:
-    """Return what an answer other than a 200 means."""
-    status = answer.status_code
-    said = _zulip_error(answer)
-    words = _Words.of(said or {}, question)
+def error_from_response(response: RawResponse, context: RequestContext) -> ZulipAuthError:
+    """Return the exception for a response with any status code but 200."""
+    status = response.status_code
+    body = _parse_error_body(response)
+    details = _ErrorDetails.from_body(body or {}, context)
     if 300 <= status <= 399:
-        return _redirect(answer, question)
+        return _redirect(response, context)
     if status == 429:
-        return _rate_limited(answer, said or {}, words, question)
+        return _rate_limited(response, body or {}, details, context)
     if 500 <= status <= 599:
         return ServerError(
-            f"{question.site} failed with status {status}{words.in_brackets}. Try again later.",
-            **words.arguments(status),
+            f"Server error from {context.site}: HTTP {status}{details.code_suffix}. "
+            "Try again later.",
+            **details.as_kwargs(status),
         )
-    if said is None and status == 404 and question.way == "dev":
-        return _dev_auth_disabled(status, words, question)
-    if said is None or status < 400:
-        old = " Servers before Zulip 7.0 take no tokens." if question.way == "jwt" else ""
-        return InvalidResponseError(
-            f"{question.site} answered {status}, but not as Zulip does. "
-            f"Check the address: a proxy or another program may be answering there.{old}",
-            status_code=status,
-        )
-    return _by_code(answer, said, words, question)
+    if body is None and status == 404 and context.auth == "dev":
+        return _dev_auth_disabled(status, details, context)
+    if body is None or status < 400:
+        return invalid_response(context, status)
+    return _error_for_code(response, body, details, context)
+
+
+def invalid_response(context: RequestContext, status_code: int) -> InvalidResponseError:
+    """Return the exception for a response that is not from the Zulip API."""
+    by = "a proxy or another service" if status_code != 200 else "another service"
+    version_hint = " JWT login requires Zulip 7.0 or later." if context.auth == "jwt" else ""
+    return InvalidResponseError(
+        f"{context.site} returned HTTP {status_code} with a response that is not from the "
+        f"Zulip API. Check the URL; {by} may be responding.{version_hint}",
+        status_code=status_code,
+    )
 
 
 @frozen
-class _Words:
-    """What of a server's words may stand in an error."""
+class _ErrorDetails:
+    """The parts of an error body that may appear in an exception."""
 
     code: str | None
     message: str
 
     @classmethod
-    def of(cls, said: Mapping[str, Any], question: RequestContext) -> _Words:
-        code = said.get("code")
+    def from_body(cls, body: Mapping[str, Any], context: RequestContext) -> _ErrorDetails:
+        code = body.get("code")
         if (
             not isinstance(code, str)
-            or not _CODE.fullmatch(code)
-            or (code not in _CODES and question.cut_out(code) != code)
+            or not _CODE_RE.fullmatch(code)
+            or (code not in _KNOWN_CODES and context.redact(code) != code)
         ):
             code = None
-        return cls(code, question.cut_out(said.get("msg", "")))
+        return cls(code, context.redact(body.get("msg", "")))
 
     @property
-    def in_brackets(self) -> str:
+    def code_suffix(self) -> str:
         return f" ({self.code})" if self.code else ""
 
-    def arguments(self, status_code: int) -> dict[str, Any]:
+    def as_kwargs(self, status_code: int) -> dict[str, Any]:
         return {"status_code": status_code, "code": self.code, "message": self.message}
 
 
-def _zulip_error(answer: RawResponse) -> dict[str, Any] | None:
-    """Return an error answer of Zulip's API, or None where it is no such thing.
+def _parse_error_body(response: RawResponse) -> dict[str, Any] | None:
+    """Return the body of an error of the Zulip API, or None for anything else.
 
-    The content type is not looked at: Zulip gives 405 as JSON that claims to
-    be HTML.
+    The content type is ignored: Zulip sends a 405 as JSON labelled HTML.
     """
-    if answer.body is None:
+    if response.content is None:
         return None
     try:
-        said = json.loads(answer.body)
+        body = json.loads(response.content)
     except (ValueError, RecursionError):
         return None
     if (
-        isinstance(said, dict)
-        and said.get("result") == "error"
-        and isinstance(said.get("msg"), str)
+        isinstance(body, dict)
+        and body.get("result") == "error"
+        and isinstance(body.get("msg"), str)
     ):
-        return said
+        return body
     return None
 
 
-# What each code means, and what can be done.
-_REFUSALS: dict[str, tuple[type[AuthenticationFailedError], str, str]] = {
+# For each code: the exception, the reason and a hint.
+_LOGIN_ERRORS: dict[str, tuple[type[AuthenticationFailedError], str, str]] = {
     "AUTHENTICATION_FAILED": (
         AuthenticationFailedError,
-        "the username or the password is wrong",
-        "Check both before you try again.",
+        "incorrect username or password",
+        "Check both before retrying.",
     ),
     "USER_DEACTIVATED": (
         UserDeactivatedError,
         "the account is deactivated",
-        "Ask an administrator of the organization to reactivate it.",
+        "Ask an organization administrator to reactivate it.",
     ),
     "REALM_DEACTIVATED": (
         RealmDeactivatedError,
         "the organization is deactivated",
-        "Ask its owners or the server's administrator.",
+        "Contact its owners or the server administrator.",
     ),
     "PASSWORD_AUTH_DISABLED": (
         PasswordAuthDisabledError,
-        "the organization does not accept passwords",
-        "Copy the API key from the account's settings in the Zulip app.",
+        "password login is disabled in this organization",
+        "Use SSO, or copy the API key from your Zulip settings.",
     ),
     "PASSWORD_RESET_REQUIRED": (
         PasswordResetRequiredError,
-        "the password has to be reset first",
+        "the password must be reset",
         "Reset it on the organization's login page.",
     ),
 }
-_CODES = {
-    *_REFUSALS,
+_KNOWN_CODES = {
+    *_LOGIN_ERRORS,
     "NONEXISTENT_SUBDOMAIN",
     "BAD_REQUEST",
     "REQUEST_VARIABLE_MISSING",
@@ -151,7 +160,7 @@ _CODES = {
     "UNAUTHORIZED",
     "INVALID_API_KEY",
 }
-# What servers before 5.0 say, without a code.
+# Servers before 5.0 send a reason in place of a code.
 _LEGACY_REASONS = {
     "user disable": "USER_DEACTIVATED",
     "realm deactivated": "REALM_DEACTIVATED",
@@ -159,66 +168,71 @@ _LEGACY_REASONS = {
 }
 _DEV_AUTH_DISABLED = {"DevAuthBackend not enabled.", "Endpoint not available in production."}
 
-
-_CHECK_USERNAME = (
-    "Check that the username is what this organization logs in with, usually an e-mail."
-)
-_CHECK = {
-    "password": _CHECK_USERNAME,
-    "dev": _CHECK_USERNAME,
-    "jwt": "It takes no tokens, or not this one; its own words say which.",
-    "key": "The server's own words may say more.",
-    "nothing": "The server's own words may say more.",
+_USERNAME_HINT = "Check the username format; most organizations use email addresses."
+_SERVER_MESSAGE_HINT = "See the server's message for details."
+_BAD_REQUEST_HINTS = {
+    "password": _USERNAME_HINT,
+    "dev": _USERNAME_HINT,
+    "jwt": "JWT login may be disabled, or the token invalid; see the server's message.",
+    "api_key": _SERVER_MESSAGE_HINT,
+    "none": _SERVER_MESSAGE_HINT,
 }
 
 
-def _by_code(
-    answer: RawResponse, said: Mapping[str, Any], words: _Words, question: RequestContext
+def _error_for_code(
+    response: RawResponse,
+    body: Mapping[str, Any],
+    details: _ErrorDetails,
+    context: RequestContext,
 ) -> APIStatusError:
-    status, site, way = answer.status_code, question.site, question.way
-    if words.code == "NONEXISTENT_SUBDOMAIN" or said["msg"] == "Invalid subdomain":
+    status, site, auth = response.status_code, context.site, context.auth
+    if details.code == "NONEXISTENT_SUBDOMAIN" or body["msg"] == "Invalid subdomain":
         return InvalidSubdomainError(
-            f"There is no organization at {site}, or the account belongs to another one"
-            f"{words.in_brackets}. Check the organization's address.",
-            **words.arguments(status),
+            f"No organization at {site}, or the account belongs to a different one"
+            f"{details.code_suffix}. Check the organization URL.",
+            **details.as_kwargs(status),
         )
-    if way == "nothing" and said["msg"] == "Subdomain required":
+    if auth == "none" and body["msg"] == "Subdomain required":
         return SubdomainRequiredError(
-            f"{site} is the root of a server with many organizations{words.in_brackets}. "
-            "Give the address of one of them.",
-            **words.arguments(status),
+            f"{site} is a server's root domain, not an organization{details.code_suffix}. "
+            "Use the URL of an organization.",
+            **details.as_kwargs(status),
         )
-    if way == "dev" and said["msg"] in _DEV_AUTH_DISABLED:
-        return _dev_auth_disabled(status, words, question)
-    no_entry = status == 401 or (status == 403 and said.get("code") is None)
-    if way == "key" and no_entry and words.code not in ("USER_DEACTIVATED", "REALM_DEACTIVATED"):
-        return invalid_api_key(question, words.in_brackets, **words.arguments(status))
-    if words.code in _REFUSALS or (no_entry and way != "nothing"):
-        return _authentication_failed(answer, said, words, question)
+    if auth == "dev" and body["msg"] in _DEV_AUTH_DISABLED:
+        return _dev_auth_disabled(status, details, context)
+    unauthorized = status == 401 or (status == 403 and body.get("code") is None)
+    if (
+        auth == "api_key"
+        and unauthorized
+        and details.code not in ("USER_DEACTIVATED", "REALM_DEACTIVATED")
+    ):
+        return invalid_api_key(context, details.code_suffix, **details.as_kwargs(status))
+    if details.code in _LOGIN_ERRORS or (unauthorized and auth != "none"):
+        return _authentication_failed(response, body, details, context)
     if status == 400:
         return BadRequestError(
-            f"{site} could not make sense of the request{words.in_brackets}. {_CHECK[way]}",
-            **words.arguments(status),
+            f"{site} rejected the request as invalid{details.code_suffix}. "
+            f"{_BAD_REQUEST_HINTS[auth]}",
+            **details.as_kwargs(status),
         )
     return APIStatusError(
-        f"{site} refused with status {status}{words.in_brackets}. "
-        "The server's own words may say more.",
-        **words.arguments(status),
+        f"{site} rejected the request: HTTP {status}{details.code_suffix}. {_SERVER_MESSAGE_HINT}",
+        **details.as_kwargs(status),
     )
 
 
 def invalid_api_key(
-    question: RequestContext,
-    code_in_brackets: str = "",
+    context: RequestContext,
+    code_suffix: str = "",
     *,
     status_code: int,
     code: str | None = None,
     message: str = "",
 ) -> InvalidApiKeyError:
-    """Return the error for a key that does not open the account."""
+    """Return the exception for an API key that does not open the account."""
     return InvalidApiKeyError(
-        f"{question.site} does not take the API key{code_in_brackets}: it is wrong or was "
-        "revoked, it belongs to another account, or the account is deactivated. Log in again.",
+        f"{context.site} rejected the API key{code_suffix}: it is invalid or revoked, belongs "
+        "to another account, or the account is deactivated. Log in again.",
         status_code=status_code,
         code=code,
         message=message,
@@ -226,77 +240,96 @@ def invalid_api_key(
 
 
 def _authentication_failed(
-    answer: RawResponse, said: Mapping[str, Any], words: _Words, question: RequestContext
+    response: RawResponse,
+    body: Mapping[str, Any],
+    details: _ErrorDetails,
+    context: RequestContext,
 ) -> AuthenticationFailedError:
-    meaning = words.code or _LEGACY_REASONS.get(str(said.get("reason")), "AUTHENTICATION_FAILED")
-    error, what, then = _REFUSALS.get(
-        meaning, (AuthenticationFailedError, "the server did not say why", "Check the account.")
+    code = details.code or _LEGACY_REASONS.get(str(body.get("reason")), "AUTHENTICATION_FAILED")
+    error, reason, hint = _LOGIN_ERRORS.get(
+        code, (AuthenticationFailedError, "no reason given by the server", "Check the account.")
     )
-    if question.way == "dev" and meaning == "AUTHENTICATION_FAILED":
-        what = "there is no such account, or the organization does not allow development logins"
-        then = "Check the username."
-    if question.way == "jwt" and meaning == "AUTHENTICATION_FAILED":
-        what = "the token is good, but there is no account with its e-mail address"
-        then = "Check the address in the token."
-    left = _attempts_remaining(answer)
-    tail = "" if left is None else f" {_attempts_left(left)}"
-    refused = "API key" if question.way == "key" else "login"
+    if context.auth == "dev" and code == "AUTHENTICATION_FAILED":
+        reason = "no such account, or development login is disabled in this organization"
+        hint = "Check the username."
+    if context.auth == "jwt" and code == "AUTHENTICATION_FAILED":
+        reason = "the token is valid, but no account has its email address"
+        hint = "Check the token's email claim."
+    subject = (
+        f"{context.site} rejected the API key"
+        if context.auth == "api_key"
+        else f"Login to {context.site} failed"
+    )
+    remaining = _attempts_remaining(response)
+    suffix = "" if remaining is None else f" {_format_remaining(remaining)}"
     return error(
-        f"{question.site} refused the {refused}: {what}{words.in_brackets}. {then}{tail}",
-        **words.arguments(answer.status_code),
-        attempts_remaining=left,
+        f"{subject}: {reason}{details.code_suffix}. {hint}{suffix}",
+        **details.as_kwargs(response.status_code),
+        attempts_remaining=remaining,
     )
 
 
-def _attempts_remaining(answer: RawResponse) -> int | None:
-    count = answer.headers.get("x-ratelimit-remaining", "")
-    return int(count) if _COUNT.fullmatch(count) else None
+def _attempts_remaining(response: RawResponse) -> int | None:
+    count = response.headers.get("x-ratelimit-remaining", "")
+    return int(count) if _COUNT_RE.fullmatch(count) else None
 
 
-def _attempts_left(count: int) -> str:
+def _format_remaining(count: int) -> str:
     if count == 0:
-        return "No attempt is left: for a while even the right password will be refused."
-    return f"{count} attempt{' is' if count == 1 else 's are'} left."
+        return (
+            "No attempts remaining; further logins are blocked for a while, even with the "
+            "correct password."
+        )
+    return f"{count} attempt{'s' * (count != 1)} remaining."
 
 
 def _dev_auth_disabled(
-    status: int, words: _Words, question: RequestContext
+    status: int, details: _ErrorDetails, context: RequestContext
 ) -> DevAuthDisabledError:
     return DevAuthDisabledError(
-        f"{question.site} does not offer development logins{words.in_brackets}. "
+        f"Development login is not available on {context.site}{details.code_suffix}. "
         "Log in with a password.",
-        **words.arguments(status),
+        **details.as_kwargs(status),
     )
 
 
 def _rate_limited(
-    answer: RawResponse, said: Mapping[str, Any], words: _Words, question: RequestContext
+    response: RawResponse,
+    body: Mapping[str, Any],
+    details: _ErrorDetails,
+    context: RequestContext,
 ) -> RateLimitedError:
-    seconds = _retry_after(answer, said)
-    wait = "a while" if seconds is None else _in_words(seconds)
-    what, then = "attempts", "even the right password is refused"
-    if question.way in ("key", "nothing"):
-        what, then = "requests", "it answers none"
-    return RateLimitedError(
-        f"{question.site} has had too many {what}{words.in_brackets}. "
-        f"Wait {wait}: until then {then}.",
-        **words.arguments(answer.status_code),
-        retry_after=seconds,
+    seconds = _retry_after(response, body)
+    wait = "later" if seconds is None else f"in {_format_duration(seconds)}"
+    if context.auth in ("api_key", "none"):
+        summary = f"Too many requests to {context.site}{details.code_suffix}. Try again {wait}."
+    else:
+        summary = (
+            f"Too many login attempts on {context.site}{details.code_suffix}. Try again {wait}; "
+            "until then even the correct password is rejected."
+        )
+    return RateLimitedError(summary, **details.as_kwargs(response.status_code), retry_after=seconds)
+
+
+def _format_duration(seconds: float) -> str:
+    if seconds >= 120:
+        return f"{math.ceil(seconds / 60)} minutes"
+    whole = math.ceil(seconds)
+    return f"{whole} second{'s' * (whole != 1)}"
+
+
+def _retry_after(response: RawResponse, body: Mapping[str, Any]) -> float | None:
+    """Return the seconds that a 429 asks for, by its header, else by its body."""
+    header = response.headers.get("retry-after", "")
+    candidates = (
+        _parse_seconds(header),
+        _parse_http_date(header),
+        _parse_seconds(body.get("retry-after")),
     )
-
-
-def _in_words(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 120 else f"{math.ceil(seconds / 60)} minutes"
-
-
-def _retry_after(answer: RawResponse, said: Mapping[str, Any]) -> float | None:
-    """Return the seconds that a 429 asks for: by its header, else by its body."""
-    header = answer.headers.get("retry-after", "")
-    candidates = (_number(header), _http_date(header), _number(said.get("retry-after")))
     return next((seconds for seconds in candidates if seconds is not None), None)
 
 
-def _number(value: object) -> float | None:
+def _parse_seconds(value: object) -> float | None:
     """Return a number of seconds; Zulip sends fractions, and rarely `null`."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
@@ -307,25 +340,37 @@ def _number(value: object) -> float | None:
     return seconds if math.isfinite(seconds) and seconds >= 0 else None
 
 
-def _http_date(value: str) -> float | None:
-    """Return the seconds until a date; proxies in front of Zulip may send one."""
-    if not _HTTP_DATE.fullmatch(value):
+def _parse_http_date(value: str) -> float | None:
+    """Return the seconds until a date, as a proxy in front of Zulip may send it."""
+    if not _HTTP_DATE_RE.fullmatch(value):
         return None
     try:
-        when = parsedate_to_datetime(value)
+        date = parsedate_to_datetime(value)
     except ValueError:
         return None
-    return max(0.0, when.timestamp() - time.time())
+    return max(0.0, date.timestamp() - time.time())
 
 
-def _redirect(answer: RawResponse, question: RequestContext) -> InvalidResponseError:
-    try:
-        host = urlsplit(answer.headers.get("location", "")).netloc.rpartition("@")[2]
-    except ValueError:
-        host = ""
-    host = question.cut_out(host) if _HOST.fullmatch(host) else "another address"
+def _redirect(response: RawResponse, context: RequestContext) -> InvalidResponseError:
+    target, hint = _redirect_target(response, context)
     return InvalidResponseError(
-        f"{question.site} answered {answer.status_code}, a redirect to {host}. "
-        "It was not followed. If that is the right address, log in there.",
-        status_code=answer.status_code,
+        f"{context.site} redirected to {target} (HTTP {response.status_code}), which was not "
+        f"followed. {hint}",
+        status_code=response.status_code,
     )
+
+
+def _redirect_target(response: RawResponse, context: RequestContext) -> tuple[str, str]:
+    """Return the host or, on the same host, the path of a redirect, and a hint."""
+    location = response.headers.get("location", "")
+    try:
+        url = urlsplit(urljoin(f"{context.site}/", location) if location else "")
+    except ValueError:
+        url = urlsplit("")
+    host = url.netloc.rpartition("@")[2]
+    if url.scheme and f"{url.scheme}://{host}" == context.site and _PATH_RE.fullmatch(url.path):
+        return context.redact(url.path), "Check the URL."
+    if not _HOST_RE.fullmatch(host):
+        return "another address", "Check the URL."
+    host = context.redact(host)
+    return host, f"If {host} is correct, use it as the site."

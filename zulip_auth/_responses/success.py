@@ -1,19 +1,16 @@
-"""What a 200 means: what it holds, or an error where anything about it is odd.
+"""Parse successful responses.
 
-The generated client does not look at types, so any field may be anything.
-Nothing here waits or touches the network, so that every recorded answer can be
-put to it as it is.
+The generated client does not check types, so any field may be anything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import TypeVar
 from urllib.parse import urljoin
 
 from zulip_auth._credentials import Credentials, is_api_key, is_email
-from zulip_auth._exceptions import InvalidResponseError, SubdomainRequiredError, ZulipAuthError
+from zulip_auth._exceptions import SubdomainRequiredError
 from zulip_auth._models import ExternalMethod, Owner, ServerSettings
 from zulip_auth._urls import is_secure_url, try_normalize_site
 from zulip_auth_client.models import (
@@ -26,143 +23,147 @@ from zulip_auth_client.models import (
 )
 from zulip_auth_client.types import Unset
 
-from .context import RawResponse, RequestContext
-from .errors import error_from_response, invalid_api_key
+from .context import RequestContext
+from .errors import invalid_api_key, invalid_response
 
-Kind = TypeVar("Kind")
-Content = TypeVar("Content")
-Reader = Callable[[object, RequestContext], Content | ZulipAuthError]
-"""Reads what the generated client made of a 200; raises `OddError` where it is odd."""
+T = TypeVar("T")
+Parser = Callable[[object, RequestContext], T]
+"""Parses a model of the generated client; raises `UnexpectedValue` for a bad field."""
 
 
 class UnexpectedValue(Exception):
-    """Ends the reading of an answer that is not as Zulip gives it."""
+    """A field of a response is missing, or is not what Zulip sends."""
 
 
-def parse_response(
-    answer: RawResponse, question: RequestContext, read: Reader[Content]
-) -> Content | ZulipAuthError:
-    """Return what an answer means. Nothing is raised."""
-    if answer.status_code != 200:
-        return error_from_response(answer, question)
+def parse_response(parsed: object, parse: Parser[T], context: RequestContext) -> T:
+    """Return the result of *parse*.
+
+    Args:
+        parsed: The model of the generated client; None if it could not make one.
+        parse: The parser for the endpoint.
+        context: The request.
+
+    Raises:
+        InvalidResponseError: If a field is unexpected.
+        APIStatusError: If the response is a refusal in the form of a 200.
+    """
     try:
-        return read(answer.parsed, question)
+        return parse(parsed, context)
     except UnexpectedValue:
         pass
-    return InvalidResponseError(
-        f"{question.site} answered 200, but not as Zulip does. "
-        "Check the address: another program may be answering there.",
-        status_code=200,
-    )
+    raise invalid_response(context, 200)
 
 
-def parse_credentials(parsed: object, question: RequestContext) -> Credentials:
-    """Return the credentials that a login gives."""
-    parsed = _checked(parsed, ApiKeyResponse)
+def parse_credentials(parsed: object, context: RequestContext) -> Credentials:
+    """Return the credentials of a login."""
+    parsed = _expect(parsed, ApiKeyResponse)
     if not (is_api_key(parsed.api_key) and is_email(parsed.email)):
         raise UnexpectedValue
-    number = None if isinstance(parsed.user_id, Unset) else _user_id(parsed.user_id)
-    return Credentials(question.site, parsed.email, parsed.api_key, number)
+    user_id = None if isinstance(parsed.user_id, Unset) else _parse_user_id(parsed.user_id)
+    return Credentials(context.site, parsed.email, parsed.api_key, user_id)
 
 
-def parse_new_key(parsed: object, _question: RequestContext) -> str:
-    """Return the key that takes another one's place."""
-    parsed = _checked(parsed, NewApiKeyResponse)
+def parse_new_key(parsed: object, _context: RequestContext) -> str:
+    """Return a regenerated API key."""
+    parsed = _expect(parsed, NewApiKeyResponse)
     if not is_api_key(parsed.api_key):
         raise UnexpectedValue
     return parsed.api_key
 
 
-def owner_parser(user_id: int | None) -> Reader[Owner]:
-    """Return what reads whose key it is.
+def parse_owner(parsed: object, context: RequestContext, *, user_id: int | None) -> Owner:
+    """Return the owner of an API key.
 
     Args:
-        user_id: Whose it should be; None where that is not known.
+        parsed: The model of the generated client.
+        context: The request.
+        user_id: The expected owner; None if unknown.
+
+    Raises:
+        InvalidApiKeyError: If it is another account's key.
     """
-    return partial(_read_owner, user_id)
-
-
-def _read_owner(
-    user_id: int | None, parsed: object, question: RequestContext
-) -> Owner | ZulipAuthError:
-    parsed = _checked(parsed, OwnUserResponse)
-    number = _user_id(parsed.user_id)
-    if user_id not in (None, number):
-        return invalid_api_key(question, status_code=200)
-    # The address that logs in is the delivery address, where there is one.
+    parsed = _expect(parsed, OwnUserResponse)
+    owner_id = _parse_user_id(parsed.user_id)
+    if user_id not in (None, owner_id):
+        raise invalid_api_key(context, status_code=200)
+    # Logins take the delivery address, which servers may hide in `email`.
     email = parsed.delivery_email or parsed.email
     if not is_email(email):
         raise UnexpectedValue
-    return Owner(number, str(email), _checked(parsed.full_name, str), _role(parsed))
+    return Owner(owner_id, str(email), _expect(parsed.full_name, str), _parse_role(parsed))
 
 
-def _role(parsed: OwnUserResponse) -> int:
+def _parse_role(parsed: OwnUserResponse) -> int:
     if not isinstance(parsed.role, Unset):
-        return _checked(parsed.role, int)
-    # Servers before Zulip 4.0 do not give it as a number.
+        return _expect(parsed.role, int)
+    # Servers before Zulip 4.0 send flags.
     flags = ((parsed.is_owner, 100), (parsed.is_admin, 200), (parsed.is_guest, 600))
     return next((role for flag, role in flags if flag is True), 400)
 
 
-def parse_settings(parsed: object, question: RequestContext) -> ServerSettings | ZulipAuthError:
-    """Return what a server says of itself."""
-    parsed = _checked(parsed, ServerSettingsResponse)
-    url = _checked(parsed.realm_url or parsed.realm_uri, str, default="")
+def parse_settings(parsed: object, context: RequestContext) -> ServerSettings:
+    """Return the settings of an organization.
+
+    Raises:
+        SubdomainRequiredError: If it is the root domain of a server.
+    """
+    parsed = _expect(parsed, ServerSettingsResponse)
+    url = _expect(parsed.realm_url or parsed.realm_uri, str, default="")
     if not url:
-        return SubdomainRequiredError(
-            f"{question.site} is a Zulip server, but none of its organizations. "
-            "Give the address of one of them.",
+        raise SubdomainRequiredError(
+            f"{context.site} is a Zulip server's root domain, not an organization. "
+            "Use the URL of an organization.",
             status_code=200,
         )
-    ways = _checked(
+    methods = _expect(
         parsed.authentication_methods, AuthenticationMethods, default=AuthenticationMethods()
     )
-    email_enabled = _checked(parsed.email_auth_enabled, bool, default=False)
+    email_enabled = _expect(parsed.email_auth_enabled, bool, default=False)
     return ServerSettings(
-        zulip_version=_checked(parsed.zulip_version, str),
-        feature_level=_checked(parsed.zulip_feature_level, int, default=0),
-        realm_name=_checked(parsed.realm_name, str, default=""),
+        zulip_version=_expect(parsed.zulip_version, str),
+        feature_level=_expect(parsed.zulip_feature_level, int, default=0),
+        realm_name=_expect(parsed.realm_name, str, default=""),
         realm_url=try_normalize_site(url) or url,
-        password_enabled=_checked(ways.password, bool, default=email_enabled),
-        ldap_enabled=_checked(ways.ldap, bool, default=False),
-        dev_enabled=_checked(ways.dev, bool, default=False),
-        require_email_format_usernames=_checked(
+        password_enabled=_expect(methods.password, bool, default=email_enabled),
+        ldap_enabled=_expect(methods.ldap, bool, default=False),
+        dev_enabled=_expect(methods.dev, bool, default=False),
+        require_email_format_usernames=_expect(
             parsed.require_email_format_usernames, bool, default=True
         ),
         external_methods=tuple(
-            _external_method(each, question.site)
-            for each in parsed.external_authentication_methods or ()
+            _parse_external_method(method, context.site)
+            for method in parsed.external_authentication_methods or ()
         ),
     )
 
 
-def _external_method(parsed: ExternalAuthenticationMethod, site: str) -> ExternalMethod:
-    url = _absolute(_checked(parsed.login_url, str), site)
-    return ExternalMethod(_checked(parsed.name, str), _checked(parsed.display_name, str), url)
+def _parse_external_method(parsed: ExternalAuthenticationMethod, site: str) -> ExternalMethod:
+    url = _absolute_login_url(_expect(parsed.login_url, str), site)
+    return ExternalMethod(_expect(parsed.name, str), _expect(parsed.display_name, str), url)
 
 
-def _absolute(url: str, site: str) -> str:
+def _absolute_login_url(url: str, site: str) -> str:
     try:
         absolute = urljoin(f"{site}/", url)
     except ValueError:
         absolute = ""
-    # Something secret will be sent there.
+    # The one-time pad is sent to this URL.
     if not is_secure_url(absolute) or not url.isprintable():
         raise UnexpectedValue
     return absolute
 
 
-def _user_id(value: object) -> int:
-    number = _checked(value, int)
-    if not 1 <= number < 10**18:
+def _parse_user_id(value: object) -> int:
+    user_id = _expect(value, int)
+    if not 1 <= user_id < 10**18:
         raise UnexpectedValue
-    return number
+    return user_id
 
 
-def _checked(value: object, kind: type[Kind], *, default: Kind | None = None) -> Kind:
-    """Return a value of a kind; the default, if there is one, where it is absent."""
+def _expect(value: object, type_: type[T], *, default: T | None = None) -> T:
+    """Return a value of exactly this type; the default, if there is one, if it is absent."""
     if isinstance(value, Unset) and default is not None:
         return default
-    if type(value) is not kind:
+    if type(value) is not type_:
         raise UnexpectedValue
     return value
