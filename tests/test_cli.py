@@ -21,9 +21,7 @@ from zulip_auth._cli import commands, output
 from zulip_auth.testing import FakeZulip
 
 
-def test_it_runs_as_a_module_and_names_itself_to_the_server(
-    server: FakeZulip, home: CLIRunner
-) -> None:
+def test_run_as_module(server: FakeZulip, home: CLIRunner) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "zulip_auth", "login", server.site, USERNAME, "--dev"],
         capture_output=True,
@@ -36,7 +34,7 @@ def test_it_runs_as_a_module_and_names_itself_to_the_server(
     assert __main__.main is _cli.main
 
 
-def test_a_refusal_is_one_line_and_exit_code_77(server: FakeZulip, home: CLIRunner) -> None:
+def test_wrong_password(server: FakeZulip, home: CLIRunner) -> None:
     code, out, err = home.run("login", server.site, USERNAME, "--password-stdin", stdin="a guess")
     assert (code, out) == (77, "")
     assert err.startswith("zulip-auth: ")
@@ -44,7 +42,7 @@ def test_a_refusal_is_one_line_and_exit_code_77(server: FakeZulip, home: CLIRunn
     assert err.count("\n") == 1
 
 
-def test_retries_are_said_on_standard_error(home: CLIRunner) -> None:
+def test_retries_on_stderr(home: CLIRunner) -> None:
     code, out, err = home.run("login", "127.0.0.1:1", USERNAME, "--dev")
     assert (code, out) == (69, "")
     lines = err.splitlines()
@@ -82,13 +80,13 @@ ENDINGS: dict[type[zulip_auth.ZulipAuthError], tuple[dict[str, Any], int]] = {
 }
 
 
-def test_no_error_is_left_out() -> None:
+def test_exit_code_table_is_complete() -> None:
     errors = {getattr(zulip_auth, name) for name in zulip_auth.__all__ if name.endswith("Error")}
     assert ENDINGS.keys() == errors - {zulip_auth.ZulipAuthError}
 
 
 @pytest.mark.parametrize("kind", ENDINGS)
-def test_each_error_is_one_line_and_has_its_exit_code(
+def test_exit_code_of_error(
     kind: type[zulip_auth.ZulipAuthError],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -103,7 +101,7 @@ def test_each_error_is_one_line_and_has_its_exit_code(
     assert capsys.readouterr() == ("", "zulip-auth: No.\n")
 
 
-def test_ctrl_c_is_one_line_and_exit_code_130(
+def test_keyboard_interrupt(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupt(_: object) -> str:
@@ -115,7 +113,7 @@ def test_ctrl_c_is_one_line_and_exit_code_130(
 
 
 @pytest.mark.parametrize(("problem", "code"), [(None, 0), ("No space left on device", 74)])
-def test_what_is_done_may_not_be_sayable(
+def test_output_error(
     problem: str | None,
     code: int,
     monkeypatch: pytest.MonkeyPatch,
@@ -129,9 +127,7 @@ def test_what_is_done_may_not_be_sayable(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-def test_an_output_that_is_full_is_one_line_and_exit_code_74(
-    server: FakeZulip, home: CLIRunner
-) -> None:
+def test_full_output(server: FakeZulip, home: CLIRunner) -> None:
     with Path("/dev/full").open("wb") as full:
         command: list[str | Path] = [COMMAND, "login", server.site, USERNAME, "--dev"]
         done = subprocess.run(command, stdout=full, stderr=PIPE, env=home.environment())
@@ -141,16 +137,14 @@ def test_an_output_that_is_full_is_one_line_and_exit_code_74(
     )
 
 
-def test_an_output_that_cannot_write_the_address_gets_it_escaped(
-    server: FakeZulip, home: CLIRunner
-) -> None:
+def test_ascii_output(server: FakeZulip, home: CLIRunner) -> None:
     server.add_user("é@zulip.com", PASSWORD)
     code, out, _ = home.run("login", server.site, "é@zulip.com", "--dev", PYTHONIOENCODING="ascii")
     assert code == 0
     assert "as \\xe9@zulip.com" in out
 
 
-def test_a_warning_is_one_line(home: CLIRunner, server: FakeZulip) -> None:
+def test_warning_is_one_line(home: CLIRunner, server: FakeZulip) -> None:
     home.run("login", server.site, USERNAME, "--dev")
     home.zuliprc.chmod(0o644)
     code, _, err = home.run("whoami")
@@ -185,7 +179,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize(("scenario", "code"), HOSTILE.values(), ids=HOSTILE)
-async def test_nothing_secret_is_written_and_no_argument_is_secret(
+async def test_secrets_are_not_printed(
     scenario: raw_server.Scenario, code: int, home: CLIRunner
 ) -> None:
     async with raw_server.ScriptedServer(scenario) as server:
@@ -208,7 +202,7 @@ async def test_nothing_secret_is_written_and_no_argument_is_secret(
     assert home.zuliprc.exists() == (code == 0)
 
 
-def test_every_command_is_one_that_can_be_run() -> None:
+def test_command_table() -> None:
     assert commands.COMMANDS.keys() == {
         *("login", "whoami", "logout", "sso-handler", "completion"),
     }

@@ -54,9 +54,7 @@ def end_of(url: str) -> str:
     return httpx.get(f"{url}&email={HAMLET.replace('@', '%40')}").headers["location"]
 
 
-def test_with_the_handler_nothing_needs_to_be_pasted(
-    server: FakeZulip, home: CLIRunner, runtime_dir: Path
-) -> None:
+def test_login_with_url_handler(server: FakeZulip, home: CLIRunner, runtime_dir: Path) -> None:
     script = home.path / "browser.py"
     script.write_text(BROWSER)
     code, shown = home.run_in_pty(
@@ -71,7 +69,7 @@ def test_with_the_handler_nothing_needs_to_be_pasted(
     assert [path.name for path in home.path.glob("zulip-auth-*")] == []
 
 
-def test_what_is_pasted_is_not_shown(server: FakeZulip, home: CLIRunner) -> None:
+def test_pasted_url_is_hidden(server: FakeZulip, home: CLIRunner) -> None:
     pasted: list[str] = []
 
     def paste(shown: str) -> str:
@@ -91,9 +89,7 @@ def test_what_is_pasted_is_not_shown(server: FakeZulip, home: CLIRunner) -> None
     SecretScanner(server.account(HAMLET).api_key).check(shown, "the terminal")
 
 
-def test_standard_input_may_be_a_pipe_and_nothing_secret_is_an_argument(
-    server: FakeZulip, home: CLIRunner
-) -> None:
+def test_redirect_url_from_pipe(server: FakeZulip, home: CLIRunner) -> None:
     seen = home.path / "seen"
     browser = home.path / "browser.sh"
     browser.write_text(f'#!/bin/sh\necho "$@" > {seen}\n')
@@ -156,7 +152,7 @@ async def begin(server: FakeZulip, opened: list[str]) -> asyncio.Task[Credential
     return task
 
 
-async def test_a_wrong_address_may_be_followed_by_the_right_one(
+async def test_wrong_url_then_valid_url(
     server: FakeZulip, opened: list[str], stdin: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task = await begin(server, opened)
@@ -172,7 +168,7 @@ async def test_a_wrong_address_may_be_followed_by_the_right_one(
 
 
 @pytest.mark.parametrize("given", [b"", b"\n", b"zulip://wrong", b"zulip://wrong\n"])
-async def test_an_input_that_ends_without_the_right_address_ends_the_login(
+async def test_eof_without_valid_url(
     given: bytes, server: FakeZulip, opened: list[str], stdin: int
 ) -> None:
     task = await begin(server, opened)
@@ -184,7 +180,7 @@ async def test_an_input_that_ends_without_the_right_address_ends_the_login(
         await task
 
 
-async def test_without_standard_input_there_is_the_handler(
+async def test_login_without_stdin(
     server: FakeZulip, opened: list[str], runtime_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", None)
@@ -204,7 +200,7 @@ async def test_without_standard_input_there_is_the_handler(
     assert (await task).email == HAMLET
 
 
-async def test_its_time_may_be_over(
+async def test_expired_flow(
     server: FakeZulip, opened: list[str], stdin: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(browser, "LIFETIME", 0.05)
@@ -214,9 +210,7 @@ async def test_its_time_may_be_over(
         await task
 
 
-async def test_the_server_is_asked_whose_key_it_is(
-    server: FakeZulip, opened: list[str], stdin: int
-) -> None:
+async def test_redirect_is_verified(server: FakeZulip, opened: list[str], stdin: int) -> None:
     task = await begin(server, opened)
     end = await asyncio.to_thread(end_of, opened[0])
     os.write(stdin, end.replace("user_id=10", "user_id=11").encode() + b"\n")
@@ -224,7 +218,7 @@ async def test_the_server_is_asked_whose_key_it_is(
         await task
 
 
-async def test_a_login_that_is_given_up_leaves_nothing(
+async def test_cancelled_login_removes_page(
     server: FakeZulip, opened: list[str], stdin: int, home: CLIRunner
 ) -> None:
     task = await begin(server, opened)
@@ -235,7 +229,7 @@ async def test_a_login_that_is_given_up_leaves_nothing(
     assert list(home.path.glob("zulip-auth-*")) == []
 
 
-def test_what_is_typed_is_not_shown_and_the_terminal_is_as_before(
+def test_echo_is_restored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import pty
@@ -251,7 +245,7 @@ def test_what_is_typed_is_not_shown_and_the_terminal_is_as_before(
     os.close(master)
 
 
-def test_elsewhere_than_on_a_terminal_there_is_no_echo(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_echo_without_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     with browser._echo_disabled():
         assert not output.is_interactive()

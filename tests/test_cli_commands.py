@@ -60,7 +60,7 @@ def key(server: FakeZulip) -> str:
 # ---- login
 
 
-def test_a_login_keeps_the_key_and_does_not_show_it(server: FakeZulip, home: CLIRunner) -> None:
+def test_login_saves_key(server: FakeZulip, home: CLIRunner) -> None:
     code, out, err = home.run("login", server.site, USERNAME, "--password-stdin", stdin=PASSWORD)
     assert (code, err) == (0, "")
     assert out == (
@@ -70,17 +70,13 @@ def test_a_login_keeps_the_key_and_does_not_show_it(server: FakeZulip, home: CLI
     assert home.zuliprc.stat().st_mode & 0o777 == 0o600
 
 
-def test_zulips_own_client_gets_its_profile_with_the_file(
-    server: FakeZulip, home: CLIRunner
-) -> None:
+def test_saved_file_works_with_zulip_client(server: FakeZulip, home: CLIRunner) -> None:
     do("login", server.site, USERNAME, "--password-stdin")
     profile = zulip.Client(config_file=str(home.zuliprc)).get_profile()
     assert (profile["result"], profile["delivery_email"]) == ("success", USERNAME)
 
 
-def test_a_login_may_keep_nothing_and_show_the_key_when_asked_to(
-    server: FakeZulip, home: CLIRunner
-) -> None:
+def test_login_no_save(server: FakeZulip, home: CLIRunner) -> None:
     hidden = do("login", server.site, USERNAME, "--no-save", "--dev")
     assert hidden.endswith("\nAPI key: ******** (use --show-key to show it)")
     shown = do("login", server.site, USERNAME, "--no-save", "--dev", "--show-key")
@@ -88,14 +84,14 @@ def test_a_login_may_keep_nothing_and_show_the_key_when_asked_to(
     assert not home.zuliprc.exists()
 
 
-def test_the_file_may_be_another_one(server: FakeZulip, home: CLIRunner) -> None:
+def test_login_config(server: FakeZulip, home: CLIRunner) -> None:
     other = home.path / "other"
     assert str(other) in do("login", server.site, USERNAME, "--dev", "--config", str(other))
     assert Credentials.load(other).email == USERNAME
     assert not home.zuliprc.exists()
 
 
-def test_the_file_may_go_to_standard_output(server: FakeZulip, home: CLIRunner) -> None:
+def test_login_config_stdout(server: FakeZulip, home: CLIRunner) -> None:
     text = do("login", server.site, USERNAME, "--dev", "--config", "-")
     assert text.rstrip("\n") == (
         f"[api]\nemail = {USERNAME}\nkey = {key(server)}\nsite = {server.site}\nuser_id = 10"
@@ -103,7 +99,7 @@ def test_the_file_may_go_to_standard_output(server: FakeZulip, home: CLIRunner) 
     assert not home.zuliprc.exists()
 
 
-def test_it_talks_to_machines(server: FakeZulip, home: CLIRunner) -> None:
+def test_login_json(server: FakeZulip, home: CLIRunner) -> None:
     told = json.loads(do("login", server.site, USERNAME, "--dev", "--json"))
     assert told == {
         "site": server.site,
@@ -117,9 +113,7 @@ def test_it_talks_to_machines(server: FakeZulip, home: CLIRunner) -> None:
     assert (told["config"], told["api_key"]) == (None, key(server))
 
 
-def test_another_account_is_left_alone_before_anything_is_sent(
-    server: FakeZulip, home: CLIRunner
-) -> None:
+def test_login_different_account(server: FakeZulip, home: CLIRunner) -> None:
     Credentials(server.site, "hamlet@zulip.com", "k3y").save(home.zuliprc)
     text = run_error(ZuliprcError, "login", server.site, USERNAME, "--password-stdin")
     assert text == (
@@ -132,9 +126,7 @@ def test_another_account_is_left_alone_before_anything_is_sent(
     do("login", server.site, USERNAME.upper(), "--dev")  # the same one
 
 
-def test_only_the_server_knows_whose_name_it_is_if_it_is_no_address(
-    server: FakeZulip, home: CLIRunner
-) -> None:
+def test_login_with_username_that_is_not_an_email(server: FakeZulip, home: CLIRunner) -> None:
     server.realm.email_usernames = False
     server.add_user("iago", PASSWORD)
     do("login", server.site, "iago", "--password-stdin")
@@ -143,13 +135,13 @@ def test_only_the_server_knows_whose_name_it_is_if_it_is_no_address(
     assert Credentials.load(home.zuliprc).email == "iago"
 
 
-def test_bad_arguments_are_refused_before_the_password_is_asked_for(home: CLIRunner) -> None:
+def test_login_invalid_arguments(home: CLIRunner) -> None:
     assert "site" in run_error(InvalidSiteError, "login", "not a site", USERNAME)
     assert "username" in run_error(InvalidInputError, "login", "localhost", "")
     assert "path" in run_error(ZuliprcError, "login", "localhost", "x", "--config", "~nobody-x/y")
 
 
-def test_a_server_that_does_not_give_the_user_id() -> None:
+def test_login_without_user_id() -> None:
     credentials = Credentials("https://chat.example.com", USERNAME, "key")
     options = parse(["login", "localhost", USERNAME])
     assert _format_login(credentials, None, options).startswith(
@@ -160,9 +152,7 @@ def test_a_server_that_does_not_give_the_user_id() -> None:
 # ---- The keyring
 
 
-def test_the_key_may_be_kept_in_the_keyring(
-    server: FakeZulip, home: CLIRunner, memory: InMemoryKeyring
-) -> None:
+def test_login_keyring(server: FakeZulip, home: CLIRunner, memory: InMemoryKeyring) -> None:
     told = do("login", server.site, USERNAME, "--dev", "--keyring")
     assert told.endswith(
         f"API key saved to the system keyring (account details in {home.zuliprc})."
@@ -176,7 +166,7 @@ def test_the_key_may_be_kept_in_the_keyring(
     assert "no key" in run_error(ZuliprcError, "whoami")
 
 
-def test_a_keyring_that_fails_leaves_the_file_as_it_was(
+def test_login_locked_keyring(
     server: FakeZulip, home: CLIRunner, memory: InMemoryKeyring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def locked(*_: object) -> None:
@@ -190,7 +180,7 @@ def test_a_keyring_that_fails_leaves_the_file_as_it_was(
     assert keyring.get_keyring() is memory
 
 
-def test_a_key_in_the_keyring_goes_with_its_own_account_alone(
+def test_keyring_key_of_other_site(
     server: FakeZulip, home: CLIRunner, memory: InMemoryKeyring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     do("login", server.site, USERNAME, "--dev", "--keyring")
@@ -200,7 +190,7 @@ def test_a_key_in_the_keyring_goes_with_its_own_account_alone(
         assert not other.requests
 
 
-def test_logout_leaves_no_key_in_either_place(
+def test_logout_of_file_and_keyring(
     server: FakeZulip, home: CLIRunner, memory: InMemoryKeyring
 ) -> None:
     do("login", server.site, USERNAME, "--dev", "--keyring")
@@ -211,14 +201,12 @@ def test_logout_leaves_no_key_in_either_place(
     assert key(server) not in home.zuliprc.read_text()
 
 
-def test_a_key_is_not_both_printed_and_kept(server: FakeZulip, memory: InMemoryKeyring) -> None:
+def test_login_keyring_with_stdout(server: FakeZulip, memory: InMemoryKeyring) -> None:
     run_error(InvalidInputError, "login", server.site, USERNAME, "--keyring", "--config", "-")
     assert not server.requests
 
 
-def test_a_symbolic_link_is_refused_before_anything_is_sent(
-    server: FakeZulip, home: CLIRunner
-) -> None:
+def test_login_to_symbolic_link(server: FakeZulip, home: CLIRunner) -> None:
     home.zuliprc.symlink_to(home.path / "elsewhere")
     text = run_error(ZuliprcError, "login", server.site, USERNAME, "--dev")
     assert "is a symbolic link" in text
@@ -228,7 +216,7 @@ def test_a_symbolic_link_is_refused_before_anything_is_sent(
 # ---- whoami
 
 
-def test_whoami_asks_the_server(server: FakeZulip, home: CLIRunner) -> None:
+def test_whoami(server: FakeZulip, home: CLIRunner) -> None:
     do("login", server.site, USERNAME, "--dev")
     server.account(USERNAME).role = 200
     server.account(USERNAME).full_name = "Iago"
@@ -250,7 +238,7 @@ def test_whoami_asks_the_server(server: FakeZulip, home: CLIRunner) -> None:
     assert "rejected the API key (UNAUTHORIZED)" in err
 
 
-def test_whoami_takes_the_environment_and_another_file(
+def test_whoami_environment_and_config(
     server: FakeZulip, home: CLIRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = home.path / "other"
@@ -265,9 +253,7 @@ def test_whoami_takes_the_environment_and_another_file(
     assert USERNAME in do("whoami")
 
 
-def test_whoami_trusts_the_certificates_that_the_file_names(
-    home: CLIRunner, server: FakeZulip
-) -> None:
+def test_whoami_cert_bundle(home: CLIRunner, server: FakeZulip) -> None:
     test_ca = trustme.CA()
     bundle = home.path / "ca.pem"
     test_ca.cert_pem.write_to_path(bundle)
@@ -280,9 +266,7 @@ def test_whoami_trusts_the_certificates_that_the_file_names(
 # ---- logout
 
 
-def test_logout_removes_the_key_and_says_how_to_revoke_it(
-    server: FakeZulip, home: CLIRunner
-) -> None:
+def test_logout(server: FakeZulip, home: CLIRunner) -> None:
     do("login", server.site, USERNAME, "--dev")
     told = do("logout")
     assert told.splitlines()[0] == f"Removed the API key from {home.zuliprc}."
@@ -293,7 +277,7 @@ def test_logout_removes_the_key_and_says_how_to_revoke_it(
     assert Credentials.load().api_key == key(server)
 
 
-def test_logout_without_a_file_is_an_error(home: CLIRunner) -> None:
+def test_logout_without_file(home: CLIRunner) -> None:
     assert "No such file" in run_error(ZuliprcError, "logout")
 
 
@@ -307,14 +291,14 @@ def test_logout_without_account_or_key(home: CLIRunner) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
-def test_a_shell_can_complete_commands_and_options(shell: str) -> None:
+def test_completion_script(shell: str) -> None:
     script = do("completion", shell)
     for word in ("whoami", "password-command"):
         assert word in script
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash")
-def test_bash_completes(tmp_path: Path) -> None:
+def test_bash_completion(tmp_path: Path) -> None:
     script = tmp_path / "completion.sh"
     script.write_text(do("completion", "bash"))
     asking = (
@@ -326,7 +310,7 @@ def test_bash_completes(tmp_path: Path) -> None:
     assert done.stdout.strip() == "whoami"
 
 
-def test_without_the_extra_completion_says_what_to_install(
+def test_completion_missing_extra(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "shtab", None)
@@ -337,7 +321,7 @@ def test_without_the_extra_completion_says_what_to_install(
 # ---- Which way in
 
 
-def test_without_a_username_the_server_is_asked(server: FakeZulip, home: CLIRunner) -> None:
+def test_login_without_username(server: FakeZulip, home: CLIRunner) -> None:
     server.dev_login = "off"
     code, shown = home.run_in_pty(
         *("login", server.site),
@@ -351,7 +335,7 @@ def test_without_a_username_the_server_is_asked(server: FakeZulip, home: CLIRunn
     ]
 
 
-def test_the_user_chooses_among_the_ways_in(server: FakeZulip, home: CLIRunner) -> None:
+def test_login_menu(server: FakeZulip, home: CLIRunner) -> None:
     code, shown = home.run_in_pty(
         *("login", server.site, "--json"),
         inputs={"Choose [1-2]: ": "2", "Username: ": USERNAME},
@@ -362,13 +346,13 @@ def test_the_user_chooses_among_the_ways_in(server: FakeZulip, home: CLIRunner) 
 
 
 @pytest.mark.parametrize("option", ["--password-stdin", "--password-command=true", "--dev"])
-def test_a_password_needs_a_username(option: str, server: FakeZulip) -> None:
+def test_password_option_without_username(option: str, server: FakeZulip) -> None:
     text = run_error(InvalidInputError, "login", server.site, option)
     assert text == "USERNAME is required with this option."
     assert not server.requests
 
 
-def test_the_same_in_this_process(server: FakeZulip, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_login_menu_in_process(server: FakeZulip, monkeypatch: pytest.MonkeyPatch) -> None:
     server.realm.password_login = False
     assert "Cannot prompt without a terminal" in run_error(InvalidInputError, "login", server.site)
     terminal = io.StringIO(f"{USERNAME}\n")
@@ -380,9 +364,7 @@ def test_the_same_in_this_process(server: FakeZulip, monkeypatch: pytest.MonkeyP
     assert "no browser login" in run_error(InvalidInputError, "login", server.site, "--sso")
 
 
-def test_a_way_through_the_browser_is_taken(
-    server: FakeZulip, home: CLIRunner, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_login_sso(server: FakeZulip, home: CLIRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     async def log_in(client: AuthClient, method: ExternalMethod) -> Credentials:
         return Credentials(client.site, f"{method.name}@zulip.com", "k3y")
 
@@ -399,7 +381,7 @@ def test_a_way_through_the_browser_is_taken(
 # ---- The handler
 
 
-def test_the_handler_hands_over(monkeypatch: pytest.MonkeyPatch, home: CLIRunner) -> None:
+def test_sso_handler_command(monkeypatch: pytest.MonkeyPatch, home: CLIRunner) -> None:
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
     assert "No login in progress" in run_error(APIConnectionError, "sso-handler", "zulip://login?x")

@@ -18,7 +18,7 @@ SITE, EMAIL, KEY = "https://chat.example.com", "iago@zulip.com", "fAEg1OmbknQqBd
 CREDENTIALS = Credentials(SITE, EMAIL, KEY)
 
 
-def test_a_key_is_kept_for_each_account_until_it_is_removed(memory: InMemoryKeyring) -> None:
+def test_set_get_delete_key(memory: InMemoryKeyring) -> None:
     assert keyring_store.get_key(SITE, EMAIL) is None
     keyring_store.set_key(CREDENTIALS)
     keyring_store.set_key(Credentials("https://x.org", EMAIL, "other"))
@@ -30,7 +30,7 @@ def test_a_key_is_kept_for_each_account_until_it_is_removed(memory: InMemoryKeyr
 
 
 @pytest.mark.parametrize("call", ["set", "delete"])
-def test_there_may_be_no_keyring(call: str, memory: InMemoryKeyring) -> None:
+def test_missing_backend(call: str, memory: InMemoryKeyring) -> None:
     keyring.set_keyring(fail.Keyring())  # type: ignore[no-untyped-call]
     arguments: tuple[Any, ...] = (CREDENTIALS,) if call == "set" else (SITE, EMAIL)
     with pytest.raises(ZuliprcError) as caught:
@@ -41,20 +41,20 @@ def test_there_may_be_no_keyring(call: str, memory: InMemoryKeyring) -> None:
     SecretScanner(KEY).check("".join(map(str, caught.value.args)), "the error")
 
 
-def test_where_there_is_no_keyring_there_is_no_key(memory: InMemoryKeyring) -> None:
+def test_get_key_without_backend(memory: InMemoryKeyring) -> None:
     keyring.set_keyring(fail.Keyring())  # type: ignore[no-untyped-call]
     assert keyring_store.get_key(SITE, EMAIL) is None
     assert keyring_store.is_installed()
 
 
-def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "keyring", None)
     with pytest.raises(InvalidInputError, match=r"pip install 'zulip-auth\[keyring\]'") as caught:
         keyring_store.set_key(CREDENTIALS)
     SecretScanner(KEY).check_error(caught.value)
 
 
-def test_it_is_imported_only_when_it_is_used() -> None:
+def test_keyring_is_imported_lazily() -> None:
     script = "import sys, zulip_auth._cli; print('keyring' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout == "False\n"

@@ -43,16 +43,14 @@ def choice_error(settings: ServerSettings, sso: str | None = None) -> str:
     return message
 
 
-def test_the_only_way_in_is_taken() -> None:
+def test_single_method() -> None:
     assert choose(SETTINGS).kind == "password"
     only = evolve(SETTINGS, password_enabled=False, external_methods=(GOOGLE,))
     assert choose(only).method == choose(only, "").method == GOOGLE
     assert choose(evolve(SETTINGS, password_enabled=False, dev_enabled=True)).kind == "dev"
 
 
-def test_the_user_chooses_among_several(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_menu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     chosen = []
     for number in "1234":
         type_input(f"{number}\n", monkeypatch)
@@ -71,18 +69,18 @@ def test_the_user_chooses_among_several(
 
 
 @pytest.mark.parametrize("inputs", ["0\n", "5\n", "x\n", "²\n", "-1\n"])
-def test_there_is_no_other_way(inputs: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_menu_invalid_choice(inputs: str, monkeypatch: pytest.MonkeyPatch) -> None:
     type_input(inputs, monkeypatch)
     assert choice_error(ALL) == "Enter a number from 1 to 4."
 
 
-def test_without_a_terminal_there_is_nobody_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_menu_without_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     for stdin in (None, io.StringIO("1\n")):
         monkeypatch.setattr(sys, "stdin", stdin)
         assert "Pass USERNAME or --sso METHOD." in choice_error(ALL)
 
 
-def test_a_way_through_the_browser_may_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sso_method_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose(ALL, "saml:idp").method == SAML
     type_input("2\n", monkeypatch)
     assert choose(ALL, "").method == SAML
@@ -91,7 +89,7 @@ def test_a_way_through_the_browser_may_be_named(monkeypatch: pytest.MonkeyPatch)
     )
 
 
-def test_there_may_be_no_way_through_the_browser() -> None:
+def test_no_browser_method() -> None:
     assert choice_error(SETTINGS, "") == "Zulip? Dev offers no browser login."
     old = evolve(SETTINGS, zulip_version="2.0.8", feature_level=0)
     assert choice_error(old, "google") == (
@@ -103,7 +101,7 @@ def test_there_may_be_no_way_through_the_browser() -> None:
     )
 
 
-def test_the_browser_ends_at_the_organizations_own_address() -> None:
+def test_different_realm_url() -> None:
     other = evolve(ALL, realm_url="https://own.example.com")
     assert choice_error(other, "google") == (
         "The organization's URL is https://own.example.com. Use it as SITE."
@@ -111,7 +109,7 @@ def test_the_browser_ends_at_the_organizations_own_address() -> None:
     assert choose(evolve(SETTINGS, realm_url="https://own.example.com")).kind == "password"
 
 
-def test_an_answer_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     type_input(" iago@zulip.com \nmore\n", monkeypatch)
     assert prompt("Username: ") == "iago@zulip.com"
     odd = io.TextIOWrapper(io.BytesIO(b"\xff\n"), encoding="utf-8")
@@ -122,7 +120,7 @@ def test_an_answer_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
             prompt("Username: ")
 
 
-def test_what_is_piped_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prompt_without_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     for stdin in (None, io.StringIO("hunter2\n")):
         monkeypatch.setattr(sys, "stdin", stdin)
         with pytest.raises(InvalidInputError, match="Cannot prompt without a terminal"):

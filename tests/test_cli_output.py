@@ -48,19 +48,19 @@ class FailingStream(io.StringIO):
 # ---- Standard output
 
 
-def test_what_an_output_cannot_write_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unencodable_output(monkeypatch: pytest.MonkeyPatch) -> None:
     odd = FailingStream(UnicodeEncodeError("ascii", "é", 0, 1, "x"))
     monkeypatch.setattr(sys, "stdout", odd)
     assert output.print_output("é\nthe rest") is None
     assert odd.getvalue() == "\\xe9\nthe rest\n"
 
 
-def test_an_output_that_is_closed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closed_output(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", FailingStream(BrokenPipeError(32, "Broken pipe")))
     assert output.print_output("text") == "Broken pipe"
 
 
-def test_outputs_may_be_missing(
+def test_missing_outputs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "stderr", None)
@@ -74,7 +74,7 @@ def test_outputs_may_be_missing(
 # ---- Colours
 
 
-def test_an_error_begins_in_colour_on_a_terminal(
+def test_error_color(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     terminal = use_fake_tty(monkeypatch)
@@ -84,7 +84,7 @@ def test_an_error_begins_in_colour_on_a_terminal(
 
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
-def test_there_may_be_no_colour(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_color(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = use_fake_tty(monkeypatch)
     monkeypatch.setenv(name, value)
     output.print_output("Logged in.")
@@ -92,7 +92,7 @@ def test_there_may_be_no_colour(name: str, value: str, monkeypatch: pytest.Monke
     assert terminal.getvalue() == "Logged in.\nzulip-auth: No.\n"
 
 
-def test_elsewhere_than_on_a_terminal_there_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_color_without_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     output.print_output("Logged in.")
     output.print_error("No.")
     with warnings.catch_warnings():
@@ -109,7 +109,7 @@ def without_control(shown: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*[mK]", "", shown)
 
 
-async def test_a_live_line_counts_down_and_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_countdown(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = use_fake_tty(monkeypatch)
     async with ScriptedServer(respond(429, BUSY, {"Retry-After": "0.35"}), succeed) as server:
         with output.show_retries():
@@ -134,7 +134,7 @@ async def test_a_live_line_counts_down_and_goes(monkeypatch: pytest.MonkeyPatch)
         (zulip_auth.ServerError("No.", status_code=503), "server busy"),
     ],
 )
-async def test_the_live_line_says_why_in_a_word(
+async def test_countdown_reason(
     error: Exception, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     terminal = use_fake_tty(monkeypatch)
@@ -151,7 +151,7 @@ async def test_the_live_line_says_why_in_a_word(
     )
 
 
-async def test_an_interrupted_wait_leaves_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_cancelled_countdown(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = use_fake_tty(monkeypatch)
     async with ScriptedServer(respond(429, BUSY, {"Retry-After": "9"})) as server:
         with output.show_retries():
@@ -165,7 +165,7 @@ async def test_an_interrupted_wait_leaves_no_line(monkeypatch: pytest.MonkeyPatc
     assert terminal.getvalue().endswith("\r\x1b[K")
 
 
-async def test_elsewhere_there_is_a_plain_line_for_each_retry(
+async def test_retries_without_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     async with ScriptedServer(respond(429, BUSY, {"Retry-After": "0.1"}), succeed) as server:
@@ -175,7 +175,7 @@ async def test_elsewhere_there_is_a_plain_line_for_each_retry(
     assert line.endswith("Retrying in 0.1 s (attempt 2 of 5).")
 
 
-def test_the_log_is_as_it_was_afterwards() -> None:
+def test_logger_is_restored() -> None:
     log = logging.getLogger("zulip_auth")
     before: tuple[Any, int] = (list(log.handlers), log.level)
     with output.show_retries():
@@ -183,7 +183,7 @@ def test_the_log_is_as_it_was_afterwards() -> None:
     assert (log.handlers, log.level) == before
 
 
-def test_on_a_real_terminal(home: CLIRunner, fake_zulip: FakeZulip) -> None:
+def test_countdown_on_pty(home: CLIRunner, fake_zulip: FakeZulip) -> None:
     fake_zulip.add_user(USERNAME, PASSWORD)
     _, shown = home.run_in_pty("login", "127.0.0.1:1", USERNAME, "--dev", TERM="xterm")
     assert "cannot connect; retrying in " in shown

@@ -33,9 +33,7 @@ BAD_INPUT = {
 
 
 @pytest.mark.parametrize(("arguments", "stdin"), BAD_INPUT.values(), ids=BAD_INPUT)
-def test_bad_input_is_one_line_and_exit_code_64(
-    home: CLIRunner, arguments: tuple[str, ...], stdin: bytes
-) -> None:
+def test_invalid_usage(home: CLIRunner, arguments: tuple[str, ...], stdin: bytes) -> None:
     code, out, err = home.run(*arguments, stdin=stdin)
     assert (code, out) == (64, "")
     assert err.startswith("zulip-auth: ")
@@ -44,7 +42,7 @@ def test_bad_input_is_one_line_and_exit_code_64(
 
 
 @pytest.mark.parametrize(("arguments", "stdin"), BAD_INPUT.values(), ids=BAD_INPUT)
-def test_the_same_in_this_process(
+def test_invalid_usage_in_process(
     arguments: tuple[str, ...], stdin: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:
@@ -54,12 +52,12 @@ def test_the_same_in_this_process(
         assert capsys.readouterr().err.endswith(" (see --help)\n")
 
 
-def test_a_password_that_looks_like_a_call_for_help_is_not_repeated(home: CLIRunner) -> None:
+def test_password_like_help_option(home: CLIRunner) -> None:
     _, out, err = home.run("login", "localhost", USERNAME, "-hunter2")  # newer Pythons do help
     assert "unter2" not in out + err
 
 
-def test_no_option_takes_a_password(home: CLIRunner) -> None:
+def test_no_password_option(home: CLIRunner) -> None:
     _, out, _ = home.run("login", "--help", COLUMNS="1000")
     taking = {line.split()[0]: line.split()[1] for line in out.splitlines() if line[:4] == "  --"}
     assert {name for name, value in taking.items() if value.isupper()} == {
@@ -70,11 +68,11 @@ def test_no_option_takes_a_password(home: CLIRunner) -> None:
     assert "--password-stdin" in taking
 
 
-def test_it_knows_its_version(home: CLIRunner) -> None:
+def test_version(home: CLIRunner) -> None:
     assert home.run("--version") == (0, f"zulip-auth {zulip_auth.__version__}\n", "")
 
 
-def test_help_tells_a_newcomer_what_there_is(home: CLIRunner) -> None:
+def test_help(home: CLIRunner) -> None:
     code, out, err = home.run("--help")
     assert (code, err) == (0, "")
     for word in ("login", "whoami", "logout", "completion", "examples:", "exit codes:"):
@@ -87,7 +85,7 @@ def test_help_tells_a_newcomer_what_there_is(home: CLIRunner) -> None:
         assert out.startswith(f"usage: zulip-auth {command} ")
 
 
-def test_every_command_and_option_is_explained() -> None:
+def test_help_is_complete() -> None:
     parser = build_parser()
     [commands] = [each for each in parser._actions if isinstance(each.choices, dict)]
     assert isinstance(commands.choices, dict)

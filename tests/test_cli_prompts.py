@@ -34,14 +34,12 @@ def piped(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
-def test_standard_input_is_the_password_with_or_without_the_end_of_a_line(
-    end: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_password_stdin(end: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     piped(monkeypatch, PASSWORD.encode() + end)
     assert read_password(options(stdin=True), USERNAME) == PASSWORD
 
 
-def test_standard_input_may_be_closed_or_not_written_in_utf_8(
+def test_password_stdin_invalid(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     piped(monkeypatch, b"hunter2\xff")
@@ -50,7 +48,7 @@ def test_standard_input_may_be_closed_or_not_written_in_utf_8(
     assert password_error(options(stdin=True)) == "Standard input is closed."
 
 
-def test_a_terminal_would_show_what_is_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_password_stdin_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     piped(monkeypatch, b"hunter2\n")
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     assert "Omit --password-stdin" in password_error(options(stdin=True))
@@ -69,7 +67,7 @@ def test_a_terminal_would_show_what_is_typed(monkeypatch: pytest.MonkeyPatch) ->
         ("yes", "y"),
     ],
 )
-def test_the_first_line_that_a_command_prints_is_the_password(command: str, password: str) -> None:
+def test_password_command(command: str, password: str) -> None:
     assert read_password(options(command=command), USERNAME) == password
 
 
@@ -84,20 +82,20 @@ def test_the_first_line_that_a_command_prints_is_the_password(command: str, pass
         ("a\0b", "could not be started"),
     ],
 )
-def test_a_command_may_fail_and_is_not_repeated(command: str, reason: str) -> None:
+def test_password_command_fails(command: str, reason: str) -> None:
     # What was given for a command may have been the password itself.
     with pytest.raises(InvalidInputError) as caught:
         read_password(options(command=command), USERNAME)
     assert str(caught.value) == f"Password command failed: {reason}."
 
 
-def test_what_a_command_prints_may_not_be_written_in_utf_8(tmp_path: Path) -> None:
+def test_password_command_not_utf8(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_bytes(b"hunter2\xff")
     assert password_error(options(command=f"cat {file}")) == "The password is not valid UTF-8."
 
 
-def test_a_command_may_ask_for_something_itself(home: CLIRunner, fake_zulip: FakeZulip) -> None:
+def test_password_command_prompts(home: CLIRunner, fake_zulip: FakeZulip) -> None:
     fake_zulip.add_user(USERNAME, "hunter3")
     asking = "sh -c 'read -p \"PIN: \" pin; echo hunter$pin'"
     code, shown = home.run_in_pty(
@@ -111,7 +109,7 @@ def test_a_command_may_ask_for_something_itself(home: CLIRunner, fake_zulip: Fak
 # ---- A prompt
 
 
-def test_the_password_is_asked_for_without_echo(home: CLIRunner, fake_zulip: FakeZulip) -> None:
+def test_prompt_is_hidden(home: CLIRunner, fake_zulip: FakeZulip) -> None:
     """On a real terminal: what is typed must not come back on it."""
     fake_zulip.add_user(USERNAME, PASSWORD)
     code, shown = home.run_in_pty(
@@ -122,12 +120,12 @@ def test_the_password_is_asked_for_without_echo(home: CLIRunner, fake_zulip: Fak
     assert "horse" not in shown
 
 
-def test_what_is_typed_is_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prompt_returns_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(getpass, "getpass", lambda text: f"{text}?")
     assert read_password(options(), USERNAME) == f"Password for {USERNAME}: ?"
 
 
-def test_a_terminal_that_would_echo_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prompt_without_echo_control(monkeypatch: pytest.MonkeyPatch) -> None:
     def warn(prompt: str) -> str:
         warnings.warn("Can not control echo on the terminal.", getpass.GetPassWarning, 2)
         raise AssertionError("it went on to read")
@@ -143,9 +141,7 @@ def test_a_terminal_that_would_echo_is_not_used(monkeypatch: pytest.MonkeyPatch)
         (UnicodeDecodeError("utf-8", b"hunter2\xff", 7, 8, "x"), "not valid UTF-8"),
     ],
 )
-def test_what_is_typed_may_be_no_password(
-    trouble: Exception, words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_prompt_fails(trouble: Exception, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def inputs(prompt: str) -> str:
         raise trouble
 

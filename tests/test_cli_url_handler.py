@@ -16,7 +16,7 @@ from zulip_auth._cli.url_handler import forward_url, install, redirect_listener,
 URL = "zulip://login?otp_encrypted_api_key=e5e3&email=hamlet%40zulip.com"
 
 
-async def test_what_is_handed_over_arrives(runtime_dir: Path) -> None:
+async def test_forward_url(runtime_dir: Path) -> None:
     taken: asyncio.Queue[bytes] = asyncio.Queue()
     async with redirect_listener(taken.put_nowait) as is_listening:
         assert is_listening
@@ -33,7 +33,7 @@ async def test_what_is_handed_over_arrives(runtime_dir: Path) -> None:
     assert str(caught.value) == "No login in progress. Start one with: zulip-auth login SITE --sso"
 
 
-async def test_the_newest_login_gets_it(runtime_dir: Path) -> None:
+async def test_latest_listener_wins(runtime_dir: Path) -> None:
     taken: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue()
     async with (
         redirect_listener(lambda data: taken.put_nowait((1, data))),
@@ -44,7 +44,7 @@ async def test_the_newest_login_gets_it(runtime_dir: Path) -> None:
         assert await taken.get() == (2, URL.encode())
 
 
-async def test_who_connects_and_does_not_finish_is_dropped(runtime_dir: Path) -> None:
+async def test_unfinished_client_is_dropped(runtime_dir: Path) -> None:
     taken: list[bytes] = []
     async with redirect_listener(taken.append):
         reader, writer = await asyncio.open_unix_connection(runtime_dir / "zulip-auth-sso.socket")
@@ -58,7 +58,7 @@ async def test_who_connects_and_does_not_finish_is_dropped(runtime_dir: Path) ->
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o711, 0o770, None])
-async def test_only_a_private_directory_is_used(mode: int | None, runtime_dir: Path) -> None:
+async def test_runtime_dir_must_be_private(mode: int | None, runtime_dir: Path) -> None:
     runtime_dir.rmdir() if mode is None else runtime_dir.chmod(mode)
     async with redirect_listener(lambda _: None) as is_listening:
         assert not is_listening
@@ -66,13 +66,13 @@ async def test_only_a_private_directory_is_used(mode: int | None, runtime_dir: P
         forward_url(URL)
 
 
-async def test_there_may_be_no_such_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_runtime_dir(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     async with redirect_listener(lambda _: None) as is_listening:
         assert not is_listening
 
 
-async def test_a_socket_that_cannot_be_made_is_done_without(runtime_dir: Path) -> None:
+async def test_socket_cannot_be_created(runtime_dir: Path) -> None:
     (runtime_dir / "zulip-auth-sso.socket").mkdir()
     async with redirect_listener(lambda _: None) as is_listening:
         assert not is_listening
@@ -95,7 +95,7 @@ def desktop(home: CLIRunner, monkeypatch: pytest.MonkeyPatch) -> Path:
     return told
 
 
-def test_the_desktop_is_told_and_untold(desktop: Path, home: CLIRunner) -> None:
+def test_install_and_uninstall(desktop: Path, home: CLIRunner) -> None:
     entry = home.path / ".local/share/applications/zulip-auth.desktop"
     assert uninstall() == "The handler is not installed."
     assert install() == f"zulip-auth now handles zulip:// URLs ({entry})."
@@ -108,7 +108,7 @@ def test_the_desktop_is_told_and_untold(desktop: Path, home: CLIRunner) -> None:
     assert not entry.exists()
 
 
-def test_a_path_is_quoted_as_the_format_wants_it(
+def test_desktop_entry_quoting(
     desktop: Path, home: CLIRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", '/a b/$x"%`\\python')
@@ -118,9 +118,7 @@ def test_a_path_is_quoted_as_the_format_wants_it(
     assert 'Exec="/a b/\\\\$x\\\\"%%\\\\`\\\\\\\\python" "-P" "-m"' in text
 
 
-def test_the_desktop_may_refuse_or_be_missing(
-    desktop: Path, home: CLIRunner, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_install_fails(desktop: Path, home: CLIRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_MIME_EXIT", "3")
     with pytest.raises(InvalidInputError, match="xdg-mime exited with status 3"):
         install()
@@ -133,9 +131,7 @@ def test_the_desktop_may_refuse_or_be_missing(
         install()
 
 
-def test_what_was_installed_may_not_be_removable(
-    desktop: Path, home: CLIRunner, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_uninstall_fails(desktop: Path, home: CLIRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = home.path / ".local/share/applications/zulip-auth.desktop"
     entry.mkdir(parents=True)
     with pytest.raises(InvalidInputError, match=r"Could not remove .*: Is a directory"):
@@ -146,9 +142,7 @@ def test_what_was_installed_may_not_be_removable(
             call()
 
 
-def test_the_command_that_the_desktop_starts_can_be_started(
-    desktop: Path, home: CLIRunner, runtime_dir: Path
-) -> None:
+def test_desktop_entry_command(desktop: Path, home: CLIRunner, runtime_dir: Path) -> None:
     install()
     entry = (home.path / ".local/share/applications/zulip-auth.desktop").read_text()
     [line] = [line for line in entry.splitlines() if line.startswith("Exec=")]
