@@ -8,7 +8,7 @@ from typing import Any
 
 from zulip_auth._credentials import Credentials
 from zulip_auth._exceptions import InvalidInputError, ZuliprcError
-from zulip_auth._redaction import Secret
+from zulip_auth._redaction import hide_locals
 
 _SERVICE = "zulip-auth"
 
@@ -18,6 +18,7 @@ def is_installed() -> bool:
     return find_spec("keyring") is not None
 
 
+@hide_locals
 def set_key(credentials: Credentials) -> None:
     """Store the key of an account, replacing an earlier one.
 
@@ -25,8 +26,7 @@ def set_key(credentials: Credentials) -> None:
         InvalidInputError: If the extra is not installed.
         ZuliprcError: If there is no keyring, or it is locked.
     """
-    key = Secret(credentials.api_key)
-    _call("set_password", credentials.site, credentials.email, key)
+    _call("set_password", credentials.site, credentials.email, credentials.api_key)
 
 
 def get_key(site: str, email: str) -> str | None:
@@ -50,7 +50,7 @@ def delete_key(site: str, email: str) -> None:
     _call("delete_password", site, email)
 
 
-def _call(name: str, site: str, email: str, *secret: Secret) -> Any:
+def _call(name: str, site: str, email: str, *secret: str) -> Any:
     try:
         import keyring
     except ModuleNotFoundError:
@@ -59,7 +59,7 @@ def _call(name: str, site: str, email: str, *secret: Secret) -> Any:
         ) from None
     function: Callable[..., Any] = getattr(keyring, name)
     try:
-        return function(_SERVICE, f"{email} {site}", *(box.value for box in secret))
+        return function(_SERVICE, f"{email} {site}", *secret)
     except Exception as error:  # noqa: BLE001 - backends raise any exception
         error_name = type(error).__name__
     if error_name == "NoKeyringError" and name == "get_password":

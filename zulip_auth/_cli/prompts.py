@@ -11,21 +11,26 @@ import sys
 import warnings
 
 from zulip_auth._exceptions import InvalidInputError
+from zulip_auth._redaction import hide_locals
 
 _MAX_BYTES = 64 * 1024
 
 
+@hide_locals
 def read_password(options: argparse.Namespace, username: str) -> str:
     """Return the password from the source that the options name.
 
     Raises:
         InvalidInputError: If there is none, or it cannot be read.
     """
-    if options.password_stdin:
-        return _decode(_read_stdin())
-    if options.password_command is not None:
-        return _decode(_read_command(options.password_command))
-    return _prompt(username)
+    try:
+        if options.password_stdin:
+            return _decode(_read_stdin())
+        if options.password_command is not None:
+            return _decode(_read_command(options.password_command))
+        return _prompt(username)
+    except UnicodeDecodeError:
+        raise InvalidInputError("The password is not valid UTF-8.") from None
 
 
 def _read_stdin() -> bytes:
@@ -39,7 +44,7 @@ def _read_stdin() -> bytes:
 
 
 def _read_command(command: str) -> bytes:
-    reason = None
+    # The command is not repeated, since it may be a misplaced password.
     try:
         # Without a shell, which would expand more than the user expects.
         argv = shlex.split(command)
@@ -49,38 +54,28 @@ def _read_command(command: str) -> bytes:
             process.stdout.read(_MAX_BYTES)
             process.stdout.close()  # which ends an endless writer by SIGPIPE
     except (OSError, ValueError, IndexError):
-        reason = "could not be started"
-    else:
-        if process.returncode in (0, -signal.SIGPIPE):
-            return line
-        reason = f"exited with status {process.returncode}"
-    # The command is not repeated, since it may be a misplaced password.
-    raise InvalidInputError(f"Password command failed: {reason}.")
+        raise InvalidInputError("Password command failed: could not be started.") from None
+    if process.returncode not in (0, -signal.SIGPIPE):
+        raise InvalidInputError(
+            f"Password command failed: exited with status {process.returncode}."
+        )
+    return line
 
 
 def _decode(data: bytes) -> str:
-    # The exception contains the password.
-    try:
-        return data.decode().removesuffix("\n").removesuffix("\r")
-    except UnicodeDecodeError:
-        del data
-    raise InvalidInputError("The password is not valid UTF-8.")
+    return data.decode().removesuffix("\n").removesuffix("\r")
 
 
 def _prompt(username: str) -> str:
-    reason = "The password is not valid UTF-8."
     try:
         with warnings.catch_warnings():
             # It warns before it reads with echo, which must not happen.
             warnings.simplefilter("error", getpass.GetPassWarning)
             return getpass.getpass(f"Password for {username}: ")
     except getpass.GetPassWarning:
-        reason = (
+        raise InvalidInputError(
             "Cannot prompt for a password without a terminal. "
             "Use --password-stdin or --password-command."
-        )
+        ) from None
     except EOFError:
-        reason = "No password entered."
-    except UnicodeDecodeError:  # which contains the password
-        pass
-    raise InvalidInputError(reason)
+        raise InvalidInputError("No password entered.") from None
