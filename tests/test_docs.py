@@ -37,6 +37,8 @@ from attrs import define, frozen
 from screenshots import PASSWORD, SCENES, SITE, USERNAME, run_on_a_terminal, screenshot
 
 import zulip_auth
+import zulip_auth.aiohttp_auth
+import zulip_auth.httpx2_auth
 import zulip_auth.httpx_auth
 import zulip_auth.testing
 from zulip_auth.testing import ExternalMethod, FakeZulip
@@ -242,9 +244,10 @@ def test_the_reference_has_every_public_name_once() -> None:
     public = [f"zulip_auth.{name}" for name in zulip_auth.__all__]
     public += [f"zulip_auth.testing.{name}" for name in zulip_auth.testing.__all__]
     public += [
-        f"zulip_auth.httpx_auth.{name}"
-        for name, value in vars(zulip_auth.httpx_auth).items()
-        if getattr(value, "__module__", "") == "zulip_auth.httpx_auth" and not name.startswith("_")
+        f"{module.__name__}.{name}"
+        for module in (zulip_auth.httpx_auth, zulip_auth.httpx2_auth, zulip_auth.aiohttp_auth)
+        for name, value in vars(module).items()
+        if getattr(value, "__module__", "") == module.__name__ and not name.startswith("_")
     ]
     assert sorted(told) == sorted([*public, "zulip_auth._pytest_plugin.fake_zulip"])
 

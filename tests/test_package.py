@@ -23,7 +23,7 @@ LAZY_NAMES = {"ApiKeySource", "AuthClient", "dev_login", "login"}
 def test_everything_public_is_listed_and_nothing_else() -> None:
     names = filter(str.isidentifier, vars(zulip_auth))  # pytest adds some that are none
     public = {name for name in names if not name.startswith("_")} - {"TYPE_CHECKING"}
-    modules = {"httpx_auth", "testing"}  # set by whoever imports it
+    modules = {"aiohttp_auth", "httpx2_auth", "httpx_auth", "testing"}  # set by whoever imports it
     assert (public | LAZY_NAMES) - modules == set(zulip_auth.__all__) - {"__version__"}
     assert zulip_auth.__all__ == sorted(zulip_auth.__all__) == dir(zulip_auth)
     assert all(hasattr(zulip_auth, name) for name in zulip_auth.__all__)
@@ -71,7 +71,8 @@ LAYERS = [
     {"_client"},
     {"_api", "_key_source"},
     {"__init__"},
-    {"httpx_auth"},
+    {"_auth_flow"},
+    {"httpx_auth", "httpx2_auth", "aiohttp_auth"},
     {"__main__", "_pytest_plugin"},
 ]
 COMMAND_LINE = [
@@ -147,13 +148,15 @@ def test_httpx_is_named_only_where_it_has_to_be() -> None:
     naming = {
         path.relative_to(ROOT / "zulip_auth").as_posix()
         for path in (ROOT / "zulip_auth").rglob("*.py")
-        if re.search(r"\bimport httpx\b|\bfrom httpx\b", path.read_text(encoding="utf-8"))
+        if re.search(r"\b(import|from) (httpx2?|aiohttp)\b", path.read_text(encoding="utf-8"))
     }
     assert naming == {
         "_http/exchange.py",
         "_http/network_errors.py",
         "_http/transport.py",
         "httpx_auth.py",
+        "httpx2_auth.py",
+        "aiohttp_auth.py",
     }
 
 

@@ -1,0 +1,500 @@
+"""Test the promises that httpx_auth, httpx2_auth and aiohttp_auth share."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gzip
+import io
+import json
+import subprocess
+import sys
+import tracemalloc
+import zlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Protocol
+
+import aiohttp
+import httpx
+import httpx2
+import pytest
+import yarl
+from attrs import frozen
+
+import zulip_auth
+from helpers.constants import PASSWORD, SUCCESS, USERNAME
+from helpers.raw_server import Connection, Scenario, ScriptedServer, raw_response
+from helpers.recordings import LEVELS, load_recordings
+from helpers.secret_scanner import SecretScanner
+from zulip_auth import ApiKeySource, AuthClient, httpx2_auth, httpx_auth
+from zulip_auth.aiohttp_auth import ApiKeyMiddleware
+from zulip_auth.testing import FakeZulip
+
+ME = "/api/v1/users/me"
+CHALLENGE = {"www-authenticate": 'Basic realm="zulip"'}
+
+
+# ---- One client interface for the three libraries
+
+
+@frozen
+class Response:
+    """The result of a request: a library's own response object, and its body."""
+
+    status: int
+    content: bytes
+    url: str
+    native: Any
+
+    def json(self) -> Any:
+        return json.loads(self.content)
+
+
+class Client(Protocol):
+    async def request(self, method: str, url: str, **kwargs: Any) -> Response: ...
+    async def get(self, url: str) -> Response: ...
+
+
+class HTTPXClient:
+    """A client of httpx or httpx2; requests do not follow redirects."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self.http = http
+
+    async def request(self, method: str, url: str, **kwargs: Any) -> Response:
+        if "files" in kwargs:
+            kwargs["files"] = {"file": io.BytesIO(kwargs["files"])}
+        async with self.http.stream(method, url, **kwargs) as response:
+            content = b"".join([chunk async for chunk in response.aiter_raw()])
+        return Response(response.status_code, content, str(response.url), response)
+
+    async def get(self, url: str) -> Response:
+        return await self.request("GET", url)
+
+
+class AiohttpClient:
+    def __init__(self, session: aiohttp.ClientSession, follow_redirects: bool) -> None:
+        self.http = session
+        self._follow_redirects = follow_redirects
+
+    async def request(self, method: str, url: str, **kwargs: Any) -> Response:
+        if "content" in kwargs:
+            kwargs["data"] = kwargs.pop("content")
+        if "files" in kwargs:
+            kwargs["data"] = {"file": io.BytesIO(kwargs.pop("files"))}
+        async with self.http.request(
+            method, url, allow_redirects=self._follow_redirects, **kwargs
+        ) as response:
+            return Response(response.status, await response.read(), str(response.url), response)
+
+    async def get(self, url: str) -> Response:
+        return await self.request("GET", url)
+
+
+ClientFactory = Callable[..., AbstractAsyncContextManager[Any]]
+
+
+@asynccontextmanager
+async def httpx_client(source: ApiKeySource, *, redirects: bool = False) -> AsyncIterator[Client]:
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(
+        auth=httpx_auth.ApiKeyAuth(source),
+        base_url=source.site,
+        limits=limits,
+        follow_redirects=redirects,
+    ) as http:
+        yield HTTPXClient(http)
+
+
+@asynccontextmanager
+async def httpx2_client(source: ApiKeySource, *, redirects: bool = False) -> AsyncIterator[Client]:
+    limits = httpx2.Limits(max_connections=None)
+    async with httpx2.AsyncClient(
+        auth=httpx2_auth.ApiKeyAuth(source),
+        base_url=source.site,
+        limits=limits,
+        follow_redirects=redirects,
+    ) as http:
+        yield HTTPXClient(http)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def aiohttp_client(source: ApiKeySource, *, redirects: bool = False) -> AsyncIterator[Client]:
+    middleware = ApiKeyMiddleware(source)
+    async with aiohttp.ClientSession(
+        source.site,
+        middlewares=[middleware],
+        auto_decompress=False,
+        connector=aiohttp.TCPConnector(limit=0),
+    ) as http:
+        yield AiohttpClient(http, redirects)
+
+
+LIBRARIES: dict[str, ClientFactory] = {
+    "httpx": httpx_client,
+    "httpx2": httpx2_client,
+    "aiohttp": aiohttp_client,
+}
+
+
+@pytest.fixture(params=LIBRARIES)
+def library(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def create_client(library: str) -> ClientFactory:
+    return LIBRARIES[library]
+
+
+def create_source(server: FakeZulip | ScriptedServer) -> ApiKeySource:
+    return ApiKeySource(AuthClient(server.site), USERNAME, PASSWORD)
+
+
+@pytest.fixture
+async def http(server: FakeZulip, create_client: ClientFactory) -> AsyncIterator[Client]:
+    async with create_client(create_source(server)) as http:
+        yield http
+
+
+def paths(server: FakeZulip) -> list[str]:
+    return [request.path.removeprefix("/api/v1") for request in server.requests]
+
+
+# ---- The key and its renewal
+
+
+async def test_requests_are_authenticated(server: FakeZulip, http: Client) -> None:
+    for _ in range(3):
+        assert (await http.get(ME)).json()["delivery_email"] == USERNAME
+    assert paths(server) == ["/fetch_api_key", "/users/me", "/users/me", "/users/me"]
+    sent = base64.b64decode(server.requests[-1].headers["authorization"].removeprefix("Basic "))
+    assert sent.decode() == f"{USERNAME}:{server.account(USERNAME).api_key}"
+
+
+async def test_revoked_key_under_100_requests(server: FakeZulip, http: Client) -> None:
+    async with ScriptedServer(serve(raw_response(200))) as other:
+        await http.get(ME)
+        server.account(USERNAME).regenerate_api_key()
+        own = [http.get(ME) for _ in range(100)]
+        foreign = [http.get(f"{other.site}/x") for _ in range(10)]
+        responses = await asyncio.gather(*own, *foreign)
+        assert [response.status for response in responses] == [200] * 110
+        assert paths(server).count("/fetch_api_key") == 2  # the first key, and one renewal
+        assert len(other.requests) == 10
+        assert all("authorization" not in request.headers for request in other.requests)
+
+
+async def test_errors_of_source_are_raised(server: FakeZulip, http: Client) -> None:
+    await http.get(ME)
+    server.account(USERNAME).active = False
+    server.account(USERNAME).password = "new"
+    for _ in range(3):
+        with pytest.raises(zulip_auth.UserDeactivatedError) as caught:
+            await http.get(ME)
+        SecretScanner(PASSWORD, server.account(USERNAME).api_key).check_error(caught.value)
+    assert paths(server).count("/fetch_api_key") == 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"data": {"a": "b"}}, {"json": {"a": "b"}}, {"content": b"ab"}, {}],
+    ids=["form", "JSON", "bytes", "none"],
+)
+async def test_bytes_are_resent(server: FakeZulip, http: Client, body: dict[str, Any]) -> None:
+    await http.get(ME)
+    server.account(USERNAME).regenerate_api_key()
+    assert (await http.request("POST", "/api/v1/register", **body)).status == 200
+    assert paths(server)[2:] == ["/register", "/fetch_api_key", "/register"]
+    assert server.requests[-1].form == server.requests[-3].form
+
+
+async def chunks() -> AsyncIterator[bytes]:
+    yield b"a"
+    yield b"b"
+
+
+@pytest.mark.parametrize(
+    "body", [lambda: {"content": chunks()}, lambda: {"files": b"ab"}], ids=["stream", "file"]
+)
+async def test_stream_is_not_resent(server: FakeZulip, http: Client, body: Any) -> None:
+    await http.get(ME)
+    server.account(USERNAME).regenerate_api_key()
+    rejected = await http.request("POST", "/api/v1/register", **body())
+    assert rejected.status == 401
+    assert rejected.json()["code"] == "UNAUTHORIZED"
+    assert (await http.request("POST", "/api/v1/register", **body())).status == 200
+    assert paths(server)[2:] == ["/register", "/fetch_api_key", "/register"]
+
+
+# ---- Other responses and servers
+
+
+def serve(*responses: bytes) -> Scenario:
+    """Send the responses in order on one connection; repeat the last one."""
+
+    async def scenario(connection: Connection) -> None:
+        for index in range(100):
+            await connection.read()
+            await connection.write(responses[min(index, len(responses) - 1)])
+
+    return scenario
+
+
+def keepalive(status: int, body: str = "", headers: dict[str, str] | None = None) -> bytes:
+    return raw_response(status, body, headers).replace(b"connection: close\r\n", b"")
+
+
+REJECTION = '{"result": "error", "msg": "", "code": "UNAUTHORIZED"}'
+REJECTED = keepalive(401, REJECTION)
+
+
+@asynccontextmanager
+async def scripted_site(
+    create_client: ClientFactory, *responses: bytes, redirects: bool = False
+) -> AsyncIterator[tuple[ScriptedServer, Client]]:
+    """Run a server that lets everyone log in, and otherwise sends the responses in order."""
+
+    async def scenario(connection: Connection) -> None:
+        await connection.read()
+        if server.requests[-1].line.startswith("POST /api/v1/fetch_api_key"):
+            await connection.write(raw_response(200, json.dumps(SUCCESS)))
+            return
+        for response in responses:
+            await connection.write(response)
+            await connection.read()
+
+    async with (
+        ScriptedServer(scenario) as server,
+        create_client(create_source(server), redirects=redirects) as http,
+    ):
+        yield server, http
+
+
+def targets(server: ScriptedServer) -> list[str]:
+    return [request.line.split()[1] for request in server.requests]
+
+
+def logins(server: ScriptedServer) -> int:
+    return targets(server).count("/api/v1/fetch_api_key")
+
+
+async def test_key_rejected_again_is_not_renewed(create_client: ClientFactory) -> None:
+    async with scripted_site(create_client, *[REJECTED] * 9) as (server, http):
+        assert (await http.get("/x")).status == 401
+        assert targets(server) == ["/api/v1/fetch_api_key", "/x", "/api/v1/fetch_api_key"]
+        for _ in range(3):  # the login returned the same key, and would again
+            assert (await http.get("/x")).status == 401
+        assert logins(server) == 2
+
+
+async def test_renewed_key_rejected_is_not_renewed(
+    server: FakeZulip, http: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await http.get(ME)
+    account = server.account(USERNAME)
+    # The organization issues new keys, but rejects all of them.
+    monkeypatch.setattr(
+        "zulip_auth.testing.state.State.find_key", lambda *_: account.regenerate_api_key()
+    )
+    assert (await http.get(ME)).status == 401
+    assert paths(server)[2:] == ["/users/me", "/fetch_api_key", "/users/me"]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+async def test_recorded_401_is_renewed(level: int, create_client: ClientFactory) -> None:
+    recordings = [
+        exchange for exchange in load_recordings("me:", level=level) if exchange.status == 401
+    ]
+    assert len(recordings) >= 4
+    for exchange in recordings:
+        headers = dict(exchange.headers)
+        response = raw_response(401, exchange.body, headers)
+        async with scripted_site(create_client, response) as (server, http):
+            assert (await http.get("/x")).content.decode() == exchange.body
+            assert logins(server) == 2, exchange
+
+
+ENCODINGS: dict[str, tuple[bytes, bool]] = {
+    "gzip": (gzip.compress(REJECTION.encode()), True),
+    "deflate": (zlib.compress(REJECTION.encode()), True),
+    "identity": (REJECTION.encode(), True),
+    "br": (b"\x8b\x02\x80", False),
+    "zstd": (b"\x28\xb5\x2f\xfd", False),
+    "gzip, gzip": (gzip.compress(gzip.compress(REJECTION.encode())), False),
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("challenge", [CHALLENGE, {}, {"www-authenticate": 'Basic realm="nginx"'}])
+async def test_encoded_401(
+    encoding: str, challenge: Mapping[str, str], library: str, create_client: ClientFactory
+) -> None:
+    content, decodable = ENCODINGS[encoding]
+    understood = challenge == CHALLENGE or (decodable and library != "aiohttp")
+    response = raw_response(401, content, {"content-encoding": encoding, **challenge})
+    async with scripted_site(create_client, response) as (server, http):
+        assert (await http.get("/x")).content == content
+        assert logins(server) == 1 + understood
+
+
+@pytest.mark.parametrize(
+    ("headers", "length"),
+    [({}, 200_000), ({"content-encoding": "gzip"}, 100)],
+    ids=["too long", "not gzip"],
+)
+async def test_unreadable_401_is_returned(
+    headers: dict[str, str], length: int, create_client: ClientFactory
+) -> None:
+    body = b"a" * length
+    async with scripted_site(create_client, raw_response(401, body, headers)) as (server, http):
+        assert (await http.get("/x")).content == body
+        assert targets(server) == ["/api/v1/fetch_api_key", "/x"]
+
+
+async def test_401_decompression_bomb(create_client: ClientFactory) -> None:
+    bomb = gzip.compress(b" " * 50_000_000)[:60_000]
+    response = raw_response(401, bomb, {"content-encoding": "gzip"})
+    async with scripted_site(create_client, response) as (_, http):
+        tracemalloc.start()
+        try:
+            assert (await http.get("/x")).status == 401
+            assert tracemalloc.get_traced_memory()[1] < 5_000_000
+        finally:
+            tracemalloc.stop()
+
+
+OTHER_401 = {
+    "other code": '{"result": "error", "msg": "", "code": "AUTHENTICATION_FAILED"}',
+    "no code": '{"result": "error", "msg": ""}',
+    "list": "[]",
+    "not JSON": "<html>",
+    "nested": "[" * 50_000,
+}
+
+
+@pytest.mark.parametrize("body", OTHER_401.values(), ids=OTHER_401)
+async def test_other_401_is_returned(body: str, create_client: ClientFactory) -> None:
+    async with scripted_site(create_client, keepalive(401, body)) as (server, http):
+        assert (await http.get("/x")).content.decode() == body
+        assert targets(server) == ["/api/v1/fetch_api_key", "/x"]
+
+
+async def test_other_origin_gets_no_key(server: FakeZulip, http: Client) -> None:
+    async with ScriptedServer(serve(keepalive(401, REJECTION, CHALLENGE))) as other:
+        # Another port, another host; its 401 causes no login.
+        for site in (other.site, other.site.replace("127.0.0.1", "localhost")):
+            assert (await http.get(f"{site}/x")).status == 401
+        assert paths(server) == []
+        assert all("authorization" not in request.headers for request in other.requests)
+
+
+async def test_redirect_to_other_origin(create_client: ClientFactory) -> None:
+    async with ScriptedServer(serve(keepalive(401, REJECTION, CHALLENGE))) as other:
+        redirect = keepalive(307, "", {"location": f"{other.site}/away"})
+        async with scripted_site(create_client, redirect, redirects=True) as (server, http):
+            response = await http.request("POST", "/x", data={"a": "b"})
+            assert (response.status, response.url) == (401, f"{other.site}/away")
+            assert "authorization" in server.requests[-1].headers
+            # The other server cannot cause a renewal.
+            assert targets(server) == ["/api/v1/fetch_api_key", "/x"]
+        assert len(other.requests) == 1
+        assert "authorization" not in other.requests[0].headers
+
+
+async def test_redirect_within_site(create_client: ClientFactory) -> None:
+    redirect = keepalive(302, "", {"location": "/there"})
+    async with scripted_site(create_client, redirect, keepalive(200, "{}"), redirects=True) as (
+        server,
+        http,
+    ):
+        assert (await http.get("/x")).status == 200
+        assert targets(server)[1:] == ["/x", "/there"]
+        assert all("authorization" in request.headers for request in server.requests[1:])
+
+
+async def test_cancelled_renewal_closes_connection(create_client: ClientFactory) -> None:
+    closed = asyncio.Event()
+
+    async def scenario(connection: Connection) -> None:
+        await connection.read()
+        if logins(server) == len(server.requests) == 1:
+            await connection.write(raw_response(200, json.dumps(SUCCESS)))
+        elif server.requests[-1].line.startswith("GET"):
+            await connection.write(keepalive(401, REJECTION, CHALLENGE))
+            await connection.wait_closed()
+            closed.set()
+        else:  # the second login
+            renewing.set()
+            await connection.wait_closed()
+
+    renewing = asyncio.Event()
+    async with ScriptedServer(scenario) as server:
+        async with create_client(create_source(server)) as http:
+            request = asyncio.create_task(http.get("/x"))
+            await renewing.wait()
+            request.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await request
+        await closed.wait()
+
+
+# ---- The rest
+
+
+def test_source_is_required() -> None:
+    for cls in (httpx_auth.ApiKeyAuth, httpx2_auth.ApiKeyAuth, ApiKeyMiddleware):
+        with pytest.raises(zulip_auth.InvalidInputError, match="source must be a"):
+            cls("key")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("module", [httpx, httpx2])
+def test_synchronous_client_is_rejected(module: Any) -> None:
+    auth_class = httpx_auth.ApiKeyAuth if module is httpx else httpx2_auth.ApiKeyAuth
+    source = ApiKeySource(AuthClient("chat.example.com"), USERNAME, PASSWORD)
+    with module.Client(auth=auth_class(source)) as http, pytest.raises(TypeError) as caught:
+        http.get("https://chat.example.com/")
+    assert str(caught.value) == f"ApiKeyAuth requires {module.__name__}.AsyncClient."
+    SecretScanner(PASSWORD).check_error(caught.value)
+
+
+async def test_objects_show_no_secret(server: FakeZulip, library: str, http: Any) -> None:
+    response = (await http.get(ME)).native
+    scanner = SecretScanner(PASSWORD, server.account(USERNAME).api_key)
+    if library == "aiohttp":
+        [middleware] = http.http._middlewares
+        scanner.check(f"{middleware!r} {vars(middleware)!r}", "the middleware")
+        scanner.check(repr(response.request_info), "the request info")
+        error = aiohttp.ClientResponseError(response.request_info, ())
+        scanner.check(f"{error} {error!r}", "an error")
+    else:
+        scanner.check(f"{http.http.auth!r} {vars(http.http.auth)!r}", "the auth")
+        scanner.check(repr(response.request.headers), "the request's headers")
+
+
+@pytest.mark.parametrize(
+    ("site", "url"),
+    [
+        ("https://chat.example.com", "https://CHAT.example.com:443/api"),
+        ("https://xn--bcher-kva.example", "https://bücher.example/api"),
+        ("http://[::1]:9991", "http://[::1]:9991/api"),
+    ],
+)
+def test_origin_is_normalized(site: str, url: str) -> None:
+    source = ApiKeySource(AuthClient(site), USERNAME, PASSWORD)
+    assert httpx_auth.ApiKeyAuth(source)._is_own(httpx.URL(url))
+    assert httpx2_auth.ApiKeyAuth(source)._is_own(httpx2.URL(url))
+    assert ApiKeyMiddleware(source)._is_own(yarl.URL(url))
+
+
+@pytest.mark.parametrize(("extra", "package"), [("httpx2", "httpx2"), ("aiohttp", "aiohttp")])
+def test_missing_extra(extra: str, package: str) -> None:
+    code = f"import sys; sys.modules[{package!r}] = None; import zulip_auth.{extra}_auth"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert result.stderr.splitlines()[-1] == (
+        f"ModuleNotFoundError: zulip_auth.{extra}_auth requires an extra: "
+        f"pip install 'zulip-auth[{extra}]'"
+    )

@@ -1,0 +1,102 @@
+"""Zulip's authentication for `aiohttp.ClientSession`.
+
+aiohttp.ClientSession(f"{source.site}/api/v1/", middlewares=[ApiKeyMiddleware(source)])
+"""
+
+from __future__ import annotations
+
+try:
+    from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, hdrs
+    from aiohttp.payload import BytesPayload
+    from yarl import URL
+except ImportError:  # also if it is older than 3.12, which has no middlewares
+    raise ModuleNotFoundError(
+        "zulip_auth.aiohttp_auth requires an extra: pip install 'zulip-auth[aiohttp]'",
+        name="aiohttp",
+    ) from None
+
+from ._auth_flow import has_invalid_key_code, has_zulip_challenge, renew
+from ._credentials import Credentials, basic_auth_header
+from ._http.exchange import MAX_BODY_SIZE
+from ._key_source import ApiKeySource
+from ._validation import validate_type
+
+
+class ApiKeyMiddleware:
+    """Authenticate the requests to one site, and renew a revoked key.
+
+    Requests to any other origin are sent unchanged, also after a redirect. After a
+    401 because of the key, the middleware gets a new key from the source and sends
+    the request once more, unless its body is a stream or a file that has been
+    consumed: then the caller gets the 401, and the next request has the new key.
+
+    The key is in the headers of a request only while it is sent: aiohttp's errors
+    and `response.request_info`, whose `repr` shows all headers, do not contain it.
+
+    Exceptions of the source, each a `ZulipAuthError`, are raised by the request.
+
+    Args:
+        source: The source of the key. Only its site receives the key.
+
+    Raises:
+        InvalidInputError: If `source` is not an `ApiKeySource`.
+
+    Source: https://zulip.com/api/http-headers, and recorded 401 responses.
+    """
+
+    def __init__(self, source: ApiKeySource) -> None:
+        self._source = validate_type("source", source, ApiKeySource)
+        self._origin = _origin(URL(source.site))
+
+    async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        """Send a request; aiohttp calls this for each request and each redirect."""
+        if not self._is_own(request.url):
+            return await handler(request)
+        credentials = await self._source.get()
+        response = await _send(request, handler, credentials)
+        try:
+            if not await _is_key_rejected(response):
+                return response
+            renewed = await renew(self._source, credentials)
+        except BaseException:
+            response.close()
+            raise
+        # Only bytes can be sent again; a stream or a file has been consumed.
+        if renewed is None or not isinstance(request.body, bytes | BytesPayload):
+            return response
+        response.release()
+        return await _send(request, handler, renewed)
+
+    def _is_own(self, url: URL) -> bool:
+        return _origin(url) == self._origin
+
+
+async def _send(
+    request: ClientRequest, handler: ClientHandlerType, credentials: Credentials
+) -> ClientResponse:
+    request.headers[hdrs.AUTHORIZATION] = basic_auth_header(credentials)
+    try:
+        return await handler(request)
+    finally:
+        # request_info of the response and of errors is a view of these headers.
+        request.headers.popall(hdrs.AUTHORIZATION, None)
+
+
+async def _is_key_rejected(response: ClientResponse) -> bool:
+    if response.status != 401:
+        return False
+    if has_zulip_challenge(response.headers.getall(hdrs.WWW_AUTHENTICATE, ())):
+        return True
+    # Read only a body whose decoded size is known and small.
+    if hdrs.CONTENT_ENCODING in response.headers:
+        return False
+    length = response.content_length
+    return (
+        length is not None
+        and length <= MAX_BODY_SIZE
+        and has_invalid_key_code(await response.read())
+    )
+
+
+def _origin(url: URL) -> tuple[str, str | None, int | None]:
+    return url.scheme, url.raw_host, url.port  # unlike url.origin(), with the default port
