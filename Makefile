@@ -1,101 +1,123 @@
-# Every target sets up what it needs in .venv, from the pinned requirements.
+# Every target installs what it needs into .venv, at the versions pinned in requirements/.
+# To install with pip: make test INSTALL='.venv/bin/python -m pip install --quiet'
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+INSTALL ?= $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: demo test check generate upstream-diff lint format types docs build bench mutants pins clean help
+.PHONY: demo test quick check generate upstream-diff lint format types docs build bench mutants pins clean help
 
-demo: $(VENV)/.run ## log in for real, against the stand-in server on loopback
+demo: $(VENV)/.run ## log in to a local stand-in server
 	$(BIN)/python scripts/demo.py
 
-test: $(VENV)/.test ## run the tests, and measure what they cover
+test: $(VENV)/.test ## run the tests and measure branch coverage
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n 2 --dist worksteal $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-check: $(VENV)/.generate ## fail if the description is invalid or the committed client is not what it gives
+quick: $(VENV)/.test ## run tests without coverage, ARGS='tests/test_retry.py -k jitter'
+	$(BIN)/python -m pytest -q $(ARGS)
+
+check: $(VENV)/.generate ## validate the OpenAPI description and compare generated/ with it
 	$(BIN)/openapi-spec-validator openapi/zulip-auth.yaml
 	$(BIN)/python scripts/check_generated.py
 
-generate: $(VENV)/.generate ## write the client in generated/ from openapi/
+generate: $(VENV)/.generate ## generate the client in generated/ from openapi/
 	$(BIN)/python scripts/generate.py
 
-# A variable of make is in the environment too, where no sign in it means anything to the shell.
-upstream-diff: $(VENV)/.generate ## compare the description with Zulip's own, UPSTREAM=path/to/zulip.yaml
+# Pass variables through the environment so that the shell does not expand them.
+upstream-diff: $(VENV)/.generate ## compare with Zulip's own description, UPSTREAM=path/to/zulip.yaml
 	$(BIN)/python scripts/upstream_diff.py $(if $(OURS),--ours "$$OURS") -- "$$UPSTREAM"
 
-lint: $(VENV)/.lint ## look for mistakes and bad form
+lint: $(VENV)/.lint ## check style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: $(VENV)/.lint ## mend what can be mended by itself
+format: $(VENV)/.lint ## fix style where ruff can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-types: $(VENV)/.lint ## check the types, with mypy and with pyright
+types: $(VENV)/.lint ## check types with mypy and pyright
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-# The variable spares us a page about mkdocs 2, which is not the one that is pinned.
-docs: $(VENV)/.docs ## build the documentation in site/, with warnings as errors
+# Without the variable, Material for MkDocs prints a page about MkDocs 2.
+docs: $(VENV)/.docs ## build the documentation in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-build: $(VENV)/.test ## build the wheel and the sdist, and log in from the installed wheel
+build: $(VENV)/.test ## build wheel and sdist, and log in from the installed wheel
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
 	$(BIN)/python scripts/check_wheel.py
 
-bench: $(VENV)/.bench ## compare the speed with that of others, side by side
+bench: $(VENV)/.bench ## compare the speed of login clients
 	$(BIN)/python benchmarks/bench.py $(ARGS)
 
-mutants: $(VENV)/.mutants ## change the code in a thousand ways, and list what no test notices
+mutants: $(VENV)/.mutants ## run mutation tests and list surviving mutants
 	$(BIN)/mutmut run
 	$(BIN)/mutmut results
 
-pins: $(BIN)/python ## pin anew what requirements/*.in ask for
-	$(BIN)/python scripts/pin.py
+# The group dev includes the others. As a constraint it gives all files the same versions.
+PIN := $(BIN)/uv pip compile --quiet --no-annotate --no-header --python-version 3.11
+pins: $(VENV)/.uv ## update requirements/ from the dependency groups in pyproject.toml
+	$(PIN) --upgrade pyproject.toml --extra testing --group dev --output-file requirements/dev.txt
+	for group in run test lint docs bench mutants; do \
+		$(PIN) --constraint requirements/dev.txt pyproject.toml --extra testing --group $$group \
+			--output-file requirements/$$group.txt || exit; \
+	done
+	for group in generate uv; do \
+		$(PIN) --constraint requirements/dev.txt --group $$group \
+			--output-file requirements/$$group.txt || exit; \
+	done
 
-clean: ## remove all that the other targets made
+clean: ## remove everything that the other targets create
 	rm -rf $(VENV) dist site .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis .schemathesis mutants
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-help: ## say what there is
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 $(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || \
+		{ echo '$(PYTHON) not found. Install Python 3.11 or newer, or pass PYTHON=path.' >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo 'Python 3.11 or newer is needed: make PYTHON=python3.11 …' >&2; exit 1; }
+		{ echo '$(PYTHON) is older than Python 3.11. Pass a newer one: make PYTHON=python3.12 …' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+		{ echo '$(PYTHON) has no venv module. On Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.run: requirements/run.txt pyproject.toml $(BIN)/python
-	$(PIP) install --requirement requirements/run.txt
-	$(PIP) install --no-deps --no-build-isolation --editable .
+$(VENV)/.uv: requirements/uv.txt $(BIN)/python
+	$(BIN)/python -m pip --disable-pip-version-check --quiet install --requirement requirements/uv.txt
+	@touch $@
+
+$(VENV)/.run: requirements/run.txt pyproject.toml $(VENV)/.uv
+	$(INSTALL) --requirement requirements/run.txt
+	$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.test: requirements/test.txt $(VENV)/.run
-	$(PIP) install --requirement requirements/test.txt
+	$(INSTALL) --requirement requirements/test.txt
 	@touch $@
 
 $(VENV)/.lint: requirements/lint.txt $(VENV)/.test
-	$(PIP) install --requirement requirements/lint.txt
+	$(INSTALL) --requirement requirements/lint.txt
 	@touch $@
 
 $(VENV)/.docs: requirements/docs.txt $(VENV)/.run
-	$(PIP) install --requirement requirements/docs.txt
+	$(INSTALL) --requirement requirements/docs.txt
 	@touch $@
 
 $(VENV)/.bench: requirements/bench.txt $(VENV)/.run
-	$(PIP) install --requirement requirements/bench.txt
+	$(INSTALL) --requirement requirements/bench.txt
 	@touch $@
 
 $(VENV)/.mutants: requirements/mutants.txt $(VENV)/.test
-	$(PIP) install --requirement requirements/mutants.txt
+	$(INSTALL) --requirement requirements/mutants.txt
 	@touch $@
 
-$(VENV)/.generate: requirements/generate.txt $(BIN)/python
-	$(PIP) install --requirement requirements/generate.txt
+$(VENV)/.generate: requirements/generate.txt $(VENV)/.uv
+	$(INSTALL) --requirement requirements/generate.txt
 	@touch $@
