@@ -43,6 +43,7 @@ format: $(VENV)/.lint ## fix style where ruff can
 types: $(VENV)/.lint ## check types with mypy and pyright
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
+	PATH="$(BIN):$$PATH" pyright --ignoreexternal --verifytypes zulip_auth
 
 # Without the variable, Material for MkDocs prints a page about MkDocs 2.
 docs: $(VENV)/.docs ## build the documentation in site/

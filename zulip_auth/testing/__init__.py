@@ -6,12 +6,12 @@ async with FakeZulip(users={"iago@zulip.com": "secret"}) as server:
 
 try:
     from .server import FakeZulip
-except ModuleNotFoundError as error:
-    if (error.name or "").partition(".")[0] not in ("jwt", "starlette", "uvicorn"):
+except ModuleNotFoundError as _error:
+    if (_error.name or "").partition(".")[0] not in ("jwt", "starlette", "uvicorn"):
         raise
     raise ModuleNotFoundError(
         "zulip_auth.testing requires an extra: pip install 'zulip-auth[testing]'",
-        name=error.name,
+        name=_error.name,
     ) from None
 
 from .state import Account, ExternalMethod, Realm, ReceivedRequest
