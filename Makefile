@@ -19,7 +19,7 @@ test: $(VENV)/.test ## run the tests and measure branch coverage
 	$(BIN)/coverage report
 
 quick: $(VENV)/.test ## run tests without coverage, ARGS='tests/test_retry.py -k jitter'
-	$(BIN)/python -m pytest -q $(ARGS)
+	$(BIN)/python -m pytest -q -m 'not slow' $(ARGS)
 
 check: $(VENV)/.generate ## validate the OpenAPI description and compare generated/ with it
 	$(BIN)/openapi-spec-validator openapi/zulip-auth.yaml

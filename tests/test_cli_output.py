@@ -183,6 +183,7 @@ def test_logger_is_restored() -> None:
     assert (log.handlers, log.level) == before
 
 
+@pytest.mark.slow
 def test_countdown_on_pty(home: CLIRunner, fake_zulip: FakeZulip) -> None:
     fake_zulip.add_user(USERNAME, PASSWORD)
     _, shown = home.run_in_pty("login", "127.0.0.1:1", USERNAME, "--dev", TERM="xterm")

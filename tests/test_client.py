@@ -348,7 +348,9 @@ async def test_timeout_respects_max_sends(no_backoff: RetryPolicy) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [close_without_response, respond(503), respond(408, "<html>Too slow</html>")]
+    "fault",
+    [close_without_response, respond(503), respond(408, "<html>Too slow</html>")],
+    ids=["closed", "503", "408"],
 )
 async def test_retry_succeeds_after_one_fault(fault: Scenario, no_backoff: RetryPolicy) -> None:
     async with ScriptedServer(fault, succeed) as server:
@@ -421,6 +423,7 @@ async def test_error_sent_by_earlier_attempt(no_backoff: RetryPolicy) -> None:
 # ---- Timeouts and cancellation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [never_respond, faults.drip, faults.never_end_1xx])
 async def test_timeout_bounds_all_attempts(fault: Scenario) -> None:
     async with ScriptedServer(fault) as server:

@@ -46,6 +46,7 @@ def schemathesis(
     return subprocess.run(command, cwd=tmp, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dev_login", ["on", "production"])
 def test_fake_server_conforms(dev_login: str, server: FakeZulip, tmp_path: Path) -> None:
     server.dev_login = dev_login  # type: ignore[assignment]
@@ -69,6 +70,7 @@ MUTATIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), MUTATIONS.values(), ids=MUTATIONS)
 def test_wrong_description_fails(
     before: str, after: str, server: FakeZulip, tmp_path: Path

@@ -173,6 +173,7 @@ def test_the_error_names_all_that_is_missing(path: Path) -> None:
     )
 
 
+@pytest.mark.call_depth
 def test_a_file_open_to_others_is_warned_about_where_it_is_loaded(path: Path) -> None:
     write(path, LINES)
     path.chmod(0o644)

@@ -203,6 +203,7 @@ def test_what_a_page_shows_is_so(page: str, server: FakeZulip, home: Path) -> No
             assert reader.do(block) == expected.get(id(block), ""), f"{page}, line {block.line}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if any(map(is_a_test, BLOCKS[page]))])
 def test_what_a_page_shows_as_tests_passes(page: str, tmp_path: Path) -> None:
     blocks = BLOCKS[page]

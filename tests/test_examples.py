@@ -116,6 +116,7 @@ async def test_asyncio_script_saves_credentials(
     assert Credentials.load(file).api_key == fake_zulip.account(USERNAME).api_key
 
 
+@pytest.mark.slow
 async def test_asyncio_script_errors(
     fake_zulip: FakeZulip, tmp_path: Path, scanner: SecretScanner
 ) -> None:
@@ -170,6 +171,7 @@ async def zuliprc(fake_zulip: FakeZulip, tmp_path: Path, scanner: SecretScanner)
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["aiohttp_client.py", "official_client.py"])
 async def test_aiohttp_client_and_official_client(
     name: str, zuliprc: Path, tmp_path: Path, scanner: SecretScanner
@@ -204,6 +206,7 @@ async def test_aiohttp_client_does_not_redirect_key(
         assert (other.connections, result.failed_with("The request failed: HTTP 302.")) == (0, True)
 
 
+@pytest.mark.slow
 async def test_official_client_renews_revoked_key(
     fake_zulip: FakeZulip, zuliprc: Path, tmp_path: Path, scanner: SecretScanner
 ) -> None:
@@ -249,6 +252,7 @@ async def bot_process(
     assert (server.requests[-1].method, server.requests[-1].path) == ("DELETE", "/api/v1/events")
 
 
+@pytest.mark.slow
 async def test_httpx_bot_survives_revoked_key(fake_zulip: FakeZulip, tmp_path: Path) -> None:
     account = fake_zulip.add_user(BOT, PASSWORD)
     scanner = SecretScanner(PASSWORD, account.api_key)
@@ -399,6 +403,7 @@ async def test_httpx_bot_backs_off(
 # ---- test_my_bot.py
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("copied", [False, True])
 async def test_my_bot_passes(copied: bool, tmp_path: Path) -> None:
     folder = EXAMPLES
@@ -412,6 +417,7 @@ async def test_my_bot_passes(copied: bool, tmp_path: Path) -> None:
     assert "6 passed" in result.out
 
 
+@pytest.mark.slow
 async def test_my_bot_fails_with_broken_bot(tmp_path: Path) -> None:
     shutil.copy(EXAMPLES / "test_my_bot.py", tmp_path)
     bot = (EXAMPLES / "httpx_bot.py").read_text(encoding="utf-8")
@@ -578,6 +584,7 @@ async def test_fastapi_login_invalid_body(
     assert "horse" not in response.text
 
 
+@pytest.mark.slow
 async def test_fastapi_login_in_uvicorn(
     fake_zulip: FakeZulip, tmp_path: Path, scanner: SecretScanner
 ) -> None:

@@ -492,6 +492,7 @@ STATUSES = st.builds(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("over", [over_httpx, over_aiohttp])
 @given(data=st.binary(max_size=200) | SPLICED | STATUSES)
 @settings(max_examples=300)

@@ -99,6 +99,7 @@ def contents(root: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_changed_description(copy: Path) -> None:
     description = copy / "openapi" / "zulip-auth.yaml"
     before = contents(copy)
@@ -116,6 +117,7 @@ def test_changed_description(copy: Path) -> None:
     assert run(copy, "check_generated.py").returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["edited", "added", "removed"])
 def test_edited_client_fails_check(copy: Path, how: str) -> None:
     errors = copy / "generated" / "zulip_auth_client" / "errors.py"
@@ -130,6 +132,7 @@ def test_edited_client_fails_check(copy: Path, how: str) -> None:
     assert ("more.py" if how == "added" else "errors.py") in result.stderr
 
 
+@pytest.mark.slow
 def test_generator_warning_fails(copy: Path) -> None:
     description = copy / "openapi" / "zulip-auth.yaml"
     before = contents(copy / "generated")

@@ -136,8 +136,8 @@ TRANSPORT_ERRORS = [
     ssl.SSLError("secret"),
     OSError("secret", "secret"),
     OSError(10**30, "secret"),
-    cyclic_cause(),
-    long_chain(),
+    pytest.param(cyclic_cause(), id="cyclic cause"),
+    pytest.param(long_chain(), id="long chain"),
 ]
 
 

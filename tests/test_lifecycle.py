@@ -100,6 +100,7 @@ CANCELLATION_CASES: dict[str, TargetFactory] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CANCELLATION_CASES)
 @pytest.mark.parametrize("client_type", ["one-shot", "pooled", "httpx-aiohttp"])
 async def test_cancel_at_each_await(
@@ -154,6 +155,7 @@ def untraced() -> Iterator[None]:
     sys.settrace(trace)
 
 
+@pytest.mark.slow
 async def test_ten_thousand_cancelled_logins(untraced: None) -> None:
     async with ScriptedServer(serve_keepalive) as server, AuthClient(server.site) as client:
 
@@ -185,6 +187,7 @@ def test_successive_event_loops() -> None:
     gc.collect()
 
 
+@pytest.mark.slow
 def test_two_threads() -> None:
     with FakeZulip(users={USERNAME: PASSWORD}) as server:
         client = AuthClient(server.site)
@@ -220,6 +223,7 @@ def test_uvloop() -> None:
     gc.collect()
 
 
+@pytest.mark.slow
 async def test_thousand_concurrent_logins(untraced: None, record_property: Any) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # Enough descriptors for a hundred connections, not for a thousand.
@@ -265,7 +269,12 @@ async def test_timeout_includes_wait_for_connection(
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("scenario", [faults.body_of_200_mb, faults.gzipped(1), faults.gzipped(2)])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "scenario",
+    [faults.body_of_200_mb, faults.gzipped(1), faults.gzipped(2)],
+    ids=["plain", "gzip", "gzip twice"],
+)
 async def test_memory_of_huge_body(scenario: Any, record_property: Any) -> None:
     peak = 0
     async with ScriptedServer(scenario) as server:

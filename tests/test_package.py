@@ -47,6 +47,7 @@ def test_importing_the_package_imports_no_server_and_no_command_line() -> None:
     assert not {name for name in loaded if name.startswith("zulip_auth.testing")}
 
 
+@pytest.mark.slow
 def test_httpx_is_not_imported_before_somebody_may_log_in() -> None:
     for statement in ("import zulip_auth", "import zulip_auth._pytest_plugin"):
         loaded = imported_by(statement)
@@ -56,6 +57,7 @@ def test_httpx_is_not_imported_before_somebody_may_log_in() -> None:
         assert "httpx" in imported_by(f"import zulip_auth; zulip_auth.{name}")
 
 
+@pytest.mark.slow
 def test_it_imports_without_warnings() -> None:
     script = "import zulip_auth, zulip_auth.testing, zulip_auth._cli, zulip_auth._pytest_plugin"
     subprocess.run([sys.executable, "-W", "error", "-c", script], check=True)

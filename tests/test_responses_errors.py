@@ -581,6 +581,7 @@ def test_response_and_context_repr() -> None:
     assert PASSWORD not in repr(LOGIN)
 
 
+@pytest.mark.slow
 @given(
     st.integers(100, 999),
     st.binary()

@@ -558,6 +558,7 @@ def where_it_goes(browser: Any) -> str | Literal[False]:
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not (CHROMIUM and DRIVER),
     reason="needs Chromium and its driver: apt-get install chromium chromium-driver",

@@ -162,7 +162,7 @@ REASONS: dict[Any, str] = {
 }
 
 
-@pytest.mark.parametrize("site", REASONS, ids=lambda site: str(site)[:20])
+@pytest.mark.parametrize("site", REASONS, ids=lambda site: f"{len(str(site))}:{site!s:.20}")
 def test_a_refusal_says_why(site: Any) -> None:
     with pytest.raises(InvalidSiteError) as caught:
         normalize_site(site)

@@ -413,6 +413,7 @@ print(f"{len(found)} different files, {torn} of 200 kills in the midst of writin
 """
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_point_leaves_the_old_file_or_the_new_one(
     path: Path, record_property: Any
 ) -> None:
