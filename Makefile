@@ -32,9 +32,8 @@ generate: $(VENV)/.generate ## generate the client in generated/ from openapi/
 upstream-diff: $(VENV)/.generate ## compare with Zulip's own description, UPSTREAM=path/to/zulip.yaml
 	$(BIN)/python scripts/upstream_diff.py $(if $(OURS),--ours "$$OURS") -- "$$UPSTREAM"
 
-lint: $(VENV)/.lint ## check style
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+lint: $(VENV)/.lint ## check style, types and prose (.pre-commit-config.yaml)
+	PATH="$(BIN):$$PATH" PRE_COMMIT_HOME=$(VENV)/.pre-commit pre-commit run --all-files
 
 format: $(VENV)/.lint ## fix style where ruff can
 	$(BIN)/ruff check --fix .
