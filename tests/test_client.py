@@ -41,6 +41,7 @@ from zulip_auth import (
     AuthClient,
     AuthenticationFailedError,
     BadRequestError,
+    Bot,
     Credentials,
     InvalidInputError,
     InvalidResponseError,
@@ -252,6 +253,14 @@ async def test_login_error_of_old_server(
     error = caught.value
     assert type(error) is exc_type
     assert (error.status_code, error.code, error.message) == (status, None, body["msg"])
+
+
+@pytest.mark.parametrize("username", ["echo-bot@zulip.com", "Echo-Bot@zulip.com"])
+async def test_login_of_bot(username: str) -> None:
+    [rejected] = load_recordings("fetch: a bot account", level=283)
+    async with ScriptedServer(exact_server(rejected)) as server:
+        with pytest.raises(AuthenticationFailedError, match=r"bots have no password.*\.bots\(\)"):
+            await login(server.site, username, PASSWORD)
 
 
 # ---- Retries
@@ -651,6 +660,7 @@ async def test_logs_and_errors_hide_secrets(
 # ---- Server settings, verification, regeneration, tokens
 
 CREDENTIALS = Credentials("http://127.0.0.1", USERNAME, API_KEY, 16)
+KEY_CALLS = ["verify", "regenerate_api_key", "bots"]
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJlbWFpbCI6ImhhbWxldEB6dWxpcC5jb20ifQ.6SvmFGE1qtiY3a"
 
 
@@ -746,7 +756,7 @@ async def test_jwt_login_request() -> None:
         await AuthClient(server.site).jwt_login(TOKEN)
         [request] = server.requests
     assert request.line == "POST /api/v1/jwt/fetch_api_key HTTP/1.1"
-    assert request.body == f"token={TOKEN}".encode()
+    assert request.body == f"token={TOKEN}&include_profile=true".encode()
 
 
 async def test_echoed_long_token_is_redacted() -> None:
@@ -758,7 +768,7 @@ async def test_echoed_long_token_is_redacted() -> None:
     assert caught.value.message == "Bad [redacted]"
 
 
-@pytest.mark.parametrize("call", ["verify", "regenerate_api_key"])
+@pytest.mark.parametrize("call", KEY_CALLS)
 async def test_echoed_api_key_is_redacted(call: str) -> None:
     async def echo(connection: Connection) -> None:
         await connection.read()
@@ -787,7 +797,7 @@ async def test_server_settings_uses_all_attempts(
 ME = {"result": "success", "msg": "", "user_id": 16, "email": USERNAME, "full_name": "Iago"}
 
 
-@pytest.mark.parametrize("call", ["verify", "regenerate_api_key"])
+@pytest.mark.parametrize("call", KEY_CALLS)
 async def test_credentials_for_other_site(call: str) -> None:
     async with ScriptedServer(succeed) as server:
         with pytest.raises(InvalidInputError, match=r"are for a different site, not"):
@@ -795,7 +805,7 @@ async def test_credentials_for_other_site(call: str) -> None:
         assert server.connections == 0
 
 
-@pytest.mark.parametrize("call", ["verify", "regenerate_api_key"])
+@pytest.mark.parametrize("call", KEY_CALLS)
 @pytest.mark.parametrize(
     "invalid",
     [
@@ -872,6 +882,60 @@ async def test_regenerate_retries_if_not_processed(no_backoff: RetryPolicy) -> N
         await client.regenerate_api_key(evolve(CREDENTIALS, site=site))
     assert not refused.value.sent
     assert "verify()" not in str(refused.value)
+
+
+BOT_KEY = "3cZDT1IK1CY2St9IehvJtxHQwVoBUo4z"
+
+
+def bot_list(*bots: dict[str, object]) -> Scenario:
+    return respond(200, {"result": "success", "msg": "", "bots": bots})
+
+
+async def test_bots() -> None:
+    [listing] = [e for e in load_recordings("bots: list", level=283) if "two new" in e.name]
+    async with ScriptedServer(exact_server(listing)) as server:
+        site = server.site
+        bots = await AuthClient(site).bots(evolve(CREDENTIALS, site=site))
+        [request] = server.requests
+    assert request.line == "GET /api/v1/bots HTTP/1.1"
+    assert [bot.username for bot in bots] == [item["username"] for item in listing.json()["bots"]]
+    assert bots[0] == Bot(
+        "default-bot@zulip.com",
+        "Zulip Default Bot",
+        Credentials(site, "default-bot@zulip.com", BOT_KEY),
+    )
+    SecretScanner(BOT_KEY).check(f"{bots} {bots!r}", "the repr")
+
+
+async def test_bots_without_key_in_list() -> None:
+    """Zulip 12 has the key of each bot at another endpoint."""
+    names = {"username": "echo-bot@zulip.com", "full_name": "Echo"}
+    key = respond(200, {"result": "success", "msg": "", "api_key": BOT_KEY})
+    async with ScriptedServer(bot_list({**names, "user_id": 254}), key) as server:
+        [bot] = await AuthClient(server.site).bots(evolve(CREDENTIALS, site=server.site))
+        assert bot.credentials == Credentials(server.site, "echo-bot@zulip.com", BOT_KEY, 254)
+        assert [request.line.split()[1] for request in server.requests] == [
+            "/api/v1/bots",
+            "/api/v1/bots/254/api_key",
+        ]
+        authorization = {request.headers["authorization"] for request in server.requests}
+        assert len(authorization) == 1
+
+
+async def test_bots_share_one_timeout() -> None:
+    names = {"username": "echo-bot@zulip.com", "full_name": "Echo"}
+    listing = bot_list(*({**names, "user_id": number} for number in range(1, 9)))
+    async with ScriptedServer(listing, never_respond) as server:
+        client = AuthClient(server.site, timeout=0.4)
+        start = time.monotonic()
+        with pytest.raises(APITimeoutError):
+            await client.bots(evolve(CREDENTIALS, site=server.site))
+        assert time.monotonic() - start < 0.9
+
+
+async def test_no_bots() -> None:
+    async with ScriptedServer(bot_list()) as server:
+        assert await AuthClient(server.site).bots(evolve(CREDENTIALS, site=server.site)) == ()
 
 
 async def test_api_key_lifecycle() -> None:

@@ -51,7 +51,7 @@ def schemathesis(
 def test_fake_server_conforms(dev_login: str, server: FakeZulip, tmp_path: Path) -> None:
     server.dev_login = dev_login  # type: ignore[assignment]
     server.realm.email_usernames = dev_login == "on"
-    result = schemathesis(DESCRIPTION, server, tmp_path)
+    result = schemathesis(DESCRIPTION, server, tmp_path, "--exclude-path-regex", "^/bots")
     assert result.returncode == 0, result.stdout
     assert len(server.requests) > 10
     # A regeneration replaced the key, after requests that used it.
@@ -60,7 +60,7 @@ def test_fake_server_conforms(dev_login: str, server: FakeZulip, tmp_path: Path)
 
 MUTATIONS = {
     "missing response": (
-        '        "401":\n          $ref: "#/components/responses/Refused"\n',
+        '        "401":\n          $ref: "#/components/responses/AuthenticationFailed"\n',
         "",
     ),
     "required field that is never sent": (

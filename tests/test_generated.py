@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from zulip_auth_client import AuthenticatedClient, Client
-from zulip_auth_client.models import ApiKeyResponse, FetchApiKeyBody
+from zulip_auth_client.models import ApiKeyResponse, FetchApiKeyBody, OwnBot
 from zulip_auth_client.types import Response
 
 ROOT = Path(__file__).parent.parent
@@ -33,6 +33,7 @@ def success() -> ApiKeyResponse:
 OBJECTS = {
     "body": body(),
     "success": success(),
+    "bot": OwnBot("echo-bot@zulip.com", "Echo", SECRET),
     "response": Response(200, SECRET.encode(), {"set-cookie": SECRET}, success()),  # type: ignore[arg-type]
     "client": Client(
         base_url="https://chat.example.com",

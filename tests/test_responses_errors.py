@@ -21,6 +21,7 @@ SITE = "https://chat.example.com"
 PASSWORD = "hunter2!"
 LOGIN = RequestContext(SITE, "password", (PASSWORD,))
 DEV_LOGIN = RequestContext(SITE, "dev")
+BOT_LOGIN = RequestContext(SITE, "password", (PASSWORD,), is_bot=True)
 TOKEN = RequestContext(SITE, "jwt", ("a.b.c",))
 API_KEY = RequestContext(SITE, "api_key", ("iago@zulip.com:k3y", "k3y"))
 NO_CREDENTIALS = RequestContext(SITE, "none")
@@ -445,6 +446,14 @@ MESSAGES: dict[str, tuple[int, Any, Mapping[str, str], RequestContext]] = {
     "Login to https://chat.example.com failed: no such account, or development login is "
     "disabled in this organization (AUTHENTICATION_FAILED). "
     "Check the username.": (401, error_body(code="AUTHENTICATION_FAILED"), {}, DEV_LOGIN),
+    "Login to https://chat.example.com failed: bots have no password, or this one is incorrect "
+    "(AUTHENTICATION_FAILED). Get a bot's API key with AuthClient.bots(), or from its owner's "
+    "Zulip settings. 3 attempts remaining.": (
+        401,
+        error_body(code="AUTHENTICATION_FAILED"),
+        {"x-ratelimit-remaining": "3"},
+        BOT_LOGIN,
+    ),
     "Login to https://chat.example.com failed: the account is deactivated "
     "(USER_DEACTIVATED). Ask an organization administrator to reactivate it.": (
         401,
@@ -597,7 +606,7 @@ def test_response_and_context_repr() -> None:
     st.dictionaries(
         st.sampled_from(["location", "retry-after", "x-ratelimit-remaining"]), st.text()
     ),
-    st.sampled_from([LOGIN, DEV_LOGIN, TOKEN, API_KEY, NO_CREDENTIALS]),
+    st.sampled_from([LOGIN, DEV_LOGIN, BOT_LOGIN, TOKEN, API_KEY, NO_CREDENTIALS]),
 )
 def test_any_response_maps_to_an_error(
     status: int, body: bytes, headers: dict[str, str], context: RequestContext

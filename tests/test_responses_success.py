@@ -12,16 +12,20 @@ from zulip_auth._models import ExternalMethod, Owner
 from zulip_auth._responses.context import RequestContext
 from zulip_auth._responses.success import (
     Parser,
+    parse_bots,
     parse_credentials,
-    parse_new_key,
+    parse_jwt_credentials,
+    parse_key,
     parse_owner,
     parse_response,
     parse_settings,
 )
 from zulip_auth_client.models import (
     ApiKeyResponse,
+    BotsResponse,
     CodedError,
-    NewApiKeyResponse,
+    JwtApiKeyResponse,
+    KeyResponse,
     OwnUserResponse,
     ServerSettingsResponse,
 )
@@ -38,7 +42,15 @@ def parse(reader: Parser[Any], parsed: object) -> Any:
 
 
 @pytest.mark.parametrize(
-    "reader", [parse_credentials, parse_new_key, partial(parse_owner, user_id=1), parse_settings]
+    "reader",
+    [
+        parse_credentials,
+        parse_jwt_credentials,
+        parse_key,
+        parse_bots,
+        partial(parse_owner, user_id=1),
+        parse_settings,
+    ],
 )
 @pytest.mark.parametrize("parsed", [None, CodedError.from_dict({"result": "error", "msg": ""})])
 def test_unparsed_response(reader: Parser[Any], parsed: object) -> None:
@@ -106,17 +118,68 @@ def test_malformed_credentials(fields: dict[str, object]) -> None:
     assert error.status_code == 200
 
 
-# ---- A new key
+def jwt(**fields: object) -> Any:
+    body = {"result": "success", "msg": "", "api_key": "k3y", "email": "iago@zulip.com", **fields}
+    return parse(parse_jwt_credentials, JwtApiKeyResponse.from_dict(body))
+
+
+def test_jwt_credentials() -> None:
+    assert jwt() == Credentials(SITE, "iago@zulip.com", "k3y")
+    assert jwt(user={"user_id": 16, "email": "x"}) == Credentials(SITE, "iago@zulip.com", "k3y", 16)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"api_key": ""}, {"email": None}, {"user": {"user_id": "16"}}], ids=str
+)
+def test_malformed_jwt_credentials(fields: dict[str, object]) -> None:
+    assert type(jwt(**fields)) is zulip_auth.InvalidResponseError
+
+
+# ---- An API key
 
 
 @pytest.mark.parametrize("key", [None, 7, "", "a b", "a\n"])
-def test_new_key(key: object) -> None:
-    def new_key(key: object) -> Any:
+def test_key(key: object) -> None:
+    def parse_body(key: object) -> Any:
         body = {"result": "success", "msg": "", "api_key": key}
-        return parse(parse_new_key, NewApiKeyResponse.from_dict(body))
+        return parse(parse_key, KeyResponse.from_dict(body))
 
-    assert new_key("9Ct5riTe") == "9Ct5riTe"
-    assert type(new_key(key)) is zulip_auth.InvalidResponseError
+    assert parse_body("9Ct5riTe") == "9Ct5riTe"
+    assert type(parse_body(key)) is zulip_auth.InvalidResponseError
+
+
+# ---- Bots
+
+
+def bot(**fields: object) -> Any:
+    item: dict[str, Any] = {"username": "echo-bot@zulip.com", "full_name": "Echo", **fields}
+    item = {name: value for name, value in item.items() if value is not ...}
+    return parse(
+        parse_bots, BotsResponse.from_dict({"result": "success", "msg": "", "bots": [item]})
+    )
+
+
+def test_bot() -> None:
+    assert bot(api_key="k3y") == [("echo-bot@zulip.com", "Echo", "k3y", None)]
+    assert bot(api_key="k3y", user_id=7) == [("echo-bot@zulip.com", "Echo", "k3y", 7)]
+    for missing in (..., None):
+        assert bot(api_key=missing, user_id=7) == [("echo-bot@zulip.com", "Echo", None, 7)]
+
+
+MALFORMED_BOTS: dict[str, dict[str, object]] = {
+    "neither key nor id": {},
+    "key number": {"api_key": 7, "user_id": 7},
+    "key with a newline": {"api_key": "k3y\n"},
+    "id zero": {"user_id": 0},
+    "id string, with a key": {"api_key": "k3y", "user_id": "7"},
+    "username with a newline": {"api_key": "k3y", "username": "a\n@zulip.com"},
+    "name null": {"api_key": "k3y", "full_name": None},
+}
+
+
+@pytest.mark.parametrize("fields", MALFORMED_BOTS.values(), ids=MALFORMED_BOTS)
+def test_malformed_bot(fields: dict[str, object]) -> None:
+    assert type(bot(**fields)) is zulip_auth.InvalidResponseError
 
 
 # ---- Owner of a key
@@ -132,6 +195,8 @@ def owner(user_id: int | None = None, /, **fields: object) -> Any:
 
 def test_owner_email() -> None:
     assert owner() == owner(16) == Owner(16, "iago@zulip.com", "Iago", 200)
+    assert owner(is_bot=True).is_bot is True
+    assert owner(is_bot=...).is_bot is False
     assert owner(delivery_email=...).email == "user16@zulipdev.com"
     assert owner(delivery_email=None).email == "user16@zulipdev.com"
 
@@ -164,6 +229,7 @@ MALFORMED_OWNERS: dict[str, dict[str, object]] = {
     "no email": {"delivery_email": None, "email": None},
     "name null": {"full_name": None},
     "role string": {"role": "owner"},
+    "bot flag string": {"is_bot": "yes"},
 }
 
 
@@ -190,6 +256,8 @@ def test_settings() -> None:
     assert (found.realm_name, found.realm_url) == ("Zulip Dev", "http://localhost:9991")
     assert (found.password_enabled, found.ldap_enabled, found.dev_enabled) == (True, False, True)
     assert found.require_email_format_usernames is True
+    assert found.is_incompatible is False
+    assert settings(is_incompatible=True).is_incompatible is True
     names = [method["name"] for method in REALM.json()["external_authentication_methods"]]
     assert [method.name for method in found.external_methods] == names
     assert found.external_methods[1] == ExternalMethod(
@@ -253,6 +321,7 @@ MALFORMED_SETTINGS: dict[str, dict[str, object]] = {
     "level true": {"zulip_feature_level": True},
     "URL number": {"realm_url": 7},
     "name null": {"realm_name": None},
+    "incompatible null": {"is_incompatible": None},
     "flag string": {"email_auth_enabled": "yes"},
     "usernames null": {"require_email_format_usernames": None},
     "method string": {"authentication_methods": {"ldap": "yes"}},

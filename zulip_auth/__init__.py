@@ -31,7 +31,7 @@ from ._exceptions import (
     ZulipAuthError,
     ZuliprcError,
 )
-from ._models import ExternalMethod, Owner, ServerSettings
+from ._models import Bot, ExternalMethod, Owner, ServerSettings
 from ._retry import RetryPolicy
 from ._sso import SSOFlow
 from ._version import __version__
@@ -62,6 +62,7 @@ __all__ = [
     "AuthClient",
     "AuthenticationFailedError",
     "BadRequestError",
+    "Bot",
     "Credentials",
     "DevAuthDisabledError",
     "ExternalMethod",

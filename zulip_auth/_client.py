@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import ssl
 from functools import partial
 from types import TracebackType
@@ -14,6 +15,8 @@ from attrs import evolve
 from zulip_auth_client.api.authentication import (
     dev_fetch_api_key,
     fetch_api_key,
+    get_bot_api_key,
+    get_own_bots,
     get_own_user,
     get_server_settings,
     jwt_fetch_api_key,
@@ -32,13 +35,15 @@ from ._exceptions import (
 from ._http.exchange import Endpoint, send
 from ._http.pool import TransportPool
 from ._http.transport import Transport
-from ._models import ExternalMethod, Owner, ServerSettings
+from ._models import Bot, ExternalMethod, Owner, ServerSettings
 from ._redaction import hide_locals
 from ._responses.context import AuthMethod, RequestContext
 from ._responses.success import (
     Parser,
+    parse_bots,
     parse_credentials,
-    parse_new_key,
+    parse_jwt_credentials,
+    parse_key,
     parse_owner,
     parse_response,
     parse_settings,
@@ -61,6 +66,8 @@ _REGENERATE_HINT = (
     "The key may have been replaced anyway. Check the old key with verify(); if it is "
     "rejected, log in again to get the new one."
 )
+
+_BOT_RE = re.compile(r"-bot@", re.IGNORECASE)
 
 T = TypeVar("T")
 
@@ -155,7 +162,8 @@ class AuthClient:
             password=validate_text("password", password),
         )
         endpoint = partial(fetch_api_key.asyncio_detailed, body=body)
-        context = self._context("password", password)
+        is_bot = _BOT_RE.search(username) is not None
+        context = RequestContext(self._site, "password", (password,), is_bot)
         del username, password, body
         return await self._request(endpoint, parse_credentials, context)
 
@@ -192,7 +200,7 @@ class AuthClient:
             token: The token, with the account's email address as a claim.
 
         Returns:
-            The credentials, without the account's user ID.
+            The credentials.
 
         Raises:
             InvalidInputError: If the token is invalid; no request was made.
@@ -205,11 +213,14 @@ class AuthClient:
 
         Source: feature level 160 in https://zulip.com/api/changelog
         """
-        body = JwtFetchApiKeyBody(token=validate_text("token", token, max_length=MAX_TOKEN_LENGTH))
+        body = JwtFetchApiKeyBody(
+            token=validate_text("token", token, max_length=MAX_TOKEN_LENGTH),
+            include_profile=True,  # for the user ID
+        )
         endpoint = partial(jwt_fetch_api_key.asyncio_detailed, body=body)
         context = self._context("jwt", token)
         del token, body
-        return await self._request(endpoint, parse_credentials, context)
+        return await self._request(endpoint, parse_jwt_credentials, context)
 
     @hide_locals
     async def server_settings(self) -> ServerSettings:
@@ -279,13 +290,8 @@ class AuthClient:
         Source: https://zulip.com/api/get-own-user
         """
         self._check_credentials(credentials)
-        return await self._request(
-            get_own_user.asyncio_detailed,
-            partial(parse_owner, user_id=credentials.user_id),
-            self._context_for(credentials),
-            credentials=credentials,
-            max_sends=self._retry.attempts,
-        )
+        parse = partial(parse_owner, user_id=credentials.user_id)
+        return await self._get(get_own_user.asyncio_detailed, parse, credentials)
 
     @hide_locals
     async def regenerate_api_key(self, credentials: Credentials) -> Credentials:
@@ -317,7 +323,7 @@ class AuthClient:
         try:
             api_key = await self._request(
                 regenerate_own_api_key.asyncio_detailed,
-                parse_new_key,
+                parse_key,
                 self._context_for(credentials),
                 credentials=credentials,
                 max_sends=1,
@@ -327,6 +333,43 @@ class AuthClient:
                 error.args = (f"{error} {_REGENERATE_HINT}",)
             raise
         return evolve(credentials, api_key=api_key)
+
+    @hide_locals
+    async def bots(self, credentials: Credentials) -> tuple[Bot, ...]:
+        """Return the active bots that the account owns, with their API keys.
+
+        Args:
+            credentials: The credentials of the owner, for this client's site.
+
+        Returns:
+            The bots, oldest first.
+
+        Raises:
+            InvalidInputError: If the credentials are for another site, or
+                invalid; no request was made.
+            InvalidApiKeyError: If the server rejects the key, as it does that
+                of a bot.
+            APIConnectionError: If there is no response from the server.
+            InvalidResponseError: If the response is not from the Zulip API.
+            APIStatusError: If the server rejects the request.
+
+        Source: `GET /bots`, recorded from Zulip 10, and
+        https://zulip.com/api/get-bot-api-key (feature level 463).
+        """
+        self._check_credentials(credentials)
+        deadline = asyncio.get_running_loop().time() + self._timeout
+        bots = []
+        for username, full_name, api_key, user_id in await self._get(
+            get_own_bots.asyncio_detailed, parse_bots, credentials, deadline
+        ):
+            if api_key is None:
+                assert user_id is not None  # by parse_bots
+                endpoint = partial(get_bot_api_key.asyncio_detailed, user_id)
+                api_key = await self._get(endpoint, parse_key, credentials, deadline)
+            bots.append(
+                Bot(username, full_name, Credentials(self._site, username, api_key, user_id))
+            )
+        return tuple(bots)
 
     def _check_credentials(self, credentials: Credentials) -> None:
         validate_type("credentials", credentials, Credentials)
@@ -343,6 +386,23 @@ class AuthClient:
         # A server may repeat the header, which encodes both as one.
         return self._context("api_key", f"{email}:{api_key}", api_key)
 
+    async def _get(
+        self,
+        endpoint: Endpoint,
+        parse: Parser[T],
+        credentials: Credentials,
+        deadline: float | None = None,
+    ) -> T:
+        """Send an idempotent request with Basic authentication."""
+        return await self._request(
+            endpoint,
+            parse,
+            self._context_for(credentials),
+            credentials=credentials,
+            max_sends=self._retry.attempts,
+            deadline=deadline,
+        )
+
     async def _request(
         self,
         endpoint: Endpoint,
@@ -351,6 +411,7 @@ class AuthClient:
         *,
         credentials: Credentials | None = None,
         max_sends: int | None = None,
+        deadline: float | None = None,
     ) -> T:
         """Send a request, with retries, and parse the response.
 
@@ -360,9 +421,11 @@ class AuthClient:
             context: The request.
             credentials: Basic authentication, if any.
             max_sends: The limit of sends, in place of the policy's.
+            deadline: The end of the call, in place of one that begins now.
         """
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._timeout
+        if deadline is None:
+            deadline = loop.time() + self._timeout
         state = RetryState(evolve(self._retry, max_sends=max_sends or self._retry.max_sends))
         async with self._pool.acquire(deadline) as transport:
             while True:

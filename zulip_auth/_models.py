@@ -1,36 +1,57 @@
-"""What a server says of itself, of its ways in, and of an account."""
+"""Data returned by the server: settings, login methods, owners of keys, bots."""
 
 from __future__ import annotations
 
 from attrs import frozen
 
+from ._credentials import Credentials
+
 
 @frozen
 class Owner:
-    """Whose an API key is.
+    """The owner of an API key.
 
     Attributes:
-        user_id: The account's number.
-        email: The address that logs in, where the server tells it.
+        user_id: The account's user ID.
+        email: The email address for logins, if the server reveals it.
         full_name: The owner's name.
-        role: 100 owner of the organization, 200 administrator, 300 moderator,
+        role: 100 organization owner, 200 administrator, 300 moderator,
             400 member, 600 guest.
+        is_bot: Whether the account is a bot.
     """
 
     user_id: int
     email: str
     full_name: str
     role: int
+    is_bot: bool = False
+
+
+@frozen
+class Bot:
+    """A bot of the account.
+
+    Attributes:
+        username: The bot's email address.
+        full_name: The bot's name.
+        credentials: The bot's credentials. Bots have no password to log in
+            with; only incoming webhooks accept the key of an incoming webhook
+            bot.
+    """
+
+    username: str
+    full_name: str
+    credentials: Credentials
 
 
 @frozen
 class ExternalMethod:
-    """A way to log in through a browser.
+    """A login method in a browser.
 
     Attributes:
-        name: Its name for programs, such as `google`.
-        display_name: Its name for people.
-        login_url: Where it begins.
+        name: The identifier, such as `google`.
+        display_name: The name to display.
+        login_url: The URL of the login page.
     """
 
     name: str
@@ -40,22 +61,24 @@ class ExternalMethod:
 
 @frozen(kw_only=True)
 class ServerSettings:
-    """What a server says before anybody has logged in.
+    """The settings of an organization, which need no login.
 
-    It says so for a deactivated organization, too: none of it is a proof that
-    a login works.
+    They do not prove that a login is possible: a deactivated organization
+    returns them as well.
 
     Attributes:
-        zulip_version: Such as `10.4`.
-        feature_level: What the API can do; 0 before Zulip 3.0.
+        zulip_version: The version, such as `10.4`.
+        feature_level: The API feature level; 0 before Zulip 3.0.
         realm_name: The organization's name.
-        realm_url: The organization's address, as the server knows it.
-        password_enabled: Whether any kind of password logs in.
-        ldap_enabled: Whether LDAP passwords do.
-        dev_enabled: Whether development logins are offered.
-        require_email_format_usernames: Whether usernames are e-mail addresses.
-        external_methods: The ways in through a browser, in the server's order;
-            empty before Zulip 2.1, which does not tell them.
+        realm_url: The organization's canonical URL.
+        password_enabled: Whether any kind of password can log in.
+        ldap_enabled: Whether LDAP passwords can log in.
+        dev_enabled: Whether development login is enabled.
+        require_email_format_usernames: Whether usernames are email addresses.
+        external_methods: The login methods in a browser, in the server's order;
+            empty before Zulip 2.1, which does not report them.
+        is_incompatible: Whether the server rejects this client, by its
+            User-Agent, as too old.
     """
 
     zulip_version: str
@@ -67,3 +90,4 @@ class ServerSettings:
     dev_enabled: bool
     require_email_format_usernames: bool
     external_methods: tuple[ExternalMethod, ...]
+    is_incompatible: bool = False

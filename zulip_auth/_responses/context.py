@@ -36,11 +36,13 @@ class RequestContext:
         site: The organization URL.
         auth: How the request authenticates.
         secrets: Values to redact from error messages.
+        is_bot: Whether the username is that of a bot.
     """
 
     site: str
     auth: AuthMethod
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    is_bot: bool = False
 
     def redact(self, text: str) -> str:
         """Return a server's text without the secrets of the request."""

@@ -252,6 +252,9 @@ def _authentication_failed(
     if context.auth == "dev" and code == "AUTHENTICATION_FAILED":
         reason = "no such account, or development login is disabled in this organization"
         hint = "Check the username."
+    if context.is_bot and code == "AUTHENTICATION_FAILED":
+        reason = "bots have no password, or this one is incorrect"
+        hint = "Get a bot's API key with AuthClient.bots(), or from its owner's Zulip settings."
     if context.auth == "jwt" and code == "AUTHENTICATION_FAILED":
         reason = "the token is valid, but no account has its email address"
         hint = "Check the token's email claim."

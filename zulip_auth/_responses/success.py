@@ -16,8 +16,10 @@ from zulip_auth._urls import is_secure_url, try_normalize_site
 from zulip_auth_client.models import (
     ApiKeyResponse,
     AuthenticationMethods,
+    BotsResponse,
     ExternalAuthenticationMethod,
-    NewApiKeyResponse,
+    JwtApiKeyResponse,
+    KeyResponse,
     OwnUserResponse,
     ServerSettingsResponse,
 )
@@ -57,18 +59,50 @@ def parse_response(parsed: object, parse: Parser[T], context: RequestContext) ->
 def parse_credentials(parsed: object, context: RequestContext) -> Credentials:
     """Return the credentials of a login."""
     parsed = _expect(parsed, ApiKeyResponse)
-    if not (is_api_key(parsed.api_key) and is_email(parsed.email)):
+    return _credentials(context, parsed.email, parsed.api_key, parsed.user_id)
+
+
+def parse_jwt_credentials(parsed: object, context: RequestContext) -> Credentials:
+    """Return the credentials of a JWT login."""
+    parsed = _expect(parsed, JwtApiKeyResponse)
+    user_id = parsed.user if isinstance(parsed.user, Unset) else parsed.user.user_id
+    return _credentials(context, parsed.email, parsed.api_key, user_id)
+
+
+def _credentials(
+    context: RequestContext, email: object, api_key: object, user_id: object
+) -> Credentials:
+    if not (is_email(email) and is_api_key(api_key)):
         raise UnexpectedValue
-    user_id = None if isinstance(parsed.user_id, Unset) else _parse_user_id(parsed.user_id)
-    return Credentials(context.site, parsed.email, parsed.api_key, user_id)
+    number = None if isinstance(user_id, Unset) else _parse_user_id(user_id)
+    return Credentials(context.site, str(email), str(api_key), number)
 
 
-def parse_new_key(parsed: object, _context: RequestContext) -> str:
-    """Return a regenerated API key."""
-    parsed = _expect(parsed, NewApiKeyResponse)
+def parse_key(parsed: object, _context: RequestContext) -> str:
+    """Return an API key."""
+    parsed = _expect(parsed, KeyResponse)
     if not is_api_key(parsed.api_key):
         raise UnexpectedValue
     return parsed.api_key
+
+
+def parse_bots(
+    parsed: object, _context: RequestContext
+) -> list[tuple[str, str, str | None, int | None]]:
+    """Return username, full name, API key and user ID of each bot of an account.
+
+    The key is None if the server has another endpoint for it, which takes the
+    user ID; otherwise the user ID may be None.
+    """
+    bots = []
+    for bot in _expect(parsed, BotsResponse).bots:
+        api_key = None if isinstance(bot.api_key, Unset) else bot.api_key
+        user_id = None if isinstance(bot.user_id, Unset) else _parse_user_id(bot.user_id)
+        has_key = user_id is not None if api_key is None else is_api_key(api_key)
+        if not (is_email(bot.username) and has_key):
+            raise UnexpectedValue
+        bots.append((bot.username, _expect(bot.full_name, str), api_key, user_id))
+    return bots
 
 
 def parse_owner(parsed: object, context: RequestContext, *, user_id: int | None) -> Owner:
@@ -90,7 +124,13 @@ def parse_owner(parsed: object, context: RequestContext, *, user_id: int | None)
     email = parsed.delivery_email or parsed.email
     if not is_email(email):
         raise UnexpectedValue
-    return Owner(owner_id, str(email), _expect(parsed.full_name, str), _parse_role(parsed))
+    return Owner(
+        owner_id,
+        str(email),
+        _expect(parsed.full_name, str),
+        _parse_role(parsed),
+        _expect(parsed.is_bot, bool, default=False),
+    )
 
 
 def _parse_role(parsed: OwnUserResponse) -> int:
@@ -134,6 +174,7 @@ def parse_settings(parsed: object, context: RequestContext) -> ServerSettings:
             _parse_external_method(method, context.site)
             for method in parsed.external_authentication_methods or ()
         ),
+        is_incompatible=_expect(parsed.is_incompatible, bool, default=False),
     )
 
 

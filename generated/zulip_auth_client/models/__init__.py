@@ -4,28 +4,36 @@
 
 from .api_key_response import ApiKeyResponse
 from .authentication_methods import AuthenticationMethods
+from .bots_response import BotsResponse
 from .coded_error import CodedError
 from .dev_fetch_api_key_body import DevFetchApiKeyBody
 from .dev_list_users_response import DevListUsersResponse
 from .dev_user import DevUser
 from .external_authentication_method import ExternalAuthenticationMethod
 from .fetch_api_key_body import FetchApiKeyBody
+from .jwt_api_key_response import JwtApiKeyResponse
 from .jwt_fetch_api_key_body import JwtFetchApiKeyBody
-from .new_api_key_response import NewApiKeyResponse
+from .jwt_user import JwtUser
+from .key_response import KeyResponse
+from .own_bot import OwnBot
 from .own_user_response import OwnUserResponse
 from .server_settings_response import ServerSettingsResponse
 
 __all__ = (
     "ApiKeyResponse",
     "AuthenticationMethods",
+    "BotsResponse",
     "CodedError",
     "DevFetchApiKeyBody",
     "DevListUsersResponse",
     "DevUser",
     "ExternalAuthenticationMethod",
     "FetchApiKeyBody",
+    "JwtApiKeyResponse",
     "JwtFetchApiKeyBody",
-    "NewApiKeyResponse",
+    "JwtUser",
+    "KeyResponse",
+    "OwnBot",
     "OwnUserResponse",
     "ServerSettingsResponse",
 )

@@ -20,14 +20,14 @@ T = TypeVar("T", bound="ApiKeyResponse")
 
 @_attrs_define
 class ApiKeyResponse:
-    """Says who has logged in, and with which key to go on.
+    """The account and its API key.
 
     Attributes:
         result (Literal['success']):
         msg (str): Empty.
-        api_key (str): The secret that, with `email`, authenticates every other request.
-        email (str): The account's e-mail address as the server spells it.
-        user_id (int | Unset): The account's number. Absent before Zulip 7.0 (feature level 171).
+        api_key (str): The secret that, with `email`, authenticates all other requests.
+        email (str): The account's email address as the server spells it.
+        user_id (int | Unset): The account's user ID. Absent before Zulip 7.0 (feature level 171).
     """
 
     result: Literal["success"]

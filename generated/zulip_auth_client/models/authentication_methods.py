@@ -15,12 +15,12 @@ T = TypeVar("T", bound="AuthenticationMethods")
 
 @_attrs_define
 class AuthenticationMethods:
-    """Says which ways to log in are turned on. There are more than are named here.
+    """The enabled login methods. There are more than are named here.
 
     Attributes:
-        password (bool | Unset): Whether any kind of password logs in.
-        dev (bool | Unset): Whether development logins are offered.
-        ldap (bool | Unset): Whether LDAP passwords log in.
+        password (bool | Unset): Whether any kind of password can log in.
+        dev (bool | Unset): Whether development login is enabled.
+        ldap (bool | Unset): Whether LDAP passwords can log in.
     """
 
     password: bool | Unset = UNSET

@@ -20,16 +20,16 @@ T = TypeVar("T", bound="CodedError")
 
 @_attrs_define
 class CodedError:
-    """Says why the server refused, for people and for programs.
+    """An error.
 
     Attributes:
         result (Literal['error']):
-        msg (str): The reason in words, in the server's language.
-        code (str | Unset): The reason for programs, such as `AUTHENTICATION_FAILED`. Absent from some answers of
-            servers before 5.0, and from 405 answers.
-        reason (str | Unset): What servers before 5.0 give in place of `code`, such as `incorrect_creds`.
-        var_name (str | Unset): The parameter that is missing or malformed.
-        retry_after (float | None | Unset): With 429, how long to wait, in seconds; the same as the header.
+        msg (str): The message, possibly translated.
+        code (str | Unset): The identifier of the error, such as `AUTHENTICATION_FAILED`. Absent from some errors of
+            servers before 6.0, and from 405 responses.
+        reason (str | Unset): Sent in place of `code` by servers before 5.0, such as `incorrect_creds`.
+        var_name (str | Unset): The missing or invalid parameter.
+        retry_after (float | None | Unset): With 429, the time to wait, in seconds; equal to the header.
     """
 
     result: Literal["error"]

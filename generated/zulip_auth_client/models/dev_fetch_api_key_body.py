@@ -15,7 +15,7 @@ T = TypeVar("T", bound="DevFetchApiKeyBody")
 class DevFetchApiKeyBody:
     """
     Attributes:
-        username (str): The account's e-mail address.
+        username (str): The account's email address.
     """
 
     username: str

@@ -23,7 +23,7 @@ T = TypeVar("T", bound="DevListUsersResponse")
 
 @_attrs_define
 class DevListUsersResponse:
-    """Names the accounts, administrators first.
+    """The accounts, administrators first.
 
     Attributes:
         result (Literal['success']):

@@ -17,9 +17,9 @@ T = TypeVar("T", bound="DevUser")
 class DevUser:
     """
     Attributes:
-        email (str): The account's e-mail address.
-        realm_url (str | Unset): Its organization. Called `realm_uri` before Zulip 9.0 (feature level 257).
-        realm_uri (str | Unset): The same, under its older name.
+        email (str): The account's email address.
+        realm_url (str | Unset): The URL of its organization. Named `realm_uri` before Zulip 9.0 (feature level 257).
+        realm_uri (str | Unset): The former name of `realm_url`.
     """
 
     email: str

@@ -15,9 +15,9 @@ T = TypeVar("T", bound="ExternalAuthenticationMethod")
 class ExternalAuthenticationMethod:
     """
     Attributes:
-        name (str): A name for programs, such as `google`.
-        display_name (str): A name for people.
-        login_url (str): Where a login begins; usually a path on this server.
+        name (str): The identifier, such as `google`.
+        display_name (str): The name to display.
+        login_url (str): The URL of the login page; usually a path on this server.
     """
 
     name: str

@@ -15,7 +15,7 @@ T = TypeVar("T", bound="FetchApiKeyBody")
 class FetchApiKeyBody:
     """
     Attributes:
-        username (str): The account's e-mail address in any case, or its LDAP name where the server takes those.
+        username (str): The account's email address in any case, or its LDAP name if the organization accepts those.
         password (str): The account's password.
     """
 

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 from attrs import define as _attrs_define
 from attrs import field as _attrs_field
 
+from ..types import UNSET, Unset
+
 T = TypeVar("T", bound="JwtFetchApiKeyBody")
 
 
@@ -15,16 +17,20 @@ T = TypeVar("T", bound="JwtFetchApiKeyBody")
 class JwtFetchApiKeyBody:
     """
     Attributes:
-        token (str): A JSON web token with the account's e-mail address as its claim `email`.
+        token (str): A JSON web token with the account's email address as its claim `email`.
+        include_profile (bool | Unset): Whether to return the account as `user`.
     """
 
     token: str = _attrs_field(repr=False)
+    include_profile: bool | Unset = UNSET
     additional_properties: dict[str, Any] = _attrs_field(
         init=False, factory=dict, repr=False
     )
 
     def to_dict(self) -> dict[str, Any]:
         token = self.token
+
+        include_profile = self.include_profile
 
         field_dict: dict[str, Any] = {}
         field_dict.update(self.additional_properties)
@@ -33,6 +39,8 @@ class JwtFetchApiKeyBody:
                 "token": token,
             }
         )
+        if include_profile is not UNSET:
+            field_dict["include_profile"] = include_profile
 
         return field_dict
 
@@ -41,8 +49,11 @@ class JwtFetchApiKeyBody:
         d = dict(src_dict)
         token = d.pop("token")
 
+        include_profile = d.pop("include_profile", UNSET)
+
         jwt_fetch_api_key_body = cls(
             token=token,
+            include_profile=include_profile,
         )
 
         jwt_fetch_api_key_body.additional_properties = d

@@ -20,20 +20,21 @@ T = TypeVar("T", bound="OwnUserResponse")
 
 @_attrs_define
 class OwnUserResponse:
-    """Says whose key it is. There is more in it than is named here.
+    """The owner of the key. There are more fields than are named here.
 
     Attributes:
         result (Literal['success']):
         msg (str): Empty.
-        user_id (int): The account's number.
-        email (str): An address for the API. It may differ from the one that logs in, which is `delivery_email`.
+        user_id (int): The account's user ID.
+        email (str): The email address in the API. It may differ from that of logins, which is `delivery_email`.
         full_name (str): The owner's name.
-        delivery_email (str | Unset): The account's e-mail address. Always there since Zulip 7.0 (feature level 163).
+        delivery_email (str | Unset): The account's email address. Always present since Zulip 7.0 (feature level 163).
         role (int | Unset): 100 owner, 200 administrator, 300 moderator, 400 member, 600 guest. Absent before Zulip 4.0
             (feature level 59).
         is_owner (bool | Unset): Whether the account is an owner of the organization.
         is_admin (bool | Unset): Whether the account is an administrator or an owner.
         is_guest (bool | Unset): Whether the account is a guest.
+        is_bot (bool | Unset): Whether the account is a bot.
     """
 
     result: Literal["success"]
@@ -46,6 +47,7 @@ class OwnUserResponse:
     is_owner: bool | Unset = UNSET
     is_admin: bool | Unset = UNSET
     is_guest: bool | Unset = UNSET
+    is_bot: bool | Unset = UNSET
     additional_properties: dict[str, Any] = _attrs_field(
         init=False, factory=dict, repr=False
     )
@@ -71,6 +73,8 @@ class OwnUserResponse:
 
         is_guest = self.is_guest
 
+        is_bot = self.is_bot
+
         field_dict: dict[str, Any] = {}
         field_dict.update(self.additional_properties)
         field_dict.update(
@@ -92,6 +96,8 @@ class OwnUserResponse:
             field_dict["is_admin"] = is_admin
         if is_guest is not UNSET:
             field_dict["is_guest"] = is_guest
+        if is_bot is not UNSET:
+            field_dict["is_bot"] = is_bot
 
         return field_dict
 
@@ -120,6 +126,8 @@ class OwnUserResponse:
 
         is_guest = d.pop("is_guest", UNSET)
 
+        is_bot = d.pop("is_bot", UNSET)
+
         own_user_response = cls(
             result=result,
             msg=msg,
@@ -131,6 +139,7 @@ class OwnUserResponse:
             is_owner=is_owner,
             is_admin=is_admin,
             is_guest=is_guest,
+            is_bot=is_bot,
         )
 
         own_user_response.additional_properties = d

@@ -26,24 +26,25 @@ T = TypeVar("T", bound="ServerSettingsResponse")
 
 @_attrs_define
 class ServerSettingsResponse:
-    """Describes the server, the organization and its ways to log in.
+    """The settings of the server and the organization, with its login methods.
 
     Attributes:
         result (Literal['success']):
         msg (str): Empty.
         zulip_version (str): A release such as `10.4`, or a version from Git.
         zulip_feature_level (int | Unset): Absent before Zulip 3.0, which means 0.
-        realm_url (str | Unset): The organization's canonical address. Absent before Zulip 9.0 (feature level 257), and
-            at the root of a server with many.
-        realm_uri (str | Unset): The same, under its older name.
-        realm_name (str | Unset): The organization's name, for people.
-        email_auth_enabled (bool | Unset): Whether an e-mail address and a password log in.
-        require_email_format_usernames (bool | Unset): Whether usernames are e-mail addresses; false with some LDAP
+        realm_url (str | Unset): The organization's canonical URL. Absent before Zulip 9.0 (feature level 257).
+        realm_uri (str | Unset): The former name of `realm_url`.
+        realm_name (str | Unset): The organization's name. Absent at the root domain of a server without an organization
+            there.
+        is_incompatible (bool | Unset): Whether the server considers the client, by its User-Agent, too old.
+        email_auth_enabled (bool | Unset): Whether email addresses with passwords can log in.
+        require_email_format_usernames (bool | Unset): Whether usernames are email addresses; false with some LDAP
             settings.
-        authentication_methods (AuthenticationMethods | Unset): Says which ways to log in are turned on. There are more
-            than are named here.
-        external_authentication_methods (list[ExternalAuthenticationMethod] | Unset): The ways to log in through a
-            browser, in the order in which they should be shown. Absent before Zulip 2.1.
+        authentication_methods (AuthenticationMethods | Unset): The enabled login methods. There are more than are named
+            here.
+        external_authentication_methods (list[ExternalAuthenticationMethod] | Unset): The login methods in a browser, in
+            the order of their display. Absent before Zulip 2.1.
     """
 
     result: Literal["success"]
@@ -53,6 +54,7 @@ class ServerSettingsResponse:
     realm_url: str | Unset = UNSET
     realm_uri: str | Unset = UNSET
     realm_name: str | Unset = UNSET
+    is_incompatible: bool | Unset = UNSET
     email_auth_enabled: bool | Unset = UNSET
     require_email_format_usernames: bool | Unset = UNSET
     authentication_methods: AuthenticationMethods | Unset = UNSET
@@ -75,6 +77,8 @@ class ServerSettingsResponse:
         realm_uri = self.realm_uri
 
         realm_name = self.realm_name
+
+        is_incompatible = self.is_incompatible
 
         email_auth_enabled = self.email_auth_enabled
 
@@ -114,6 +118,8 @@ class ServerSettingsResponse:
             field_dict["realm_uri"] = realm_uri
         if realm_name is not UNSET:
             field_dict["realm_name"] = realm_name
+        if is_incompatible is not UNSET:
+            field_dict["is_incompatible"] = is_incompatible
         if email_auth_enabled is not UNSET:
             field_dict["email_auth_enabled"] = email_auth_enabled
         if require_email_format_usernames is not UNSET:
@@ -150,6 +156,8 @@ class ServerSettingsResponse:
         realm_uri = d.pop("realm_uri", UNSET)
 
         realm_name = d.pop("realm_name", UNSET)
+
+        is_incompatible = d.pop("is_incompatible", UNSET)
 
         email_auth_enabled = d.pop("email_auth_enabled", UNSET)
 
@@ -193,6 +201,7 @@ class ServerSettingsResponse:
             realm_url=realm_url,
             realm_uri=realm_uri,
             realm_name=realm_name,
+            is_incompatible=is_incompatible,
             email_auth_enabled=email_auth_enabled,
             require_email_format_usernames=require_email_format_usernames,
             authentication_methods=authentication_methods,

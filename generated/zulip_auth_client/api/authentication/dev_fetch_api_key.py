@@ -93,9 +93,8 @@ def sync_detailed(
 ) -> Response[ApiKeyResponse | CodedError]:
     """Log in to a development server without a password
 
-     Answers with the API key of any account, on a development server that has this turned on. Opens a
-    web session as well, whose cookies a client has no use for. On a production server the address does
-    not exist.
+     Returns the API key of any account, on a development server with this login method. Also opens a web
+    session and sets its cookies. On a production server the path does not exist.
 
     Args:
         body (DevFetchApiKeyBody):
@@ -126,9 +125,8 @@ def sync(
 ) -> ApiKeyResponse | CodedError | None:
     """Log in to a development server without a password
 
-     Answers with the API key of any account, on a development server that has this turned on. Opens a
-    web session as well, whose cookies a client has no use for. On a production server the address does
-    not exist.
+     Returns the API key of any account, on a development server with this login method. Also opens a web
+    session and sets its cookies. On a production server the path does not exist.
 
     Args:
         body (DevFetchApiKeyBody):
@@ -154,9 +152,8 @@ async def asyncio_detailed(
 ) -> Response[ApiKeyResponse | CodedError]:
     """Log in to a development server without a password
 
-     Answers with the API key of any account, on a development server that has this turned on. Opens a
-    web session as well, whose cookies a client has no use for. On a production server the address does
-    not exist.
+     Returns the API key of any account, on a development server with this login method. Also opens a web
+    session and sets its cookies. On a production server the path does not exist.
 
     Args:
         body (DevFetchApiKeyBody):
@@ -185,9 +182,8 @@ async def asyncio(
 ) -> ApiKeyResponse | CodedError | None:
     """Log in to a development server without a password
 
-     Answers with the API key of any account, on a development server that has this turned on. Opens a
-    web session as well, whose cookies a client has no use for. On a production server the address does
-    not exist.
+     Returns the API key of any account, on a development server with this login method. Also opens a web
+    session and sets its cookies. On a production server the path does not exist.
 
     Args:
         body (DevFetchApiKeyBody):

@@ -73,8 +73,7 @@ def sync_detailed(
 ) -> Response[CodedError | DevListUsersResponse]:
     """List the accounts of a development server
 
-     Lists the accounts that `dev_fetch_api_key` takes. On a production server the address does not
-    exist.
+     Lists the accounts that `dev_fetch_api_key` accepts. On a production server the path does not exist.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -99,8 +98,7 @@ def sync(
 ) -> CodedError | DevListUsersResponse | None:
     """List the accounts of a development server
 
-     Lists the accounts that `dev_fetch_api_key` takes. On a production server the address does not
-    exist.
+     Lists the accounts that `dev_fetch_api_key` accepts. On a production server the path does not exist.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -121,8 +119,7 @@ async def asyncio_detailed(
 ) -> Response[CodedError | DevListUsersResponse]:
     """List the accounts of a development server
 
-     Lists the accounts that `dev_fetch_api_key` takes. On a production server the address does not
-    exist.
+     Lists the accounts that `dev_fetch_api_key` accepts. On a production server the path does not exist.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -145,8 +142,7 @@ async def asyncio(
 ) -> CodedError | DevListUsersResponse | None:
     """List the accounts of a development server
 
-     Lists the accounts that `dev_fetch_api_key` takes. On a production server the address does not
-    exist.
+     Lists the accounts that `dev_fetch_api_key` accepts. On a production server the path does not exist.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.

@@ -93,10 +93,9 @@ def sync_detailed(
 ) -> Response[ApiKeyResponse | CodedError]:
     """Log in with a password
 
-     Checks a user name and a password, and answers with the API key of the account. Counts as one of the
-    few attempts that the server allows a user name (by default 5 in 30 minutes) until one of them
-    succeeds. The server would read the query string too; a client must not use it, since query strings
-    are written to logs.
+     Checks a username and a password and returns the account's API key. Counts against the limit of
+    failed attempts for the username (by default 5 in 30 minutes), which a success resets. The server
+    also reads the query string; a client must not use it, since query strings are logged.
 
     Args:
         body (FetchApiKeyBody):
@@ -127,10 +126,9 @@ def sync(
 ) -> ApiKeyResponse | CodedError | None:
     """Log in with a password
 
-     Checks a user name and a password, and answers with the API key of the account. Counts as one of the
-    few attempts that the server allows a user name (by default 5 in 30 minutes) until one of them
-    succeeds. The server would read the query string too; a client must not use it, since query strings
-    are written to logs.
+     Checks a username and a password and returns the account's API key. Counts against the limit of
+    failed attempts for the username (by default 5 in 30 minutes), which a success resets. The server
+    also reads the query string; a client must not use it, since query strings are logged.
 
     Args:
         body (FetchApiKeyBody):
@@ -156,10 +154,9 @@ async def asyncio_detailed(
 ) -> Response[ApiKeyResponse | CodedError]:
     """Log in with a password
 
-     Checks a user name and a password, and answers with the API key of the account. Counts as one of the
-    few attempts that the server allows a user name (by default 5 in 30 minutes) until one of them
-    succeeds. The server would read the query string too; a client must not use it, since query strings
-    are written to logs.
+     Checks a username and a password and returns the account's API key. Counts against the limit of
+    failed attempts for the username (by default 5 in 30 minutes), which a success resets. The server
+    also reads the query string; a client must not use it, since query strings are logged.
 
     Args:
         body (FetchApiKeyBody):
@@ -188,10 +185,9 @@ async def asyncio(
 ) -> ApiKeyResponse | CodedError | None:
     """Log in with a password
 
-     Checks a user name and a password, and answers with the API key of the account. Counts as one of the
-    few attempts that the server allows a user name (by default 5 in 30 minutes) until one of them
-    succeeds. The server would read the query string too; a client must not use it, since query strings
-    are written to logs.
+     Checks a username and a password and returns the account's API key. Counts against the limit of
+    failed attempts for the username (by default 5 in 30 minutes), which a success resets. The server
+    also reads the query string; a client must not use it, since query strings are logged.
 
     Args:
         body (FetchApiKeyBody):

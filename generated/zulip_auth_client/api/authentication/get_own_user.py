@@ -81,9 +81,9 @@ def sync_detailed(
     *,
     client: AuthenticatedClient,
 ) -> Response[CodedError | OwnUserResponse]:
-    """Find out whose API key it is
+    """Get the owner of the API key
 
-     Answers with the account that an API key belongs to.
+     Returns the account that the API key belongs to.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -106,9 +106,9 @@ def sync(
     *,
     client: AuthenticatedClient,
 ) -> CodedError | OwnUserResponse | None:
-    """Find out whose API key it is
+    """Get the owner of the API key
 
-     Answers with the account that an API key belongs to.
+     Returns the account that the API key belongs to.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -127,9 +127,9 @@ async def asyncio_detailed(
     *,
     client: AuthenticatedClient,
 ) -> Response[CodedError | OwnUserResponse]:
-    """Find out whose API key it is
+    """Get the owner of the API key
 
-     Answers with the account that an API key belongs to.
+     Returns the account that the API key belongs to.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -150,9 +150,9 @@ async def asyncio(
     *,
     client: AuthenticatedClient,
 ) -> CodedError | OwnUserResponse | None:
-    """Find out whose API key it is
+    """Get the owner of the API key
 
-     Answers with the account that an API key belongs to.
+     Returns the account that the API key belongs to.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.

@@ -71,10 +71,10 @@ def sync_detailed(
     *,
     client: AuthenticatedClient | Client,
 ) -> Response[CodedError | ServerSettingsResponse]:
-    """Find out about the server and its ways to log in
+    """Get the settings of the organization
 
-     Answers without any authentication, for a deactivated organization as well: it is no proof that a
-    login would work.
+     Needs no authentication. Also succeeds for a deactivated organization, and thus does not prove that
+    a login is possible.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -97,10 +97,10 @@ def sync(
     *,
     client: AuthenticatedClient | Client,
 ) -> CodedError | ServerSettingsResponse | None:
-    """Find out about the server and its ways to log in
+    """Get the settings of the organization
 
-     Answers without any authentication, for a deactivated organization as well: it is no proof that a
-    login would work.
+     Needs no authentication. Also succeeds for a deactivated organization, and thus does not prove that
+    a login is possible.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -119,10 +119,10 @@ async def asyncio_detailed(
     *,
     client: AuthenticatedClient | Client,
 ) -> Response[CodedError | ServerSettingsResponse]:
-    """Find out about the server and its ways to log in
+    """Get the settings of the organization
 
-     Answers without any authentication, for a deactivated organization as well: it is no proof that a
-    login would work.
+     Needs no authentication. Also succeeds for a deactivated organization, and thus does not prove that
+    a login is possible.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -143,10 +143,10 @@ async def asyncio(
     *,
     client: AuthenticatedClient | Client,
 ) -> CodedError | ServerSettingsResponse | None:
-    """Find out about the server and its ways to log in
+    """Get the settings of the organization
 
-     Answers without any authentication, for a deactivated organization as well: it is no proof that a
-    login would work.
+     Needs no authentication. Also succeeds for a deactivated organization, and thus does not prove that
+    a login is possible.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.

@@ -7,8 +7,8 @@ import httpx
 
 from ... import errors
 from ...client import AuthenticatedClient, Client
-from ...models.api_key_response import ApiKeyResponse
 from ...models.coded_error import CodedError
+from ...models.jwt_api_key_response import JwtApiKeyResponse
 from ...models.jwt_fetch_api_key_body import JwtFetchApiKeyBody
 from ...types import Response
 
@@ -33,9 +33,9 @@ def _get_kwargs(
 
 def _parse_response(
     *, client: AuthenticatedClient | Client, response: httpx.Response
-) -> ApiKeyResponse | CodedError | None:
+) -> CodedError | JwtApiKeyResponse | None:
     if response.status_code == 200:
-        response_200 = ApiKeyResponse.from_dict(response.json())
+        response_200 = JwtApiKeyResponse.from_dict(response.json())
 
         return response_200
 
@@ -72,7 +72,7 @@ def _parse_response(
 
 def _build_response(
     *, client: AuthenticatedClient | Client, response: httpx.Response
-) -> Response[ApiKeyResponse | CodedError]:
+) -> Response[CodedError | JwtApiKeyResponse]:
     return Response(
         status_code=HTTPStatus(response.status_code),
         content=response.content,
@@ -85,11 +85,11 @@ def sync_detailed(
     *,
     client: AuthenticatedClient | Client,
     body: JwtFetchApiKeyBody,
-) -> Response[ApiKeyResponse | CodedError]:
+) -> Response[CodedError | JwtApiKeyResponse]:
     """Log in with a JSON web token
 
-     Checks a token that a program which the organization trusts has signed, and answers with the API key
-    of the account whose e-mail address is in it. New in Zulip 7.0 (feature level 160).
+     Checks a token that was signed with a key of the organization, and returns the API key of the
+    account with the token's email address. New in Zulip 7.0 (feature level 160).
 
     Args:
         body (JwtFetchApiKeyBody):
@@ -99,7 +99,7 @@ def sync_detailed(
         httpx.TimeoutException: If the request takes longer than Client.timeout.
 
     Returns:
-        Response[ApiKeyResponse | CodedError]
+        Response[CodedError | JwtApiKeyResponse]
     """
 
     kwargs = _get_kwargs(
@@ -117,11 +117,11 @@ def sync(
     *,
     client: AuthenticatedClient | Client,
     body: JwtFetchApiKeyBody,
-) -> ApiKeyResponse | CodedError | None:
+) -> CodedError | JwtApiKeyResponse | None:
     """Log in with a JSON web token
 
-     Checks a token that a program which the organization trusts has signed, and answers with the API key
-    of the account whose e-mail address is in it. New in Zulip 7.0 (feature level 160).
+     Checks a token that was signed with a key of the organization, and returns the API key of the
+    account with the token's email address. New in Zulip 7.0 (feature level 160).
 
     Args:
         body (JwtFetchApiKeyBody):
@@ -131,7 +131,7 @@ def sync(
         httpx.TimeoutException: If the request takes longer than Client.timeout.
 
     Returns:
-        ApiKeyResponse | CodedError
+        CodedError | JwtApiKeyResponse
     """
 
     return sync_detailed(
@@ -144,11 +144,11 @@ async def asyncio_detailed(
     *,
     client: AuthenticatedClient | Client,
     body: JwtFetchApiKeyBody,
-) -> Response[ApiKeyResponse | CodedError]:
+) -> Response[CodedError | JwtApiKeyResponse]:
     """Log in with a JSON web token
 
-     Checks a token that a program which the organization trusts has signed, and answers with the API key
-    of the account whose e-mail address is in it. New in Zulip 7.0 (feature level 160).
+     Checks a token that was signed with a key of the organization, and returns the API key of the
+    account with the token's email address. New in Zulip 7.0 (feature level 160).
 
     Args:
         body (JwtFetchApiKeyBody):
@@ -158,7 +158,7 @@ async def asyncio_detailed(
         httpx.TimeoutException: If the request takes longer than Client.timeout.
 
     Returns:
-        Response[ApiKeyResponse | CodedError]
+        Response[CodedError | JwtApiKeyResponse]
     """
 
     kwargs = _get_kwargs(
@@ -174,11 +174,11 @@ async def asyncio(
     *,
     client: AuthenticatedClient | Client,
     body: JwtFetchApiKeyBody,
-) -> ApiKeyResponse | CodedError | None:
+) -> CodedError | JwtApiKeyResponse | None:
     """Log in with a JSON web token
 
-     Checks a token that a program which the organization trusts has signed, and answers with the API key
-    of the account whose e-mail address is in it. New in Zulip 7.0 (feature level 160).
+     Checks a token that was signed with a key of the organization, and returns the API key of the
+    account with the token's email address. New in Zulip 7.0 (feature level 160).
 
     Args:
         body (JwtFetchApiKeyBody):
@@ -188,7 +188,7 @@ async def asyncio(
         httpx.TimeoutException: If the request takes longer than Client.timeout.
 
     Returns:
-        ApiKeyResponse | CodedError
+        CodedError | JwtApiKeyResponse
     """
 
     return (

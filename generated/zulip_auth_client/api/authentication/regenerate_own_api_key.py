@@ -8,7 +8,7 @@ import httpx
 from ... import errors
 from ...client import AuthenticatedClient, Client
 from ...models.coded_error import CodedError
-from ...models.new_api_key_response import NewApiKeyResponse
+from ...models.key_response import KeyResponse
 from ...types import Response
 
 
@@ -24,9 +24,9 @@ def _get_kwargs() -> dict[str, Any]:
 
 def _parse_response(
     *, client: AuthenticatedClient | Client, response: httpx.Response
-) -> CodedError | NewApiKeyResponse | None:
+) -> CodedError | KeyResponse | None:
     if response.status_code == 200:
-        response_200 = NewApiKeyResponse.from_dict(response.json())
+        response_200 = KeyResponse.from_dict(response.json())
 
         return response_200
 
@@ -68,7 +68,7 @@ def _parse_response(
 
 def _build_response(
     *, client: AuthenticatedClient | Client, response: httpx.Response
-) -> Response[CodedError | NewApiKeyResponse]:
+) -> Response[CodedError | KeyResponse]:
     return Response(
         status_code=HTTPStatus(response.status_code),
         content=response.content,
@@ -80,18 +80,18 @@ def _build_response(
 def sync_detailed(
     *,
     client: AuthenticatedClient,
-) -> Response[CodedError | NewApiKeyResponse]:
+) -> Response[CodedError | KeyResponse]:
     """Replace the API key
 
-     Makes a new API key for the account and revokes the old one at once: whoever holds it has to log in
-    again.
+     Generates a new API key for the account and immediately revokes the old one. Also removes the
+    account's mobile push registrations.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
         httpx.TimeoutException: If the request takes longer than Client.timeout.
 
     Returns:
-        Response[CodedError | NewApiKeyResponse]
+        Response[CodedError | KeyResponse]
     """
 
     kwargs = _get_kwargs()
@@ -106,18 +106,18 @@ def sync_detailed(
 def sync(
     *,
     client: AuthenticatedClient,
-) -> CodedError | NewApiKeyResponse | None:
+) -> CodedError | KeyResponse | None:
     """Replace the API key
 
-     Makes a new API key for the account and revokes the old one at once: whoever holds it has to log in
-    again.
+     Generates a new API key for the account and immediately revokes the old one. Also removes the
+    account's mobile push registrations.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
         httpx.TimeoutException: If the request takes longer than Client.timeout.
 
     Returns:
-        CodedError | NewApiKeyResponse
+        CodedError | KeyResponse
     """
 
     return sync_detailed(
@@ -128,18 +128,18 @@ def sync(
 async def asyncio_detailed(
     *,
     client: AuthenticatedClient,
-) -> Response[CodedError | NewApiKeyResponse]:
+) -> Response[CodedError | KeyResponse]:
     """Replace the API key
 
-     Makes a new API key for the account and revokes the old one at once: whoever holds it has to log in
-    again.
+     Generates a new API key for the account and immediately revokes the old one. Also removes the
+    account's mobile push registrations.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
         httpx.TimeoutException: If the request takes longer than Client.timeout.
 
     Returns:
-        Response[CodedError | NewApiKeyResponse]
+        Response[CodedError | KeyResponse]
     """
 
     kwargs = _get_kwargs()
@@ -152,18 +152,18 @@ async def asyncio_detailed(
 async def asyncio(
     *,
     client: AuthenticatedClient,
-) -> CodedError | NewApiKeyResponse | None:
+) -> CodedError | KeyResponse | None:
     """Replace the API key
 
-     Makes a new API key for the account and revokes the old one at once: whoever holds it has to log in
-    again.
+     Generates a new API key for the account and immediately revokes the old one. Also removes the
+    account's mobile push registrations.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
         httpx.TimeoutException: If the request takes longer than Client.timeout.
 
     Returns:
-        CodedError | NewApiKeyResponse
+        CodedError | KeyResponse
     """
 
     return (

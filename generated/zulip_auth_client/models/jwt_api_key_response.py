@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import (
+    TYPE_CHECKING,
     Any,
     Literal,
     TypeVar,
@@ -13,22 +14,32 @@ from typing import (
 from attrs import define as _attrs_define
 from attrs import field as _attrs_field
 
-T = TypeVar("T", bound="NewApiKeyResponse")
+from ..types import UNSET, Unset
+
+if TYPE_CHECKING:
+    from ..models.jwt_user import JwtUser
+
+
+T = TypeVar("T", bound="JwtApiKeyResponse")
 
 
 @_attrs_define
-class NewApiKeyResponse:
-    """Holds the new API key.
+class JwtApiKeyResponse:
+    """The account and its API key.
 
     Attributes:
         result (Literal['success']):
         msg (str): Empty.
-        api_key (str): The secret that takes the old one's place.
+        api_key (str): The secret that, with `email`, authenticates all other requests.
+        email (str): The account's email address as the server spells it.
+        user (JwtUser | Unset): The account, if the request has `include_profile`.
     """
 
     result: Literal["success"]
     msg: str
     api_key: str = _attrs_field(repr=False)
+    email: str
+    user: JwtUser | Unset = UNSET
     additional_properties: dict[str, Any] = _attrs_field(
         init=False, factory=dict, repr=False
     )
@@ -40,6 +51,12 @@ class NewApiKeyResponse:
 
         api_key = self.api_key
 
+        email = self.email
+
+        user: dict[str, Any] | Unset = UNSET
+        if not isinstance(self.user, Unset):
+            user = self.user.to_dict()
+
         field_dict: dict[str, Any] = {}
         field_dict.update(self.additional_properties)
         field_dict.update(
@@ -47,13 +64,18 @@ class NewApiKeyResponse:
                 "result": result,
                 "msg": msg,
                 "api_key": api_key,
+                "email": email,
             }
         )
+        if user is not UNSET:
+            field_dict["user"] = user
 
         return field_dict
 
     @classmethod
     def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
+        from ..models.jwt_user import JwtUser  # noqa: PLC0415
+
         d = dict(src_dict)
         result = cast(Literal["success"], d.pop("result"))
         if result != "success":
@@ -63,14 +85,25 @@ class NewApiKeyResponse:
 
         api_key = d.pop("api_key")
 
-        new_api_key_response = cls(
+        email = d.pop("email")
+
+        _user = d.pop("user", UNSET)
+        user: JwtUser | Unset
+        if isinstance(_user, Unset):
+            user = UNSET
+        else:
+            user = JwtUser.from_dict(_user)
+
+        jwt_api_key_response = cls(
             result=result,
             msg=msg,
             api_key=api_key,
+            email=email,
+            user=user,
         )
 
-        new_api_key_response.additional_properties = d
-        return new_api_key_response
+        jwt_api_key_response.additional_properties = d
+        return jwt_api_key_response
 
     @property
     def additional_keys(self) -> list[str]:
