@@ -229,6 +229,7 @@ def test_whoami(server: FakeZulip, home: CLIRunner) -> None:
         "user_id": 10,
         "full_name": "Iago",
         "role": 200,
+        "is_bot": False,
     }
     server.account(USERNAME).role = 999
     assert "(user 10, role 999)" in do("whoami")

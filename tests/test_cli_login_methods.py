@@ -109,6 +109,15 @@ def test_different_realm_url() -> None:
     assert choose(evolve(SETTINGS, realm_url="https://own.example.com")).kind == "password"
 
 
+def test_insecure_realm_url() -> None:
+    """Advice to use a URL that every command rejects would be useless."""
+    insecure = evolve(ALL, realm_url="http://own.example.com")
+    assert choice_error(insecure, "google") == (
+        "The organization's URL is http://own.example.com. "
+        "Browser logins need https; log in with a password."
+    )
+
+
 def test_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     type_input(" iago@zulip.com \nmore\n", monkeypatch)
     assert prompt("Username: ") == "iago@zulip.com"

@@ -114,6 +114,7 @@ CLASS_BY_REASON = {
     "user disable": zulip_auth.UserDeactivatedError,
     "realm deactivated": zulip_auth.RealmDeactivatedError,
     "password auth disabled": zulip_auth.PasswordAuthDisabledError,
+    "password reset needed": zulip_auth.PasswordResetRequiredError,
     "something else": zulip_auth.AuthenticationFailedError,
 }
 
@@ -229,6 +230,7 @@ def test_error_body_with_2xx(status: int) -> None:
 DEV_DISABLED = {
     "production": (404, "<html>Page not found</html>"),
     "production, body too large": (404, None),
+    "off before Zulip 4.0": (400, error_body("Dev environment not enabled.")),
     "off": (400, error_body("DevAuthBackend not enabled.", code="BAD_REQUEST")),
     "production, JSON": (
         400,
@@ -545,6 +547,62 @@ def test_rejected_api_key(code: str | None, status: int) -> None:
     if status == 403 and code is not None:
         expected = zulip_auth.APIStatusError
     assert type(error) is expected
+
+
+# The message of a rejected key, the class of the exception, and its reason and hint.
+KEY_MESSAGES: dict[str, tuple[type[Any], str]] = {
+    "Invalid API key": (
+        zulip_auth.InvalidApiKeyError,
+        "it is invalid or revoked, or belongs to another account. Log in again.",
+    ),
+    "Malformed API key": (
+        zulip_auth.InvalidApiKeyError,
+        "it is invalid or revoked, or belongs to another account. Log in again.",
+    ),
+    "Account is deactivated": (
+        zulip_auth.UserDeactivatedError,
+        "the account is deactivated",
+    ),
+    "This organization has been deactivated": (
+        zulip_auth.RealmDeactivatedError,
+        "the organization is deactivated",
+    ),
+    "Account is not associated with this subdomain": (
+        zulip_auth.InvalidSubdomainError,
+        "the account belongs to a different one",
+    ),
+    "This API is not available to incoming webhook bots.": (
+        zulip_auth.InvalidApiKeyError,
+        "incoming webhook bots can only use their webhook URL. Use a generic bot.",
+    ),
+    "Not logged in: API authentication or user session required": (
+        zulip_auth.InvalidApiKeyError,
+        "the Authorization header is missing. A proxy may be stripping it.",
+    ),
+    "Invalid authorization header for basic auth": (
+        zulip_auth.InvalidApiKeyError,
+        "the Authorization header is malformed. A proxy may be changing it.",
+    ),
+    "Ungültiger API-Schlüssel": (
+        zulip_auth.InvalidApiKeyError,
+        "it is invalid or revoked, belongs to another account, or the account is deactivated. "
+        "Log in again.",
+    ),
+}
+
+
+@pytest.mark.parametrize("message", KEY_MESSAGES)
+@pytest.mark.parametrize("code", ["UNAUTHORIZED", None])
+def test_rejected_api_key_names_reason(message: str, code: str | None) -> None:
+    exc_type, reason = KEY_MESSAGES[message]
+    error = error_from(
+        401, error_body(message, code=code), {"x-ratelimit-remaining": "7"}, context=API_KEY
+    )
+    assert type(error) is exc_type
+    assert reason in str(error)
+    assert (error.code, error.message) == (code, message)
+    # Other requests do not have these messages.
+    assert type(error_from(401, error_body(message))) is zulip_auth.AuthenticationFailedError
 
 
 @pytest.mark.parametrize(

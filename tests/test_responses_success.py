@@ -273,7 +273,6 @@ def test_settings_of_old_server() -> None:
         external_authentication_methods=...,
         authentication_methods=...,
         require_email_format_usernames=...,
-        realm_name=...,
     )
     assert found.realm_url == "https://chat.example.com"
     assert (found.feature_level, found.external_methods) == (0, ())
@@ -286,7 +285,7 @@ def test_settings_insecure_realm_url() -> None:
 
 
 def test_settings_of_root_domain() -> None:
-    error = settings(realm_url=..., realm_uri=...)
+    error = settings(realm_name=...)
     assert type(error) is zulip_auth.SubdomainRequiredError
     assert error.status_code == 200
     assert str(error) == (
@@ -321,6 +320,7 @@ MALFORMED_SETTINGS: dict[str, dict[str, object]] = {
     "level true": {"zulip_feature_level": True},
     "URL number": {"realm_url": 7},
     "name null": {"realm_name": None},
+    "no URL": {"realm_url": ..., "realm_uri": ...},
     "incompatible null": {"is_incompatible": None},
     "flag string": {"email_auth_enabled": "yes"},
     "usernames null": {"require_email_format_usernames": None},

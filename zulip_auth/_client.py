@@ -234,7 +234,8 @@ class AuthClient:
             APIConnectionError: If there is no response from the server.
             InvalidResponseError: If the response is not from the Zulip API.
             InvalidSubdomainError: If there is no such organization.
-            SubdomainRequiredError: If this is the root domain of a server.
+            SubdomainRequiredError: If this is the root domain of a server,
+                without an organization.
             APIStatusError: If the server rejects the request.
 
         Source: https://zulip.com/api/get-server-settings
@@ -278,11 +279,13 @@ class AuthClient:
         Raises:
             InvalidInputError: If the credentials are for another site, or
                 invalid; no request was made.
-            InvalidApiKeyError: If the key is invalid or revoked, or belongs to
-                another account. Zulip 10 responds in the same way if the account
-                or the organization is deactivated.
-            UserDeactivatedError: If the server says that the account is.
-            RealmDeactivatedError: If the server says that the organization is.
+            InvalidApiKeyError: If the key is invalid or revoked, belongs to
+                another account or to an incoming webhook bot, or did not reach
+                the server.
+            UserDeactivatedError: If the account is deactivated.
+            RealmDeactivatedError: If the organization is deactivated.
+            InvalidSubdomainError: If the account belongs to another
+                organization, or there is none at the site.
             APIConnectionError: If there is no response from the server.
             InvalidResponseError: If the response is not from the Zulip API.
             APIStatusError: If the server rejects the request.
@@ -311,7 +314,8 @@ class AuthClient:
         Raises:
             InvalidInputError: If the credentials are for another site, or
                 invalid; no request was made.
-            InvalidApiKeyError: If the server rejects the old key.
+            InvalidApiKeyError: If the server rejects the old key; see `verify`
+                for the other reasons.
             APIConnectionError: If there is no response from the server. If
                 `.sent` is True, the old key may be revoked.
             InvalidResponseError: If the response is not from the Zulip API.
@@ -347,8 +351,8 @@ class AuthClient:
         Raises:
             InvalidInputError: If the credentials are for another site, or
                 invalid; no request was made.
-            InvalidApiKeyError: If the server rejects the key, as it does that
-                of a bot.
+            InvalidApiKeyError: If the server rejects the key; see `verify` for
+                the other reasons.
             APIConnectionError: If there is no response from the server.
             InvalidResponseError: If the response is not from the Zulip API.
             APIStatusError: If the server rejects the request.

@@ -10,6 +10,7 @@ from attrs import frozen
 
 from zulip_auth._exceptions import InvalidInputError
 from zulip_auth._models import ExternalMethod, ServerSettings
+from zulip_auth._urls import try_normalize_site
 
 from . import output
 from .output import sanitize
@@ -42,9 +43,9 @@ def choose_method(settings: ServerSettings, site: str, options: argparse.Namespa
     chosen = methods[0] if len(methods) == 1 else _prompt_for_method(methods, settings)
     if chosen.method is not None and settings.realm_url != site:
         # The redirect names the organization by its realm_url.
-        raise InvalidInputError(
-            f"The organization's URL is {sanitize(settings.realm_url)}. Use it as SITE."
-        )
+        usable = try_normalize_site(settings.realm_url) == settings.realm_url
+        hint = "Use it as SITE." if usable else "Browser logins need https; log in with a password."
+        raise InvalidInputError(f"The organization's URL is {sanitize(settings.realm_url)}. {hint}")
     return chosen
 
 

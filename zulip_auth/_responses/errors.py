@@ -165,8 +165,40 @@ _LEGACY_REASONS = {
     "user disable": "USER_DEACTIVATED",
     "realm deactivated": "REALM_DEACTIVATED",
     "password auth disabled": "PASSWORD_AUTH_DISABLED",
+    "password reset needed": "PASSWORD_RESET_REQUIRED",
 }
-_DEV_AUTH_DISABLED = {"DevAuthBackend not enabled.", "Endpoint not available in production."}
+_DEV_AUTH_DISABLED = {
+    "Dev environment not enabled.",  # before 4.0
+    "DevAuthBackend not enabled.",
+    "Endpoint not available in production.",
+}
+# The code is the same for all rejected keys; the message has the reason.
+_KEY_CODES = {
+    "Account is deactivated": "USER_DEACTIVATED",
+    "This organization has been deactivated": "REALM_DEACTIVATED",
+    "Account is not associated with this subdomain": "NONEXISTENT_SUBDOMAIN",
+}
+_INVALID_KEY = ("it is invalid or revoked, or belongs to another account", "Log in again.")
+_KEY_REASONS = {
+    "Invalid API key": _INVALID_KEY,
+    "Malformed API key": _INVALID_KEY,
+    "Not logged in: API authentication or user session required": (
+        "the Authorization header is missing",
+        "A proxy may be stripping it.",
+    ),
+    "Invalid authorization header for basic auth": (
+        "the Authorization header is malformed",
+        "A proxy may be changing it.",
+    ),
+    "This API is not available to incoming webhook bots.": (
+        "incoming webhook bots can only use their webhook URL",
+        "Use a generic bot.",
+    ),
+}
+_UNKNOWN_KEY_REASON = (
+    "it is invalid or revoked, belongs to another account, or the account is deactivated",
+    "Log in again.",
+)
 
 _USERNAME_HINT = "Check the username format; most organizations use email addresses."
 _SERVER_MESSAGE_HINT = "See the server's message for details."
@@ -186,7 +218,11 @@ def _error_for_code(
     context: RequestContext,
 ) -> APIStatusError:
     status, site, auth = response.status_code, context.site, context.auth
-    if details.code == "NONEXISTENT_SUBDOMAIN" or body["msg"] == "Invalid subdomain":
+    unauthorized = status == 401 or (status == 403 and body.get("code") is None)
+    code = details.code
+    if auth == "api_key" and unauthorized:
+        code = _KEY_CODES.get(body["msg"], code)
+    if code == "NONEXISTENT_SUBDOMAIN" or body["msg"] == "Invalid subdomain":
         return InvalidSubdomainError(
             f"No organization at {site}, or the account belongs to a different one"
             f"{details.code_suffix}. Check the organization URL.",
@@ -200,15 +236,15 @@ def _error_for_code(
         )
     if auth == "dev" and body["msg"] in _DEV_AUTH_DISABLED:
         return _dev_auth_disabled(status, details, context)
-    unauthorized = status == 401 or (status == 403 and body.get("code") is None)
-    if (
-        auth == "api_key"
-        and unauthorized
-        and details.code not in ("USER_DEACTIVATED", "REALM_DEACTIVATED")
-    ):
-        return invalid_api_key(context, details.code_suffix, **details.as_kwargs(status))
-    if details.code in _LOGIN_ERRORS or (unauthorized and auth != "none"):
-        return _authentication_failed(response, body, details, context)
+    if auth == "api_key" and unauthorized and code not in ("USER_DEACTIVATED", "REALM_DEACTIVATED"):
+        reason, hint = _KEY_REASONS.get(body["msg"], _UNKNOWN_KEY_REASON)
+        return InvalidApiKeyError(
+            f"{site} rejected the API key{details.code_suffix}: {reason}. {hint}",
+            **details.as_kwargs(status),
+        )
+    if code in _LOGIN_ERRORS or (unauthorized and auth != "none"):
+        code = code or _LEGACY_REASONS.get(str(body.get("reason")), "AUTHENTICATION_FAILED")
+        return _authentication_failed(response, code, details, context)
     if status == 400:
         return BadRequestError(
             f"{site} rejected the request as invalid{details.code_suffix}. "
@@ -221,31 +257,9 @@ def _error_for_code(
     )
 
 
-def invalid_api_key(
-    context: RequestContext,
-    code_suffix: str = "",
-    *,
-    status_code: int,
-    code: str | None = None,
-    message: str = "",
-) -> InvalidApiKeyError:
-    """Return the exception for an API key that does not open the account."""
-    return InvalidApiKeyError(
-        f"{context.site} rejected the API key{code_suffix}: it is invalid or revoked, belongs "
-        "to another account, or the account is deactivated. Log in again.",
-        status_code=status_code,
-        code=code,
-        message=message,
-    )
-
-
 def _authentication_failed(
-    response: RawResponse,
-    body: Mapping[str, Any],
-    details: _ErrorDetails,
-    context: RequestContext,
+    response: RawResponse, code: str, details: _ErrorDetails, context: RequestContext
 ) -> AuthenticationFailedError:
-    code = details.code or _LEGACY_REASONS.get(str(body.get("reason")), "AUTHENTICATION_FAILED")
     error, reason, hint = _LOGIN_ERRORS.get(
         code, (AuthenticationFailedError, "no reason given by the server", "Check the account.")
     )

@@ -10,7 +10,7 @@ from typing import TypeVar
 from urllib.parse import urljoin
 
 from zulip_auth._credentials import Credentials, is_api_key, is_email
-from zulip_auth._exceptions import SubdomainRequiredError
+from zulip_auth._exceptions import InvalidApiKeyError, SubdomainRequiredError
 from zulip_auth._models import ExternalMethod, Owner, ServerSettings
 from zulip_auth._urls import is_secure_url, try_normalize_site
 from zulip_auth_client.models import (
@@ -26,7 +26,7 @@ from zulip_auth_client.models import (
 from zulip_auth_client.types import Unset
 
 from .context import RequestContext
-from .errors import invalid_api_key, invalid_response
+from .errors import invalid_response
 
 T = TypeVar("T")
 Parser = Callable[[object, RequestContext], T]
@@ -119,7 +119,10 @@ def parse_owner(parsed: object, context: RequestContext, *, user_id: int | None)
     parsed = _expect(parsed, OwnUserResponse)
     owner_id = _parse_user_id(parsed.user_id)
     if user_id not in (None, owner_id):
-        raise invalid_api_key(context, status_code=200)
+        raise InvalidApiKeyError(
+            f"The API key belongs to another account of {context.site}. Log in again.",
+            status_code=200,
+        )
     # Logins take the delivery address, which servers may hide in `email`.
     email = parsed.delivery_email or parsed.email
     if not is_email(email):
@@ -148,13 +151,14 @@ def parse_settings(parsed: object, context: RequestContext) -> ServerSettings:
         SubdomainRequiredError: If it is the root domain of a server.
     """
     parsed = _expect(parsed, ServerSettingsResponse)
-    url = _expect(parsed.realm_url or parsed.realm_uri, str, default="")
-    if not url:
+    # At the root domain, realm_url is the server's own.
+    if isinstance(parsed.realm_name, Unset):
         raise SubdomainRequiredError(
             f"{context.site} is a Zulip server's root domain, not an organization. "
             "Use the URL of an organization.",
             status_code=200,
         )
+    url = _expect(parsed.realm_url or parsed.realm_uri, str)
     methods = _expect(
         parsed.authentication_methods, AuthenticationMethods, default=AuthenticationMethods()
     )
@@ -162,7 +166,7 @@ def parse_settings(parsed: object, context: RequestContext) -> ServerSettings:
     return ServerSettings(
         zulip_version=_expect(parsed.zulip_version, str),
         feature_level=_expect(parsed.zulip_feature_level, int, default=0),
-        realm_name=_expect(parsed.realm_name, str, default=""),
+        realm_name=_expect(parsed.realm_name, str),
         realm_url=try_normalize_site(url) or url,
         password_enabled=_expect(methods.password, bool, default=email_enabled),
         ldap_enabled=_expect(methods.ldap, bool, default=False),
