@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import httpx2
 import pytest
 from attrs import field, frozen
 from httpx_aiohttp import AiohttpTransport
@@ -369,6 +370,15 @@ FAULT_CASES: dict[str, FaultCase] = {
     "success, TLS": FaultCase(https_target(respond(200, SUCCESS)), Credentials),
 }
 
+# Proxy and certificates are options of the caller's transport, which raises
+# before there is a client.
+OPTIONS_OF_TRANSPORT: dict[str, FaultCase | None] = {
+    "proxy with an invalid URL": None,
+    "proxy of another kind": None,
+    "socks without its package": None,
+    "SSL_CERT_FILE that does not exist": None,
+}
+
 # Cases with another result over httpx-aiohttp. All others are the same there.
 OVER_AIOHTTP: dict[str, FaultCase | None] = {
     # aiohttp rejects the first bytes as not HTTP; h11 waits for more.
@@ -384,12 +394,7 @@ OVER_AIOHTTP: dict[str, FaultCase | None] = {
         attributes={"sent": True},
         timeout=0.6,
     ),
-    # Proxy and certificates are options of the caller's transport, which raises
-    # before there is a client.
-    "proxy with an invalid URL": None,
-    "proxy of another kind": None,
-    "socks without its package": None,
-    "SSL_CERT_FILE that does not exist": None,
+    **OPTIONS_OF_TRANSPORT,
 }
 
 # httpcore logs response heads at DEBUG, also those that it cannot parse. If a
@@ -426,11 +431,26 @@ async def over_aiohttp(target: Target) -> AsyncIterator[dict[str, Any]]:
         yield {"transport": transport}
 
 
+@asynccontextmanager
+async def over_httpx2(target: Target) -> AsyncIterator[dict[str, Any]]:
+    transport = httpx2.AsyncHTTPTransport(
+        verify=target.options.get("ssl_context", EMPTY_CONTEXT),
+        proxy=target.environment.get("HTTPS_PROXY"),
+    )
+    async with transport:
+        yield {"transport": transport}
+
+
 CASES = {
     **{name: (case, over_httpx) for name, case in FAULT_CASES.items()},
     **{
         f"{name}, over httpx-aiohttp": (case, over_aiohttp)
         for name, case in {**FAULT_CASES, **OVER_AIOHTTP}.items()
+        if case is not None
+    },
+    **{
+        f"{name}, over httpx2": (case, over_httpx2)
+        for name, case in {**FAULT_CASES, **OPTIONS_OF_TRANSPORT}.items()
         if case is not None
     },
 }
@@ -472,7 +492,8 @@ async def test_fault(
             target.site in str(result) or "SSL_CERT_FILE" in str(result) or "PROXY" in str(result)
         )
     for record in caplog.records:
-        if name in ECHOED_IN_THE_HEAD and record.name.startswith("httpcore."):
+        fault = name.partition(", over")[0]
+        if fault in ECHOED_IN_THE_HEAD and record.name.startswith(("httpcore.", "httpcore2.")):
             continue
         SCANNER.check(record.getMessage(), f"the log of {record.name}")
     SCANNER.check("".join(capfd.readouterr()), "standard output or error")
@@ -493,7 +514,7 @@ STATUSES = st.builds(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("over", [over_httpx, over_aiohttp])
+@pytest.mark.parametrize("over", [over_httpx, over_aiohttp, over_httpx2])
 @given(data=st.binary(max_size=200) | SPLICED | STATUSES)
 @settings(max_examples=300)
 def test_any_bytes(over: Any, data: bytes) -> None:

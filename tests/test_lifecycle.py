@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from httpx_aiohttp import AiohttpTransport
 
@@ -102,7 +103,7 @@ CANCELLATION_CASES: dict[str, TargetFactory] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CANCELLATION_CASES)
-@pytest.mark.parametrize("client_type", ["one-shot", "pooled", "httpx-aiohttp"])
+@pytest.mark.parametrize("client_type", ["one-shot", "pooled", "httpx-aiohttp", "httpx2"])
 async def test_cancel_at_each_await(
     name: str, client_type: str, no_backoff: RetryPolicy, record_property: Any
 ) -> None:
@@ -119,8 +120,11 @@ async def test_cancel_at_each_await(
             number += 1
             target.server.connections = 0  # restart with the first scenario
             tasks, sockets = asyncio.all_tasks(), open_sockets()
-            transport = AiohttpTransport(verify=target.options.get("ssl_context", EMPTY_CONTEXT))
-            if client_type == "httpx-aiohttp":
+            context = target.options.get("ssl_context", EMPTY_CONTEXT)
+            transport: Any = AiohttpTransport(verify=context)
+            if client_type == "httpx2":
+                transport = httpx2.AsyncHTTPTransport(verify=context)
+            if client_type in ("httpx-aiohttp", "httpx2"):
                 client = AuthClient(site, retry=no_backoff, transport=transport)
             if client_type == "pooled":
                 await client.__aenter__()

@@ -69,7 +69,7 @@ LAYERS = [
     {"_redaction"},
     {"_urls", "_validation", "_zuliprc", "_responses.context"},
     {"_credentials", "_responses.errors", "_retry", "_http.transport", "_http.network_errors"},
-    {"_models"},
+    {"_models", "_http.httpx2_transport"},
     {"_responses.success", "_http.exchange", "_http.pool", "_sso"},
     {"_client"},
     {"_api", "_key_source"},
@@ -155,6 +155,7 @@ def test_httpx_is_named_only_where_it_has_to_be() -> None:
     }
     assert naming == {
         "_http/exchange.py",
+        "_http/httpx2_transport.py",
         "_http/network_errors.py",
         "_http/transport.py",
         "httpx_auth.py",

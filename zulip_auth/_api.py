@@ -6,7 +6,7 @@ import ssl
 
 from ._client import DEFAULT_RETRY_POLICY, AuthClient
 from ._credentials import Credentials
-from ._http.transport import Transport
+from ._http.transport import AnyTransport
 from ._redaction import hide_locals
 from ._retry import RetryPolicy
 
@@ -20,7 +20,7 @@ async def login(
     timeout: float = 30.0,
     retry: RetryPolicy = DEFAULT_RETRY_POLICY,
     ssl_context: ssl.SSLContext | None = None,
-    transport: Transport | None = None,
+    transport: AnyTransport | None = None,
     user_agent: str | None = None,
 ) -> Credentials:
     """Log in to an organization with a password, once.
@@ -35,7 +35,7 @@ async def login(
         timeout: Seconds for the whole login, retries included.
         retry: The retry policy.
         ssl_context: The trusted CAs; the default is httpx's.
-        transport: An httpx transport, which the caller owns and closes.
+        transport: A transport of httpx or httpx2, which the caller closes.
         user_agent: Text to put before `zulip-auth/<version>` in the User-Agent
             header.
 
@@ -66,7 +66,7 @@ async def dev_login(
     timeout: float = 30.0,
     retry: RetryPolicy = DEFAULT_RETRY_POLICY,
     ssl_context: ssl.SSLContext | None = None,
-    transport: Transport | None = None,
+    transport: AnyTransport | None = None,
     user_agent: str | None = None,
 ) -> Credentials:
     """Log in to a development server without a password, once.
@@ -80,7 +80,7 @@ async def dev_login(
         timeout: Seconds for the whole login, retries included.
         retry: The retry policy.
         ssl_context: The trusted CAs; the default is httpx's.
-        transport: An httpx transport, which the caller owns and closes.
+        transport: A transport of httpx or httpx2, which the caller closes.
         user_agent: Text to put before `zulip-auth/<version>` in the User-Agent
             header.
 

@@ -33,8 +33,8 @@ from ._exceptions import (
     ZulipAuthError,
 )
 from ._http.exchange import Endpoint, send
-from ._http.pool import TransportPool
-from ._http.transport import Transport
+from ._http.pool import TransportPool, adapt_transport
+from ._http.transport import AnyTransport
 from ._models import Bot, ExternalMethod, Owner, ServerSettings
 from ._redaction import hide_locals
 from ._responses.context import AuthMethod, RequestContext
@@ -84,7 +84,7 @@ class AuthClient:
         timeout: Seconds for a whole call, retries included.
         retry: The retry policy.
         ssl_context: The trusted CAs; the default is httpx's.
-        transport: An httpx transport, which the caller owns and closes. It is
+        transport: A transport of httpx or httpx2, which the caller closes. It is
             responsible for proxies, certificates and connection limits, and
             gets the body of each request as a stream that can be read once.
         user_agent: Text to put before `zulip-auth/<version>` in the User-Agent
@@ -101,7 +101,7 @@ class AuthClient:
         timeout: float = 30.0,
         retry: RetryPolicy = DEFAULT_RETRY_POLICY,
         ssl_context: ssl.SSLContext | None = None,
-        transport: Transport | None = None,
+        transport: AnyTransport | None = None,
         user_agent: str | None = None,
     ) -> None:
         self._site = normalize_site(site)
@@ -111,7 +111,7 @@ class AuthClient:
         self._pool = TransportPool(
             self._site,
             validate_optional_type("ssl_context", ssl_context, ssl.SSLContext),
-            validate_optional_type("transport", transport, Transport),
+            adapt_transport(transport),
         )
 
     @property

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any, cast
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from attrs import Factory, define
 
 from zulip_auth._exceptions import APIStatusError, APITimeoutError, InvalidResponseError
+from zulip_auth._validation import validate_type
 
-from .transport import Transport, create_transport
+from .transport import AnyTransport, Transport, create_transport
 
 MAX_CONNECTIONS = 100
 """Connections to one site in one event loop, at a time."""
@@ -125,3 +128,19 @@ async def _close_quietly(transport: Transport) -> None:
     # Ignore errors on close: the call has its response already.
     with suppress(Exception):
         await transport.aclose()
+
+
+def adapt_transport(transport: AnyTransport | None) -> Transport | None:
+    """Return a caller's transport, wrapped if it is one of httpx2.
+
+    Raises:
+        InvalidInputError: If it is not a transport of httpx or httpx2.
+    """
+    if transport is None or isinstance(transport, Transport):
+        return transport
+    httpx2: Any = sys.modules.get("httpx2")  # if not imported, it is not one of httpx2's
+    if httpx2 is not None and isinstance(transport, httpx2.AsyncBaseTransport):
+        from .httpx2_transport import HTTPX2Transport
+
+        return HTTPX2Transport(transport)
+    return validate_type("transport", cast("Transport", transport), Transport)

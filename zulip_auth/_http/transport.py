@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
@@ -12,25 +12,37 @@ import httpx
 from zulip_auth._exceptions import InvalidInputError, TLSError
 
 Transport = httpx.AsyncBaseTransport
+if TYPE_CHECKING:
+    import httpx2
+
+    AnyTransport = Transport | httpx2.AsyncBaseTransport
+else:
+    AnyTransport = Transport
 
 
 class _CancelSafeTransport(httpx.AsyncHTTPTransport):
     """Closes connections that were cancelled in a TLS handshake, which httpcore leaves open."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        streams: list[Any] = []
-
-        async def trace(event: str, details: dict[str, Any]) -> None:
-            if event == "connection.connect_tcp.complete":
-                streams.append(details["return_value"])
-
-        request.extensions["trace"] = trace
+        streams = record_streams(request)
         try:
             return await super().handle_async_request(request)
         except BaseException:
             for stream in streams:
                 await stream.aclose()
             raise
+
+
+def record_streams(request: httpx.Request) -> list[Any]:
+    """Return a list to which httpcore adds the network streams that it opens."""
+    streams: list[Any] = []
+
+    async def trace(event: str, details: dict[str, Any]) -> None:
+        if event == "connection.connect_tcp.complete":
+            streams.append(details["return_value"])
+
+    request.extensions["trace"] = trace
+    return streams
 
 
 def create_transport(site: str, ssl_context: ssl.SSLContext | None) -> Transport:
