@@ -214,19 +214,6 @@ def test_two_threads() -> None:
     gc.collect()
 
 
-def test_uvloop() -> None:
-    uvloop = pytest.importorskip("uvloop")
-    with FakeZulip(users={USERNAME: PASSWORD}) as server:
-
-        async def log_in() -> list[Credentials]:
-            async with AuthClient(server.site) as client:
-                return await asyncio.gather(*(client.login(USERNAME, PASSWORD) for _ in range(20)))
-
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            assert len(runner.run(log_in())) == 20
-    gc.collect()
-
-
 @pytest.mark.slow
 async def test_thousand_concurrent_logins(untraced: None, record_property: Any) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -53,6 +53,7 @@ from ._sso import SSOFlow
 from ._urls import normalize_site
 from ._validation import (
     MAX_TOKEN_LENGTH,
+    get_asyncio_loop,
     validate_optional_type,
     validate_seconds,
     validate_text,
@@ -361,7 +362,7 @@ class AuthClient:
         https://zulip.com/api/get-bot-api-key (feature level 463).
         """
         self._check_credentials(credentials)
-        deadline = asyncio.get_running_loop().time() + self._timeout
+        deadline = get_asyncio_loop().time() + self._timeout
         bots = []
         for username, full_name, api_key, user_id in await self._get(
             get_own_bots.asyncio_detailed, parse_bots, credentials, deadline
@@ -427,7 +428,7 @@ class AuthClient:
             max_sends: The limit of sends, in place of the policy's.
             deadline: The end of the call, in place of one that begins now.
         """
-        loop = asyncio.get_running_loop()
+        loop = get_asyncio_loop()
         if deadline is None:
             deadline = loop.time() + self._timeout
         state = RetryState(evolve(self._retry, max_sends=max_sends or self._retry.max_sends))

@@ -25,7 +25,7 @@ from ._exceptions import (
     ZuliprcError,
 )
 from ._redaction import Secret
-from ._validation import validate_text, validate_type
+from ._validation import get_asyncio_loop, validate_text, validate_type
 from ._zuliprc import read_zuliprc, resolve_zuliprc_path
 
 _log = logging.getLogger("zulip_auth")
@@ -176,7 +176,7 @@ class ApiKeySource:
             self._current = None
             # A loop that does not run any more will never end it.
             if self._login is None or not self._login.loop.is_running():
-                loop = asyncio.get_running_loop()
+                loop = get_asyncio_loop()
                 self._login = _Login(loop)
                 task = loop.create_task(self._log_in(Secret(self._stale), self._resets))
                 task.add_done_callback(partial(self._end, self._login))

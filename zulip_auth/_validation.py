@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TypeVar
 
@@ -105,3 +106,19 @@ def validate_optional_type(name: str, value: T | None, type_: type[T]) -> T | No
         InvalidInputError: It is not.
     """
     return None if value is None else validate_type(name, value, type_)
+
+
+def get_asyncio_loop() -> asyncio.AbstractEventLoop:
+    """Return the running event loop of asyncio.
+
+    Raises:
+        RuntimeError: If there is none, as under trio.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    raise RuntimeError(
+        "zulip-auth requires a running asyncio event loop. "
+        "Under trio, run it in a thread: trio.to_thread.run_sync(asyncio.run, ...)."
+    )

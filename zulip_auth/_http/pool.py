@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from attrs import Factory, define
 
 from zulip_auth._exceptions import APIStatusError, APITimeoutError, InvalidResponseError
-from zulip_auth._validation import validate_type
+from zulip_auth._validation import get_asyncio_loop, validate_type
 
 from .transport import AnyTransport, Transport, create_transport
 
@@ -109,7 +109,7 @@ class TransportPool:
 
     def open(self) -> None:
         """Reuse transports in the running loop, until as many calls of `aclose`."""
-        self._idle.setdefault(asyncio.get_running_loop(), _IdleTransports()).open_count += 1
+        self._idle.setdefault(get_asyncio_loop(), _IdleTransports()).open_count += 1
 
     async def aclose(self) -> None:
         """Undo one `open`; close the idle transports of the running loop with the last."""

@@ -1,0 +1,179 @@
+"""Each claim of docs/environments.md: trio, uvloop, IPython and Jupyter, threads."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+import trio
+import uvloop
+from jupyter_client.manager import start_new_kernel
+
+import zulip_auth
+from helpers.constants import PASSWORD, USERNAME
+from helpers.secret_scanner import SecretScanner
+from zulip_auth import ApiKeySource, AuthClient, Credentials
+from zulip_auth.httpx_auth import ApiKeyAuth
+from zulip_auth.testing import FakeZulip
+
+# ---- Event loops
+
+
+async def enter_client(client: AuthClient) -> None:
+    async with client:
+        raise AssertionError
+
+
+async def send_request(client: AuthClient) -> None:
+    source = ApiKeySource(client, USERNAME, PASSWORD)
+    async with httpx.AsyncClient(auth=ApiKeyAuth(source)) as http:
+        await http.get(client.site)
+
+
+def credentials_for(client: AuthClient) -> Credentials:
+    return Credentials(client.site, USERNAME, "a" * 32)
+
+
+CALLS: dict[str, Callable[[AuthClient], Coroutine[Any, Any, object]]] = {
+    "login()": lambda client: zulip_auth.login(client.site, USERNAME, PASSWORD),
+    "dev_login()": lambda client: zulip_auth.dev_login(client.site, USERNAME),
+    "login": lambda client: client.login(USERNAME, PASSWORD),
+    "dev_login": lambda client: client.dev_login(USERNAME),
+    "jwt_login": lambda client: client.jwt_login("token"),
+    "server_settings": lambda client: client.server_settings(),
+    "verify": lambda client: client.verify(credentials_for(client)),
+    "regenerate_api_key": lambda client: client.regenerate_api_key(credentials_for(client)),
+    "bots": lambda client: client.bots(credentials_for(client)),
+    "async with": enter_client,
+    "source": lambda client: ApiKeySource(client, USERNAME, PASSWORD).get(),
+    "ApiKeyAuth": send_request,
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("run", [trio.run, lambda func: anyio.run(func, backend="trio")])
+def test_trio_raises(name: str, run: Any, server: FakeZulip) -> None:
+    async def call() -> None:
+        await CALLS[name](AuthClient(server.site))
+
+    with pytest.raises(RuntimeError, match="requires a running asyncio event loop") as caught:
+        run(call)
+    SecretScanner(PASSWORD).check(f"{caught.value!r}", "the error")
+    assert not server.requests
+
+
+async def log_in_often(client: AuthClient) -> set[str]:
+    async with client:
+        logins = await asyncio.gather(*(client.login(USERNAME, PASSWORD) for _ in range(4)))
+    return {credentials.email for credentials in logins}
+
+
+def test_trio_thread(server: FakeZulip) -> None:
+    client = AuthClient(server.site)
+    assert trio.run(trio.to_thread.run_sync, lambda: asyncio.run(log_in_often(client))) == {
+        USERNAME
+    }
+
+
+def test_anyio_on_asyncio(server: FakeZulip) -> None:
+    assert anyio.run(log_in_often, AuthClient(server.site)) == {USERNAME}
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_uvloop(debug: bool, server: FakeZulip) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop, debug=debug) as runner:
+        assert runner.run(log_in_often(AuthClient(server.site))) == {USERNAME}
+
+
+# ---- IPython and Jupyter
+
+
+CELLS = [
+    "import zulip_auth; client = await zulip_auth.AuthClient(SITE).__aenter__()",
+    "print((await client.login(USERNAME, PASSWORD)).email)",
+    "print((await client.login(USERNAME, PASSWORD)).email)  # another cell, the same connection",
+    "await client.__aexit__(None, None, None)",
+    "await zulip_auth.login(SITE, USERNAME, PASSWORD)",
+    "await zulip_auth.login(SITE, USERNAME, PASSWORD[::-1])",
+]
+
+
+def test_ipython(server: FakeZulip, tmp_path: Path) -> None:
+    setup = f"SITE, USERNAME, PASSWORD = {server.site!r}, {USERNAME!r}, {PASSWORD!r}"
+    path = tmp_path / "cells.ipy"
+    path.write_text("\n".join([setup, *CELLS[:4], f"print({CELLS[4]})"]), encoding="utf-8")
+    result = subprocess.run(
+        [sys.executable, "-m", "IPython", "--no-banner", "--colors=NoColor", path],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={"HOME": str(tmp_path), "IPYTHONDIR": str(tmp_path)},
+    )
+    assert result.stdout.count(USERNAME) == 3, result
+    SecretScanner(server.account(USERNAME).api_key).check(result.stdout, "the output")
+
+
+@pytest.mark.slow
+def test_jupyter(server: FakeZulip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "IPYTHONDIR", "JUPYTER_RUNTIME_DIR"):
+        monkeypatch.setenv(name, str(tmp_path))
+    manager, kernel = start_new_kernel(kernel_name="python3")
+    outputs: list[str] = []
+
+    def record(message: Any) -> None:
+        content = message["content"]
+        text = content.get("text") or content.get("data", {}).get("text/plain", "")
+        outputs.append(text + "".join(content.get("traceback", [])))
+
+    def run(code: str) -> str:
+        return str(
+            kernel.execute_interactive(code, timeout=30, output_hook=record)["content"]["status"]
+        )
+
+    try:
+        run(f"SITE, USERNAME, PASSWORD = {server.site!r}, {USERNAME!r}, {PASSWORD!r}")
+        assert [run(cell) for cell in CELLS] == ["ok"] * 5 + ["error"]
+        outputs_of_cells = "".join(outputs)
+        assert run("asyncio.run(zulip_auth.login(SITE, USERNAME, PASSWORD))") == "error"
+    finally:
+        kernel.stop_channels()
+        manager.shutdown_kernel(now=True)
+    assert outputs_of_cells.count(USERNAME) >= 3
+    assert "AuthenticationFailedError" in outputs_of_cells
+    SecretScanner(PASSWORD, PASSWORD[::-1], server.account(USERNAME).api_key).check(
+        outputs_of_cells, "the output of the cells"
+    )
+
+
+# ---- Threads
+
+
+def test_threads_share_client(server: FakeZulip) -> None:
+    client = AuthClient(server.site)
+    results: list[set[str]] = []
+
+    def work() -> None:
+        results.append(asyncio.run(log_in_often(client)))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [{USERNAME}] * 4
+
+
+async def test_login_beside_running_loop(server: FakeZulip) -> None:
+    credentials = await asyncio.to_thread(
+        lambda: asyncio.run(zulip_auth.login(server.site, USERNAME, PASSWORD))
+    )
+    assert credentials.email == USERNAME
