@@ -33,7 +33,7 @@ from helpers.raw_server import (
     respond,
     succeed,
 )
-from helpers.recordings import Exchange, load_recordings
+from helpers.recordings import load_recordings, respond_as_recorded
 from helpers.secret_scanner import SecretScanner
 from zulip_auth import (
     APIConnectionError,
@@ -127,138 +127,50 @@ async def test_cookies_are_not_stored() -> None:
         assert all("cookie" not in request.headers for request in server.requests)
 
 
-# ---- Recorded responses, byte for byte
-
-REJECTED = AuthenticationFailedError
-# Class, attempts_remaining, retry_after. Code and message are those of the recording.
-EXPECTED: dict[str, tuple[type[Any], int | None, float | None] | None] = {
-    "fetch: success": None,
-    "fetch: success, unsupported parameter ignored": None,
-    "fetch: wrong password": (REJECTED, 4, None),
-    "fetch: no such user": (REJECTED, 4, None),
-    "fetch: empty password": (REJECTED, 2, None),
-    "fetch: username not an email": (BadRequestError, None, None),
-    "fetch: empty username": (BadRequestError, None, None),
-    "fetch: password missing": (BadRequestError, None, None),
-    "fetch: username missing": (BadRequestError, None, None),
-    "fetch: JSON body is not read": (BadRequestError, None, None),
-    "fetch: GET": (zulip_auth.APIStatusError, None, None),
-    "fetch: unknown subdomain": (zulip_auth.InvalidSubdomainError, None, None),
-    "fetch: trailing slash": (InvalidResponseError, None, None),
-    "fetch: rate limit, bad attempt 1": (REJECTED, 4, None),
-    "fetch: rate limit, bad attempt 2": (REJECTED, 3, None),
-    "fetch: rate limit, bad attempt 3": (REJECTED, 2, None),
-    "fetch: rate limit, bad attempt 4": (REJECTED, 1, None),
-    "fetch: rate limit, bad attempt 5": (REJECTED, 0, None),
-    "fetch: rate limit, bad attempt 6": (RateLimitedError, None, 1799.7959835529327),
-    "fetch: user deactivated": (zulip_auth.UserDeactivatedError, 4, None),
-    "fetch: realm deactivated": (zulip_auth.RealmDeactivatedError, 4, None),
-    "fetch: password auth disabled": (zulip_auth.PasswordAuthDisabledError, 3, None),
-    "dev: success": None,
-    "dev: no such user": (REJECTED, None, None),
-    "dev: username not an email": (BadRequestError, None, None),
-    "dev: username missing": (BadRequestError, None, None),
-    "dev: unknown subdomain": (zulip_auth.InvalidSubdomainError, None, None),
-    "dev: list users": (InvalidResponseError, None, None),
-    "dev: user deactivated": (zulip_auth.UserDeactivatedError, None, None),
-    "dev: dev auth disabled in realm": (REJECTED, None, None),
-}
+INTERNAL_ERROR = respond(500, {"result": "error", "msg": "Internal server error"})
 
 
-def exact_server(exchange: Exchange) -> Scenario:
-    async def scenario(connection: Connection) -> None:
-        await connection.read()
-        await connection.write(raw_response(exchange.status, exchange.body, exchange.headers))
-
-    return scenario
+def settings_response(name: str) -> Scenario:
+    [exchange] = load_recordings(f"server_settings: {name}", level=27)[:1]
+    return respond_as_recorded(exchange)
 
 
-async def login_as_recorded(exchange: Exchange, site: str) -> Credentials:
-    if exchange.name.startswith("dev:"):
-        return await dev_login(site, USERNAME)
-    return await login(site, USERNAME, PASSWORD)
-
-
-@pytest.mark.parametrize("exchange", load_recordings("fetch:", "dev:"), ids=str)
-async def test_recorded_login(exchange: Exchange) -> None:
-    expected = EXPECTED[exchange.name]
-    async with ScriptedServer(exact_server(exchange)) as server:
-        if expected is None:
-            credentials = await login_as_recorded(exchange, server.site)
-            assert credentials == Credentials(server.site, USERNAME, API_KEY, 16)
-            return
-        exc_type, attempts_remaining, retry_after = expected
-        with pytest.raises(exc_type) as caught:
-            await login_as_recorded(exchange, server.site)
-        assert len(server.requests) == 1
-    error: Any = caught.value
-    assert type(error) is exc_type
-    assert error.status_code == exchange.status
-    if exc_type is not InvalidResponseError:
-        assert error.code == exchange.json().get("code")
-        assert error.message == exchange.json()["msg"]
-    assert getattr(error, "attempts_remaining", None) == attempts_remaining
-    assert getattr(error, "retry_after", None) == retry_after
-
-
-def test_recorded_login_table_is_complete() -> None:
-    assert EXPECTED.keys() == {exchange.name for exchange in load_recordings("fetch:", "dev:")}
-
-
-LEGACY: dict[str, tuple[int, dict[str, object], type[zulip_auth.APIStatusError]]] = {
-    "wrong password": (
-        403,
-        {"msg": "Your username or password is incorrect.", "reason": "incorrect_creds"},
-        AuthenticationFailedError,
-    ),
-    "user": (
-        403,
-        {"msg": "Your account has been disabled.", "reason": "user disable"},
-        zulip_auth.UserDeactivatedError,
-    ),
-    "organization": (
-        403,
-        {"msg": "This organization has been deactivated.", "reason": "realm deactivated"},
-        zulip_auth.RealmDeactivatedError,
-    ),
-    "no passwords": (
-        403,
-        {
-            "msg": "Password auth is disabled in your team.",
-            "reason": "password auth disabled",
-        },
-        zulip_auth.PasswordAuthDisabledError,
-    ),
-    "unknown organization": (
-        400,
-        {"msg": "Invalid subdomain"},
-        zulip_auth.InvalidSubdomainError,
-    ),
-    "rate limit": (
-        429,
-        {"msg": "API usage exceeded rate limit", "retry-after": 28.7},
-        RateLimitedError,
-    ),
-}
-
-
-@pytest.mark.parametrize(("status", "body", "exc_type"), LEGACY.values(), ids=LEGACY)
-async def test_login_error_of_old_server(
-    status: int, body: dict[str, object], exc_type: type[zulip_auth.APIStatusError]
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [("unknown", zulip_auth.InvalidSubdomainError), ("root", zulip_auth.SubdomainRequiredError)],
+)
+async def test_500_without_organization(
+    settings: str, expected: type[Exception], no_backoff: RetryPolicy
 ) -> None:
-    async with ScriptedServer(respond(status, {"result": "error", **body})) as server:
-        with pytest.raises(exc_type) as caught:
-            await login(server.site, USERNAME, PASSWORD)
-        assert len(server.requests) == 1
-    error = caught.value
-    assert type(error) is exc_type
-    assert (error.status_code, error.code, error.message) == (status, None, body["msg"])
+    """Servers before 4.0 respond so; the settings need no password to find out."""
+    async with ScriptedServer(INTERNAL_ERROR, settings_response(settings)) as server:
+        await login_error(expected, server.site, retry=no_backoff)
+        assert [request.line.split()[1] for request in server.requests] == [
+            "/api/v1/fetch_api_key",
+            "/api/v1/server_settings",
+        ]
+        assert PASSWORD.encode() not in server.requests[1].body
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [settings_response("realm"), INTERNAL_ERROR, close_without_response, respond(200, "<html>")],
+    ids=["organization", "500", "lost", "HTML"],
+)
+async def test_500_with_organization(settings: Scenario, no_backoff: RetryPolicy) -> None:
+    async with ScriptedServer(INTERNAL_ERROR, settings, succeed) as server:
+        credentials = await login(server.site, USERNAME, PASSWORD, retry=no_backoff)
+        assert credentials.api_key == API_KEY
+        assert len(server.requests) == 3
+    async with ScriptedServer(INTERNAL_ERROR, settings, INTERNAL_ERROR) as server:
+        await login_error(ServerError, server.site, retry=no_backoff)
+        assert len(server.requests) == 3
 
 
 @pytest.mark.parametrize("username", ["echo-bot@zulip.com", "Echo-Bot@zulip.com"])
 async def test_login_of_bot(username: str) -> None:
     [rejected] = load_recordings("fetch: a bot account", level=283)
-    async with ScriptedServer(exact_server(rejected)) as server:
+    async with ScriptedServer(respond_as_recorded(rejected)) as server:
         with pytest.raises(AuthenticationFailedError, match=r"bots have no password.*\.bots\(\)"):
             await login(server.site, username, PASSWORD)
 
@@ -664,81 +576,6 @@ KEY_CALLS = ["verify", "regenerate_api_key", "bots"]
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJlbWFpbCI6ImhhbWxldEB6dWxpcC5jb20ifQ.6SvmFGE1qtiY3a"
 
 
-async def call_endpoint(exchange: Exchange, site: str) -> Any:
-    """Call the method that sends the request of a recorded exchange."""
-    client = AuthClient(site)
-    if exchange.name.startswith("settings:"):
-        return await client.server_settings()
-    if exchange.name.startswith("jwt:"):
-        return await client.jwt_login(TOKEN)
-    if exchange.name.startswith("regenerate:"):
-        return await client.regenerate_api_key(evolve(CREDENTIALS, site=site))
-    return await client.verify(evolve(CREDENTIALS, site=site))
-
-
-BAD_KEY = zulip_auth.InvalidApiKeyError
-EXPECTED_CALLS: dict[str, type[Any] | None] = {
-    "settings: realm": None,
-    "settings: root domain": zulip_auth.SubdomainRequiredError,
-    "settings: unknown subdomain": zulip_auth.InvalidSubdomainError,
-    "settings: password auth disabled": None,
-    "me: success": None,
-    "me: bad key": BAD_KEY,
-    "me: malformed key": BAD_KEY,
-    "me: no auth": BAD_KEY,
-    "me: key revoked by regenerate": BAD_KEY,
-    "regenerate: success": None,
-    "jwt: not configured": BadRequestError,
-    "jwt: success": None,
-    "jwt: wrong key": BadRequestError,
-    "jwt: no email claim": BadRequestError,
-    "jwt: garbage": BadRequestError,
-    "jwt: no token": BadRequestError,
-}
-CALLS = load_recordings("settings:", "me:", "regenerate:", "jwt:")
-
-
-def test_recorded_call_table_is_complete() -> None:
-    assert EXPECTED_CALLS.keys() == {exchange.name for exchange in CALLS}
-
-
-@pytest.mark.parametrize("exchange", CALLS, ids=str)
-async def test_recorded_call(exchange: Exchange) -> None:
-    expected = EXPECTED_CALLS[exchange.name]
-    async with ScriptedServer(exact_server(exchange)) as server:
-        if expected is not None:
-            with pytest.raises(expected) as caught:
-                await call_endpoint(exchange, server.site)
-            error: Any = caught.value
-            assert type(error) is expected
-            assert (error.status_code, error.code) == (exchange.status, exchange.json()["code"])
-            assert error.message == exchange.json()["msg"]
-            SecretScanner(API_KEY, TOKEN).check_error(error)
-        else:
-            assert await call_endpoint(exchange, server.site)
-        [request] = server.requests
-    assert request.line == f"{exchange.method} {exchange.path} HTTP/1.1"
-
-
-async def test_recorded_call_results() -> None:
-    results = {}
-    for exchange in CALLS:
-        if EXPECTED_CALLS[exchange.name] is None:
-            async with ScriptedServer(exact_server(exchange)) as server:
-                results[exchange.name] = await call_endpoint(exchange, server.site)
-    settings = results["settings: realm"]
-    assert (settings.realm_name, settings.feature_level) == ("Zulip Dev", 325)
-    assert settings.password_enabled
-    assert not results["settings: password auth disabled"].password_enabled
-    assert results["me: success"] == zulip_auth.Owner(16, USERNAME, "Iago", 200)
-    assert results["regenerate: success"].api_key == "9Ct5riTeGHjLaGXmJcLIUQ8l83p4tHgi"
-    assert results["regenerate: success"].user_id == 16
-    assert results["jwt: success"].basic_auth == (
-        "hamlet@zulip.com",
-        "NHB1SE2sG2H1gh5J8nnJnp1244QtlTnX",
-    )
-
-
 async def test_verify_request() -> None:
     async with ScriptedServer(respond(200, ME)) as server:
         await AuthClient(server.site).verify(evolve(CREDENTIALS, site=server.site))
@@ -788,7 +625,7 @@ async def test_server_settings_uses_all_attempts(
     no_backoff: RetryPolicy,
 ) -> None:
     [realm] = load_recordings("settings: realm")
-    async with ScriptedServer(*[close_without_response] * 4, exact_server(realm)) as server:
+    async with ScriptedServer(*[close_without_response] * 4, respond_as_recorded(realm)) as server:
         client = AuthClient(server.site, retry=no_backoff)
         assert (await client.server_settings()).realm_name == "Zulip Dev"
         assert len(server.requests) == 5
@@ -893,7 +730,7 @@ def bot_list(*bots: dict[str, object]) -> Scenario:
 
 async def test_bots() -> None:
     [listing] = [e for e in load_recordings("bots: list", level=283) if "two new" in e.name]
-    async with ScriptedServer(exact_server(listing)) as server:
+    async with ScriptedServer(respond_as_recorded(listing)) as server:
         site = server.site
         bots = await AuthClient(site).bots(evolve(CREDENTIALS, site=site))
         [request] = server.requests

@@ -30,6 +30,9 @@ from ._exceptions import (
     APIStatusError,
     InvalidInputError,
     InvalidResponseError,
+    InvalidSubdomainError,
+    ServerError,
+    SubdomainRequiredError,
     ZulipAuthError,
 )
 from ._http.exchange import Endpoint, send
@@ -432,6 +435,7 @@ class AuthClient:
         if deadline is None:
             deadline = loop.time() + self._timeout
         state = RetryState(evolve(self._retry, max_sends=max_sends or self._retry.max_sends))
+        check_site = context.auth in ("password", "dev")
         async with self._pool.acquire(deadline) as transport:
             while True:
                 try:
@@ -446,6 +450,9 @@ class AuthClient:
                     )
                     return parse_response(parsed, parse, context)
                 except ZulipAuthError as error:
+                    if check_site and _may_have_no_organization(error):
+                        check_site = False
+                        await self._check_organization(transport, deadline)
                     delay = state.next_wait(error, remaining=deadline - loop.time())
                     if delay is None:
                         if isinstance(error, APIConnectionError):
@@ -456,6 +463,31 @@ class AuthClient:
                         *(error, delay, state.attempts + 1, self._retry.attempts),
                     )
                 await asyncio.sleep(delay)
+
+    async def _check_organization(self, transport: Transport, deadline: float) -> None:
+        """Raise the exception of `server_settings` if there is no organization."""
+        try:
+            parsed = await send(
+                get_server_settings.asyncio_detailed,
+                context := self._context("none"),
+                transport=transport,
+                timeout=self._timeout,
+                deadline=deadline,
+                user_agent=self._user_agent,
+            )
+            parse_response(parsed, parse_settings, context)
+        except ZulipAuthError as error:
+            if isinstance(error, InvalidSubdomainError | SubdomainRequiredError):
+                raise
+
+
+def _may_have_no_organization(error: ZulipAuthError) -> bool:
+    """Return whether *error* may be that of Zulip 3 for a site without an organization."""
+    return (
+        isinstance(error, ServerError)
+        and (error.status_code, error.code) == (500, None)
+        and error.message == "Internal server error"
+    )
 
 
 def _may_have_succeeded(error: ZulipAuthError) -> bool:

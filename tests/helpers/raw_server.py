@@ -140,7 +140,7 @@ def raw_response(
     lines = [f"HTTP/1.1 {status} Whatever"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
     lines += [f"content-length: {len(content)}", "connection: close", "", ""]
-    return "\r\n".join(lines).encode("latin-1") + content
+    return "\r\n".join(lines).encode("latin-1", "replace") + content
 
 
 def respond(

@@ -10,6 +10,8 @@ from typing import Any
 
 from attrs import frozen
 
+from helpers.raw_server import Scenario, respond
+
 DIRECTORY = Path(__file__).parent.parent / "data" / "recorded"
 PATHS = {int(path.stem.rpartition("-")[2]): path for path in DIRECTORY.glob("*.json")}
 LEVELS = tuple(sorted(PATHS))
@@ -50,6 +52,22 @@ class Exchange:
 
     def __str__(self) -> str:
         return self.name
+
+
+def respond_as_recorded(exchange: Exchange) -> Scenario:
+    """Return a scenario that reads a request and sends the recorded response."""
+    return respond(exchange.status, exchange.body, exchange.headers)
+
+
+@cache
+def load_servers() -> dict[int, tuple[str, int]]:
+    """Return the version of each server, and the number of its exchanges, by level."""
+    servers = {}
+    for level in LEVELS:
+        server = json.loads(PATHS[level].read_text(encoding="utf-8"))["server"]
+        version = server.removeprefix("Zulip ").partition(" (")[0]
+        servers[level] = version, len(load_level(level))
+    return servers
 
 
 @cache

@@ -223,9 +223,10 @@ def _error_for_code(
     if auth == "api_key" and unauthorized:
         code = _KEY_CODES.get(body["msg"], code)
     if code == "NONEXISTENT_SUBDOMAIN" or body["msg"] == "Invalid subdomain":
+        or_other = "" if auth == "none" else ", or the account belongs to a different one"
         return InvalidSubdomainError(
-            f"No organization at {site}, or the account belongs to a different one"
-            f"{details.code_suffix}. Check the organization URL.",
+            f"No organization at {site}{or_other}{details.code_suffix}. "
+            "Check the organization URL.",
             **details.as_kwargs(status),
         )
     if auth == "none" and body["msg"] == "Subdomain required":
