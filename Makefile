@@ -7,7 +7,7 @@ INSTALL ?= $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: demo test quick check generate upstream-diff lint format types docs build bench mutants pins clean help
+.PHONY: demo test quick check generate upstream-diff lint format types docs servers build bench mutants pins clean help
 
 demo: $(VENV)/.run ## log in to a local stand-in server
 	$(BIN)/python scripts/demo.py
@@ -47,6 +47,9 @@ types: $(VENV)/.lint ## check types with mypy and pyright
 # Without the variable, Material for MkDocs prints a page about MkDocs 2.
 docs: $(VENV)/.docs ## build the documentation in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+servers: $(VENV)/.test ## write the tables of docs/servers.md from the tests
+	cd tests && $(abspath $(BIN))/python -m helpers.server_cases
 
 build: $(VENV)/.test ## build wheel and sdist, and log in from the installed wheel
 	rm -rf dist
