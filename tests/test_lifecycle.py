@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import httpx2
 import pytest
 from httpx_aiohttp import AiohttpTransport
@@ -103,7 +104,7 @@ CANCELLATION_CASES: dict[str, TargetFactory] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CANCELLATION_CASES)
-@pytest.mark.parametrize("client_type", ["one-shot", "pooled", "httpx-aiohttp", "httpx2"])
+@pytest.mark.parametrize("client_type", ["one-shot", "pooled", "httpx-aiohttp", "httpx", "httpx2"])
 async def test_cancel_at_each_await(
     name: str, client_type: str, no_backoff: RetryPolicy, record_property: Any
 ) -> None:
@@ -124,7 +125,9 @@ async def test_cancel_at_each_await(
             transport: Any = AiohttpTransport(verify=context)
             if client_type == "httpx2":
                 transport = httpx2.AsyncHTTPTransport(verify=context)
-            if client_type in ("httpx-aiohttp", "httpx2"):
+            if client_type == "httpx":
+                transport = httpx.AsyncHTTPTransport(verify=context)
+            if client_type in ("httpx-aiohttp", "httpx", "httpx2"):
                 client = AuthClient(site, retry=no_backoff, transport=transport)
             if client_type == "pooled":
                 await client.__aenter__()

@@ -37,7 +37,7 @@ from ._exceptions import (
 )
 from ._http.exchange import Endpoint, send
 from ._http.pool import TransportPool, adapt_transport
-from ._http.transport import AnyTransport
+from ._http.transport import AnyTransport, Transport
 from ._models import Bot, ExternalMethod, Owner, ServerSettings
 from ._redaction import hide_locals
 from ._responses.context import AuthMethod, RequestContext

@@ -108,6 +108,7 @@ class _HTTPClient:
             "User-Agent": " ".join(filter(None, [user_agent, f"zulip-auth/{__version__}"])),
         }
         self._credentials = credentials
+        self._handshakes: list[Any] = []
         self.sent = False
         self.is_complete = False
 
@@ -130,9 +131,15 @@ class _HTTPClient:
             request.url,
             headers=request.headers,
             stream=_OneShotStream(request.content, self),
-            extensions={"timeout": self._timeout.as_dict()},
+            extensions={"timeout": self._timeout.as_dict(), "trace": self._trace},
         )
-        response = await self._transport.handle_async_request(request)
+        try:
+            response = await self._transport.handle_async_request(request)
+        except BaseException:
+            # httpcore leaves a connection open that is cancelled in the TLS handshake.
+            for stream in self._handshakes:
+                await stream.aclose()
+            raise
         try:
             body = await _read_body(response)
         finally:
@@ -144,6 +151,12 @@ class _HTTPClient:
             raise invalid_response(self._context, 200)
         self.is_complete = True
         return httpx.Response(200, content=raw.content)
+
+    async def _trace(self, event: str, details: Mapping[str, Any]) -> None:
+        if event == "connection.connect_tcp.complete":
+            self._handshakes.append(details["return_value"])
+        elif event == "connection.start_tls.complete":
+            self._handshakes.clear()  # other requests may use the connection now
 
 
 class _OneShotStream(httpx.AsyncByteStream):

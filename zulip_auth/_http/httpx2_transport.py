@@ -9,8 +9,6 @@ from typing import Any
 import httpx
 import httpx2
 
-from .transport import record_streams
-
 _parse_url = lru_cache(httpx2.URL)  # takes a third of the conversion
 
 
@@ -25,7 +23,6 @@ class HTTPX2Transport(httpx.AsyncBaseTransport):
         self._transport = transport
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        streams = record_streams(request)
         converted = httpx2.Request(
             request.method,
             _parse_url(str(request.url)),
@@ -33,23 +30,19 @@ class HTTPX2Transport(httpx.AsyncBaseTransport):
             stream=_Stream(request.stream),
             extensions=request.extensions,
         )
-        error: Exception
+        error = None
         try:
             response = await self._transport.handle_async_request(converted)
-        except BaseException as exc:
-            for stream in streams:
-                await stream.aclose()
-            if not isinstance(exc, httpx2.RequestError):
-                raise
+        except httpx2.RequestError as exc:
             error = _convert_exception(exc)
-        else:
-            return httpx.Response(
-                response.status_code,
-                headers=response.headers.raw,
-                stream=_Stream(response.stream),
-                extensions=response.extensions,
-            )
-        raise error
+        if error is not None:
+            raise error
+        return httpx.Response(
+            response.status_code,
+            headers=response.headers.raw,
+            stream=_Stream(response.stream),
+            extensions=response.extensions,
+        )
 
 
 class _Stream(httpx.AsyncByteStream, httpx2.AsyncByteStream):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
@@ -20,31 +20,6 @@ else:
     AnyTransport = Transport
 
 
-class _CancelSafeTransport(httpx.AsyncHTTPTransport):
-    """Closes connections that were cancelled in a TLS handshake, which httpcore leaves open."""
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        streams = record_streams(request)
-        try:
-            return await super().handle_async_request(request)
-        except BaseException:
-            for stream in streams:
-                await stream.aclose()
-            raise
-
-
-def record_streams(request: httpx.Request) -> list[Any]:
-    """Return a list to which httpcore adds the network streams that it opens."""
-    streams: list[Any] = []
-
-    async def trace(event: str, details: dict[str, Any]) -> None:
-        if event == "connection.connect_tcp.complete":
-            streams.append(details["return_value"])
-
-    request.extensions["trace"] = trace
-    return streams
-
-
 def create_transport(site: str, ssl_context: ssl.SSLContext | None) -> Transport:
     """Create a transport, which the caller closes.
 
@@ -58,11 +33,11 @@ def create_transport(site: str, ssl_context: ssl.SSLContext | None) -> Transport
     """
     if site.startswith("http://"):
         # No proxy for loopback, and a context that loads no certificates.
-        return _CancelSafeTransport(verify=_empty_ssl_context())
+        return httpx.AsyncHTTPTransport(verify=_empty_ssl_context())
     context = ssl_context or _load_default_ssl_context()
     proxy = _proxy_from_environment(site)
     try:
-        return _CancelSafeTransport(verify=context, proxy=proxy)
+        return httpx.AsyncHTTPTransport(verify=context, proxy=proxy)
     except (ValueError, ImportError, httpx.InvalidURL):
         pass
     # Outside of the block: the exception above repeats the proxy's credentials.
