@@ -1,4 +1,4 @@
-"""What is installed, what is public, what is imported."""
+"""Test the public names, the imports between modules, and the metadata."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import zulip_auth
 ROOT = Path(__file__).parent.parent
 
 
-# What comes with httpx, and so not before somebody asks for it.
+# Imported on first access, together with httpx.
 LAZY_NAMES = {"ApiKeySource", "AuthClient", "dev_login", "login"}
 
 
-def test_everything_public_is_listed_and_nothing_else() -> None:
-    names = filter(str.isidentifier, vars(zulip_auth))  # pytest adds some that are none
+def test_public_names() -> None:
+    names = filter(str.isidentifier, vars(zulip_auth))  # pytest adds some that are not
     public = {name for name in names if not name.startswith("_")} - {"TYPE_CHECKING"}
-    modules = {"aiohttp_auth", "httpx2_auth", "httpx_auth", "testing"}  # set by whoever imports it
+    modules = {"aiohttp_auth", "httpx2_auth", "httpx_auth", "testing"}  # set by an import
     assert (public | LAZY_NAMES) - modules == set(zulip_auth.__all__) - {"__version__"}
     assert zulip_auth.__all__ == sorted(zulip_auth.__all__) == dir(zulip_auth)
     assert all(hasattr(zulip_auth, name) for name in zulip_auth.__all__)
@@ -31,16 +31,16 @@ def test_everything_public_is_listed_and_nothing_else() -> None:
         zulip_auth.log_in  # type: ignore[attr-defined]  # noqa: B018
 
 
-def imported_by(statement: str) -> set[str]:
+def modules_loaded_by(statement: str) -> set[str]:
     script = f"import sys; {statement}; print(*sys.modules)"
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    return set(done.stdout.split())
+    return set(result.stdout.split())
 
 
-def test_importing_the_package_imports_no_server_and_no_command_line() -> None:
-    loaded = imported_by("from zulip_auth import AuthClient")
+def test_import_loads_no_server_and_no_cli() -> None:
+    loaded = modules_loaded_by("from zulip_auth import AuthClient")
     assert "zulip_auth._client" in loaded
     for name in ("starlette", "uvicorn", "pytest", "zulip_auth._cli", "getpass"):
         assert name not in loaded
@@ -48,17 +48,17 @@ def test_importing_the_package_imports_no_server_and_no_command_line() -> None:
 
 
 @pytest.mark.slow
-def test_httpx_is_not_imported_before_somebody_may_log_in() -> None:
+def test_import_of_httpx_is_lazy() -> None:
     for statement in ("import zulip_auth", "import zulip_auth._pytest_plugin"):
-        loaded = imported_by(statement)
+        loaded = modules_loaded_by(statement)
         assert "zulip_auth._exceptions" in loaded
         assert not {name for name in loaded if name.split(".")[0] in ("httpx", "zulip_auth_client")}
     for name in LAZY_NAMES:
-        assert "httpx" in imported_by(f"import zulip_auth; zulip_auth.{name}")
+        assert "httpx" in modules_loaded_by(f"import zulip_auth; zulip_auth.{name}")
 
 
 @pytest.mark.slow
-def test_it_imports_without_warnings() -> None:
+def test_import_without_warnings() -> None:
     script = "import zulip_auth, zulip_auth.testing, zulip_auth._cli, zulip_auth._pytest_plugin"
     subprocess.run([sys.executable, "-W", "error", "-c", script], check=True)
 
@@ -129,9 +129,9 @@ def check_layers(package: Path, layers: list[set[str]], *more: str) -> None:
         below |= layer
 
 
-def test_imports_run_one_way() -> None:
+def test_import_layers() -> None:
     package = ROOT / "zulip_auth"
-    # What is imported of the package itself is in it, and late, or a package within.
+    # The names after LAYERS are imported inside of functions.
     check_layers(package, LAYERS, "testing", "_cli", "_api", "_key_source")
     check_layers(package / "_cli", COMMAND_LINE)
     library = set().union(*LAYERS) - {"__main__"}
@@ -142,12 +142,12 @@ def test_imports_run_one_way() -> None:
         assert all(name.startswith("testing.") for name in imports_of(path, package)), path.name
 
 
-def test_the_generated_client_does_not_know_the_facade() -> None:
+def test_generated_client_is_independent() -> None:
     for path in (ROOT / "generated").rglob("*.py"):
         assert not re.search(r"\bzulip_auth\b", path.read_text(encoding="utf-8"))
 
 
-def test_httpx_is_named_only_where_it_has_to_be() -> None:
+def test_http_libraries_are_imported_in_one_place() -> None:
     naming = {
         path.relative_to(ROOT / "zulip_auth").as_posix()
         for path in (ROOT / "zulip_auth").rglob("*.py")
@@ -164,23 +164,49 @@ def test_httpx_is_named_only_where_it_has_to_be() -> None:
     }
 
 
-def test_run_time_needs_little_and_the_rest_is_extra() -> None:
+def test_dependencies() -> None:
     needs = [need for need in requires("zulip-auth") or [] if "extra ==" not in need]
     assert {re.split(r"[<>=~]", need)[0] for need in needs} == {"attrs", "httpx", "idna"}
 
 
-def test_the_entry_points_are_there() -> None:
-    [plugin] = [each for each in entry_points(group="pytest11") if each.name == "zulip_auth"]
+def test_entry_points() -> None:
+    [plugin] = [entry for entry in entry_points(group="pytest11") if entry.name == "zulip_auth"]
     assert plugin.value == "zulip_auth._pytest_plugin"
-    [script] = [each for each in entry_points(group="console_scripts") if each.name == "zulip-auth"]
+    [script] = [
+        entry for entry in entry_points(group="console_scripts") if entry.name == "zulip-auth"
+    ]
     assert script.value == "zulip_auth._cli:main"
 
 
 @pytest.mark.parametrize("package", ["zulip_auth", "generated/zulip_auth_client"])
-def test_both_packages_are_typed(package: str) -> None:
+def test_packages_are_typed(package: str) -> None:
     assert (ROOT / package / "py.typed").exists()
 
 
-def test_the_version_is_in_the_changelog() -> None:
+def test_version_is_in_changelog() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert f"## [{zulip_auth.__version__}]" in changelog
+
+
+def test_contributing_lists_each_module() -> None:
+    """The table is in the order of the layers."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = text.partition("| module | purpose |")[2].partition("\n\n")[0]
+    names = [
+        name.rstrip("/").replace("/", ".")
+        for row in table.splitlines()[2:]
+        for name in re.findall(r"`([\w/]+)`", row.split("|")[1])
+    ]
+    layer_of = {name: number for number, layer in enumerate(LAYERS) for name in layer}
+    listed = [name for name in names if name in layer_of]
+    assert set(names) - set(listed) == {"_cli", "testing"}
+    assert set(listed) == set(layer_of) - {"__init__", "__main__", "_version"}
+    numbers = [layer_of[name] for name in listed]
+    assert numbers == sorted(numbers)
+
+
+def test_links_of_project_files() -> None:
+    for name in ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        for path in re.findall(r"\]\(([\w./-]+)\)|`((?:tests|docs)/[\w./-]+)`", text):
+            assert (ROOT / (path[0] or path[1])).exists(), f"{name}: {path}"
