@@ -7,6 +7,7 @@ from typing import Any
 
 import keyring
 import pytest
+import trustme
 from hypothesis import settings
 
 from helpers.cli_runner import CLIRunner, InMemoryKeyring
@@ -53,6 +54,11 @@ def server(fake_zulip: FakeZulip) -> FakeZulip:
     """A running FakeZulip with one account."""
     fake_zulip.add_user(USERNAME, PASSWORD)
     return fake_zulip
+
+
+@pytest.fixture(scope="session")
+def test_ca() -> trustme.CA:
+    return trustme.CA()
 
 
 @pytest.fixture

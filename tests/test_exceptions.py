@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import traceback
 
 import pytest
 
@@ -13,7 +14,11 @@ TREE = {
     "InvalidSiteError": "InvalidInputError",
     "InsecureSiteError": "InvalidSiteError",
     "SSOFlowEndedError": "ZulipAuthError",
-    "ZuliprcError": "ZulipAuthError",
+    "ConfigurationError": "ZulipAuthError",
+    "CredentialStoreError": "ConfigurationError",
+    "ZuliprcError": "CredentialStoreError",
+    "NotLoggedInError": "ZuliprcError",
+    "KeyringError": "CredentialStoreError",
     "APIConnectionError": "ZulipAuthError",
     "APITimeoutError": "APIConnectionError",
     "TLSError": "APIConnectionError",
@@ -36,29 +41,48 @@ TREE = {
 
 def all_errors() -> dict[str, type[ZulipAuthError]]:
     return {
-        name: each
-        for name, each in vars(_exceptions).items()
-        if isinstance(each, type) and issubclass(each, ZulipAuthError)
+        name: value
+        for name, value in vars(_exceptions).items()
+        if isinstance(value, type) and issubclass(value, ZulipAuthError) and name[0] != "_"
     }
 
 
-def test_the_tree_is_the_documented_one() -> None:
-    found = {name: each.__bases__[0].__name__ for name, each in all_errors().items()}
-    assert found == {"ZulipAuthError": "Exception", **TREE}
+def test_tree_matches_documentation() -> None:
+    bases = {name: cls.__bases__[0].__name__ for name, cls in all_errors().items()}
+    assert bases == {"ZulipAuthError": "Exception", **TREE}
     assert issubclass(zulip_auth.InvalidInputError, ValueError)
 
 
-def test_every_error_is_public_and_drawn_in_the_module() -> None:
+def test_errors_are_public_and_drawn() -> None:
     for name in all_errors():
         assert name in zulip_auth.__all__
         assert name in (_exceptions.__doc__ or "")
 
 
+def test_errors_name_the_public_module() -> None:
+    assert {cls.__module__ for cls in all_errors().values()} == {"zulip_auth"}
+    line = traceback.format_exception_only(zulip_auth.TLSError("No.", sent=False))
+    assert line == ["zulip_auth.TLSError: No.\n"]
+
+
+def test_subclass_of_another_package_keeps_its_module() -> None:
+    class OwnError(ZulipAuthError):
+        pass
+
+    assert OwnError.__module__ == __name__
+
+
 ATTRIBUTES: dict[type[ZulipAuthError], dict[str, object]] = {
     zulip_auth.InsecureSiteError: {},
+    zulip_auth.NotLoggedInError: {},
     zulip_auth.TLSError: {"sent": False},
     zulip_auth.InvalidResponseError: {"status_code": 302},
-    zulip_auth.ServerError: {"status_code": 502, "code": "SERVER_NOT_READY", "message": "Soon"},
+    zulip_auth.ServerError: {
+        "status_code": 502,
+        "code": "SERVER_NOT_READY",
+        "message": "Soon",
+        "attempts_remaining": 3,
+    },
     zulip_auth.UserDeactivatedError: {
         "status_code": 401,
         "code": "USER_DEACTIVATED",
@@ -74,21 +98,21 @@ ATTRIBUTES: dict[type[ZulipAuthError], dict[str, object]] = {
 }
 
 
-def test_what_a_server_did_not_say_is_left_out() -> None:
-    for kind in (zulip_auth.ServerError, zulip_auth.UserDeactivatedError):
-        error = kind("No.", status_code=401)
-        assert (error.code, error.message) == (None, "")
-    limited = zulip_auth.RateLimitedError("No.", status_code=429)
-    assert (limited.message, limited.retry_after) == ("", None)
+def test_attribute_defaults() -> None:
+    for cls in (zulip_auth.ServerError, zulip_auth.UserDeactivatedError):
+        error = cls("No.", status_code=401)
+        assert (error.code, error.message, error.attempts_remaining) == (None, "", None)
+    rate_limited = zulip_auth.RateLimitedError("No.", status_code=429)
+    assert (rate_limited.message, rate_limited.retry_after) == ("", None)
 
 
-@pytest.mark.parametrize("kind", ATTRIBUTES, ids=lambda kind: kind.__name__)
-def test_an_error_survives_pickling_and_copying_whole(kind: type[ZulipAuthError]) -> None:
-    attributes = ATTRIBUTES[kind]
-    error = kind("What happened.", **attributes)
+@pytest.mark.parametrize("cls", ATTRIBUTES, ids=lambda cls: cls.__name__)
+def test_pickle_and_copy_preserve_attributes(cls: type[ZulipAuthError]) -> None:
+    attributes = ATTRIBUTES[cls]
+    error = cls("What happened.", **attributes)
     error.add_note("a note")
     for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
-        assert type(twin) is kind
+        assert type(twin) is cls
         assert str(twin) == "What happened."
         assert {name: getattr(twin, name) for name in attributes} == attributes
         assert twin.__notes__ == ["a note"]

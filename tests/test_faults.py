@@ -39,9 +39,9 @@ from zulip_auth import (
     APITimeoutError,
     AuthenticationFailedError,
     BadRequestError,
+    ConfigurationError,
     Credentials,
     DevAuthDisabledError,
-    InvalidInputError,
     InvalidResponseError,
     InvalidSubdomainError,
     PasswordAuthDisabledError,
@@ -165,16 +165,16 @@ FAULT_CASES: dict[str, FaultCase] = {
     "proxy that rejects the tunnel": proxy_error(faults.reject_tunnel),
     "proxy that requires authentication": proxy_error(faults.require_proxy_auth),
     "proxy with an invalid URL": FaultCase(
-        faults.environment("HTTPS_PROXY", "http://x:y z"), InvalidInputError, sends=0
+        faults.environment("HTTPS_PROXY", "http://x:y z"), ConfigurationError, sends=0
     ),
     "proxy of another kind": FaultCase(
-        faults.environment("HTTPS_PROXY", "gopher://x"), InvalidInputError, sends=0
+        faults.environment("HTTPS_PROXY", "gopher://x"), ConfigurationError, sends=0
     ),
     "socks without its package": FaultCase(
-        faults.environment("ALL_PROXY", "socks5://x"), InvalidInputError, sends=0
+        faults.environment("ALL_PROXY", "socks5://x"), ConfigurationError, sends=0
     ),
-    "SSL_CERT_FILE that does not exist": unreachable(
-        faults.environment("SSL_CERT_FILE", "/nowhere.pem"), TLSError
+    "SSL_CERT_FILE that does not exist": FaultCase(
+        faults.environment("SSL_CERT_FILE", "/nowhere.pem"), ConfigurationError, sends=0
     ),
     # Connection lost
     "reset before headers": connection_lost(http_target(faults.reset_before_headers)),

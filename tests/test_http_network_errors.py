@@ -45,7 +45,8 @@ LOST = (
 )
 TLS = (
     "TLS connection to https://chat.example.com failed: {}. "
-    "Check the URL, the server's certificate and your trusted CAs."
+    "Check the URL, the server's certificate and your trusted CAs "
+    "(SSL_CERT_FILE, cert_bundle or --cert-bundle)."
 )
 TOO_LATE = "Timed out {} https://chat.example.com. Try again later or increase the timeout."
 

@@ -1,20 +1,27 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
+from collections import deque
+from urllib.parse import parse_qs
 
 import httpx
 import pytest
+import trustme
 
-from helpers.constants import PASSWORD, USERNAME
+from helpers.constants import PASSWORD, SUCCESS, USERNAME
 from helpers.raw_server import (
     KEEPALIVE_SUCCESS,
     Connection,
+    Scenario,
     ScriptedServer,
     close_without_response,
     never_respond,
     serve_keepalive,
+    wait_until,
 )
+from helpers.tls import client_context, server_context
 from zulip_auth import AuthClient, Credentials, RetryPolicy, ServerError
 from zulip_auth._http import pool
 
@@ -37,7 +44,9 @@ async def test_context_manager_reuses_connection() -> None:
 async def test_concurrent_logins_reuse_connections() -> None:
     async with ScriptedServer(serve_keepalive) as server, AuthClient(server.site) as client:
         for _ in range(3):
-            await asyncio.gather(*(client.login(USERNAME, PASSWORD) for _ in range(10)))
+            await asyncio.gather(
+                *(client.login(f"{number}@zulip.com", PASSWORD) for number in range(10))
+            )
         assert server.connections == 10
 
 
@@ -142,7 +151,8 @@ async def test_close_error_does_not_stop_closing() -> None:
     client = AuthClient("localhost:1")
     async with client:
         [kept] = client._pool._idle.values()
-        kept.transports += [FailingCloseTransport(), FailingCloseTransport()]
+        kept.push(FailingCloseTransport())
+        kept.push(FailingCloseTransport())
     assert len(closed) == 2
 
 
@@ -194,3 +204,128 @@ async def test_error_response_keeps_connection(no_backoff: RetryPolicy) -> None:
             await client.login(USERNAME, PASSWORD)
         await client.login(USERNAME, PASSWORD)
         assert (server.connections, len(server.requests)) == (1, 3)
+
+
+# ---- Bytes after the end of a response
+
+
+def success_for(email: str) -> bytes:
+    body = json.dumps({**SUCCESS, "email": email, "api_key": "k3y"})
+    return KEEPALIVE_SUCCESS.partition(b"content-length")[0] + (
+        f"content-length: {len(body)}\r\n\r\n{body}".encode()
+    )
+
+
+def serve_with_trailing_data(trailing: bytes, *, separately: bool = False) -> Scenario:
+    """Respond with the email of the request, and more bytes after the response.
+
+    Args:
+        trailing: The bytes; empty for the same response once more.
+        separately: Whether they are a TLS record of their own.
+    """
+
+    async def scenario(connection: Connection) -> None:
+        while True:
+            form = parse_qs((await connection.read()).decode())
+            response = success_for(form["username"][0])
+            trailing_data = trailing or response
+            data = (response, trailing_data) if separately else (response + trailing_data,)
+            await connection.write(*data)
+
+    return scenario
+
+
+@pytest.mark.parametrize("trailing", [b"", b"\r\n", b"x", b"HTTP/1.1 200 OK\r\n\r\n"])
+@pytest.mark.parametrize("separately", [False, True])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_trailing_data_is_not_the_next_response(
+    trailing: bytes, separately: bool, scheme: str, test_ca: trustme.CA
+) -> None:
+    """A second response in the same write must not become another account's login."""
+    tls = server_context(test_ca) if scheme == "https" else None
+    scenario = serve_with_trailing_data(trailing, separately=separately)
+    async with (
+        ScriptedServer(scenario, tls=tls) as server,
+        AuthClient(server.site, ssl_context=client_context(test_ca)) as client,
+    ):
+        for number in range(4):
+            email = f"user{number}@zulip.com"
+            assert (await client.login(email, PASSWORD)).email == email
+        assert server.connections == len(server.requests) == 4
+
+
+async def test_trailing_data_after_an_error(no_backoff: RetryPolicy) -> None:
+    async def fail_twice(connection: Connection) -> None:
+        await connection.read()
+        failure = b"HTTP/1.1 503 Busy\r\ncontent-length: 4\r\n\r\nBusy"
+        await connection.write(failure + success_for("other@zulip.com"))
+
+    async with ScriptedServer(fail_twice, serve_keepalive) as server:
+        credentials = await AuthClient(server.site, retry=no_backoff).login(USERNAME, PASSWORD)
+    assert (credentials.email, server.connections) == (USERNAME, 2)
+
+
+async def test_connection_of_unknown_httpcore(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a way to look for trailing data, no connection is reused."""
+    monkeypatch.setattr("httpcore.AsyncConnectionPool.connections", [object()])
+    async with ScriptedServer(serve_keepalive) as server, AuthClient(server.site) as client:
+        for _ in range(2):
+            await client.login(USERNAME, PASSWORD)
+        assert server.connections == 2
+
+
+async def test_tls_close_notify_is_noticed(test_ca: trustme.CA) -> None:
+    async def serve_once(connection: Connection) -> None:
+        await connection.read()
+        await connection.write(KEEPALIVE_SUCCESS)
+
+    async with (
+        ScriptedServer(serve_once, tls=server_context(test_ca)) as server,
+        AuthClient(server.site, ssl_context=client_context(test_ca)) as client,
+    ):
+        for _ in range(3):
+            await client.login(USERNAME, PASSWORD)
+        assert server.connections == len(server.requests) == 3
+
+
+# ---- Idle connections
+
+
+async def test_regenerate_opens_its_own_connection() -> None:
+    """A server may close an idle connection at any moment, which would look like a lost key."""
+    async with ScriptedServer(serve_keepalive) as server, AuthClient(server.site) as client:
+        credentials = await client.login(USERNAME, PASSWORD)
+        await client.regenerate_api_key(credentials)
+        assert (server.connections, len(server.requests)) == (2, 2)
+
+
+async def test_idle_connections_are_few() -> None:
+    async with ScriptedServer(serve_keepalive) as server, AuthClient(server.site) as client:
+        await asyncio.gather(*(client.login(f"{n}@zulip.com", PASSWORD) for n in range(60)))
+        assert server.connections == 60
+        [idle] = client._pool._idle.values()
+        assert len(idle.transports) <= pool.MAX_IDLE_CONNECTIONS
+
+
+async def test_idle_connections_expire(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "IDLE_TIMEOUT", 0.02)
+    async with ScriptedServer(serve_keepalive) as server, AuthClient(server.site) as client:
+        await asyncio.gather(*(client.login(f"{n}@zulip.com", PASSWORD) for n in range(10)))
+        [idle] = client._pool._idle.values()
+        await wait_until(lambda: not server.open_connections)
+        assert (idle.transports, idle.timer) == (deque(), None)
+        await client.login(USERNAME, PASSWORD)
+        assert server.connections == 11
+
+
+async def test_idle_connections_expire_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "IDLE_TIMEOUT", 0.02)
+    async with ScriptedServer(serve_keepalive) as server, AuthClient(server.site) as client:
+        await client.login(USERNAME, PASSWORD)
+        [idle] = client._pool._idle.values()
+        first, _ = idle.transports[0]
+        monkeypatch.setattr(pool, "IDLE_TIMEOUT", 60.0)
+        await client.regenerate_api_key(Credentials(server.site, USERNAME, "k3y"))
+        await wait_until(lambda: idle.transports[0][0] is not first)
+        assert len(idle.transports) == 1
+        assert idle.timer is not None

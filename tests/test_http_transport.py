@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,11 @@ from helpers.raw_server import (
     serve_keepalive,
     succeed,
 )
+from helpers.tls import client_context, server_context
 from zulip_auth import (
     APIConnectionError,
     AuthClient,
-    InvalidInputError,
+    ConfigurationError,
     RetryPolicy,
     TLSError,
     login,
@@ -37,30 +40,61 @@ from zulip_auth._http.transport import create_transport
 ONCE = RetryPolicy(attempts=1)
 
 
-@pytest.fixture(scope="module")
-def test_ca() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def client_context(test_ca: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    test_ca.configure_trust(context)
-    return context
-
-
-def server_context(test_ca: trustme.CA, name: str = "127.0.0.1") -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    test_ca.issue_cert(name).configure_cert(context)
-    return context
-
-
 # ---- TLS
 
 
-async def test_tls(test_ca: trustme.CA, client_context: ssl.SSLContext) -> None:
+def reject_handshake(listener: socket.socket, tls: ssl.SSLContext) -> None:
+    """Accept one connection, reject its handshake with an alert, and read on until its end."""
+    connection, _ = listener.accept()
+    with tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False) as secure:
+        with pytest.raises(ssl.SSLError):
+            secure.do_handshake()
+        with socket.socket(fileno=secure.detach()) as plain, suppress(ConnectionError):
+            while plain.recv(4096):
+                pass
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_server_wants_client_certificate(
+    version: ssl.TLSVersion, test_ca: trustme.CA
+) -> None:
+    tls = server_context(test_ca)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    tls.minimum_version = tls.maximum_version = version
+    test_ca.configure_trust(tls)
+    # No asyncio server: it resets the connection, so that the alert may be lost.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        site = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        serving = asyncio.create_task(asyncio.to_thread(reject_handshake, listener, tls))
+        error = await login_error(TLSError, site, retry=ONCE, ssl_context=client_context(test_ca))
+        await serving
+    assert str(error).startswith(f"TLS connection to {site} failed: ")
+    if version is ssl.TLSVersion.TLSv1_3:
+        assert "the server requires a client certificate" in str(error)
+
+
+async def test_ca_of_the_operating_system(
+    test_ca: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A company's CA in the system's directory is trusted next to certifi's."""
+    test_ca.cert_pem.write_to_path(str(tmp_path / "company.pem"))
+    rehash = await asyncio.create_subprocess_exec("openssl", "rehash", tmp_path)
+    assert await rehash.wait() == 0
+    paths = ssl.get_default_verify_paths()._replace(openssl_capath=str(tmp_path))
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
+    transport._default_ssl_context.cache_clear()
+    try:
+        async with ScriptedServer(succeed, tls=server_context(test_ca)) as server:
+            await login(server.site, USERNAME, PASSWORD)
+    finally:
+        transport._default_ssl_context.cache_clear()
+
+
+async def test_tls(test_ca: trustme.CA) -> None:
     async with ScriptedServer(succeed, tls=server_context(test_ca)) as server:
-        credentials = await login(server.site, USERNAME, PASSWORD, ssl_context=client_context)
+        credentials = await login(
+            server.site, USERNAME, PASSWORD, ssl_context=client_context(test_ca)
+        )
     assert credentials.site == server.site
     assert credentials.site.startswith("https://")
 
@@ -100,11 +134,11 @@ async def test_unreadable_ca_certificates(
 ) -> None:
     transport._default_ssl_context.cache_clear()
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
-    error = await login_error(TLSError, "https://127.0.0.1:1", retry=ONCE)
+    error = await login_error(ConfigurationError, "https://127.0.0.1:1", retry=ONCE)
     assert str(error) == (
         "Could not load the CA certificates. Check SSL_CERT_FILE and SSL_CERT_DIR."
     )
-    assert (error.sent, error.__context__) == (False, None)
+    assert error.__context__ is None
     monkeypatch.delenv("SSL_CERT_FILE")
     # The failure is not cached.
     await login_error(APIConnectionError, "https://127.0.0.1:1", retry=ONCE)
@@ -141,25 +175,67 @@ async def test_https_proxy(
     variable: str,
     scheme: str,
     test_ca: trustme.CA,
-    client_context: ssl.SSLContext,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tls = server_context(test_ca, "chat.example.com")
     async with ScriptedServer(succeed, tls=tls) as server, ScriptedServer(tunnel) as proxy:
         tunnel_to[:] = [server.port]
         monkeypatch.setenv(variable, f"{scheme}127.0.0.1:{proxy.port}")
-        await login("https://chat.example.com", USERNAME, PASSWORD, ssl_context=client_context)
+        await login(
+            "https://chat.example.com", USERNAME, PASSWORD, ssl_context=client_context(test_ca)
+        )
         assert proxy.tunnels == ["chat.example.com:443"]
         assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize(
+    "no_proxy",
+    ["127.0.0.1", "*", "x.org, 127.0.0.1", "127.0.0.0/8", "https://127.0.0.1", "all://127.0.0.1"],
+)
 async def test_no_proxy(
-    test_ca: trustme.CA, client_context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+    no_proxy: str, test_ca: trustme.CA, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("NO_PROXY", no_proxy)
     async with ScriptedServer(succeed, tls=server_context(test_ca)) as server:
-        await login(server.site, USERNAME, PASSWORD, ssl_context=client_context)
+        await login(server.site, USERNAME, PASSWORD, ssl_context=client_context(test_ca))
+
+
+@pytest.mark.parametrize(
+    ("site", "no_proxy", "proxied"),
+    [
+        ("https://[::1]:9991", "::1", False),
+        ("https://[::1]:9991", "[::1]", False),
+        ("https://[2001:db8::7]", "2001:db8::/32", False),
+        ("https://[2001:db9::7]", "2001:db8::/32", True),
+        ("https://10.1.2.3", "10.0.0.0/8", False),
+        ("https://10.1.2.3", "10.1.2.4, fe80::/10, x/8", True),
+        ("https://chat.example.com", "example.com", False),
+        ("https://chat.example.com", ".example.com", False),
+        ("https://chat.example.com", "chat.example.com:443", True),
+        ("https://chat.example.com:8443", "chat.example.com:8443", False),
+        ("https://chat.example.com", "https://chat.example.com", False),
+        ("https://chat.example.com", "ample.com", True),
+        ("https://chat.example.com", "", True),
+    ],
+)
+def test_no_proxy_entries(
+    site: str, no_proxy: str, proxied: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.com:3128")
+    monkeypatch.setenv("NO_PROXY", no_proxy)
+    created = create_transport(site, transport._empty_ssl_context())
+    assert isinstance(created, transport._SafeTransport)
+    assert created.proxy == ("proxy.example.com" if proxied else None)
+
+
+async def test_unresolvable_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:hunter2@proxy.invalid:3128")
+    error = await login_error(APIConnectionError, "https://127.0.0.1:1", retry=ONCE)
+    assert str(error) == (
+        "Could not connect to the proxy proxy.invalid (host name could not be resolved). "
+        "Check HTTPS_PROXY, ALL_PROXY and NO_PROXY."
+    )
 
 
 async def test_http_ignores_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,13 +245,21 @@ async def test_http_ignores_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
         await login(server.site, USERNAME, PASSWORD)
 
 
-@pytest.mark.parametrize("proxy", ["ftp://127.0.0.1", "http://x:hunter2", "socks5://127.0.0.1"])
-async def test_invalid_proxy(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("proxy", "reason"),
+    [
+        ("ftp://127.0.0.1", ": unsupported scheme ftp"),
+        ("socks://127.0.0.1:1080", ": unsupported scheme socks"),
+        ("http://x:hunter2", ""),
+        ("socks5://127.0.0.1", ""),
+    ],
+)
+async def test_invalid_proxy(proxy: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy)
-    error = await login_error(InvalidInputError, "https://chat.example.com", retry=ONCE)
+    error = await login_error(ConfigurationError, "https://chat.example.com", retry=ONCE)
     assert str(error) == (
-        "Invalid proxy setting. Check HTTPS_PROXY and ALL_PROXY "
-        "(SOCKS requires the socksio package)."
+        f"Invalid proxy setting{reason}. Check HTTPS_PROXY and ALL_PROXY "
+        "(SOCKS requires socks5:// and the socksio package)."
     )
     assert "hunter2" not in str(error)
     assert error.__context__ is None
@@ -190,7 +274,9 @@ async def test_aiohttp_reuses_connection() -> None:
         for _ in range(3):
             await client.login(USERNAME, PASSWORD)
         assert (server.connections, len(server.requests)) == (1, 3)
-        await asyncio.gather(*(client.login(USERNAME, PASSWORD) for _ in range(10)))
+        await asyncio.gather(
+            *(client.login(f"{number}@zulip.com", PASSWORD) for number in range(10))
+        )
         assert server.connections == 10
 
 

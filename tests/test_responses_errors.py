@@ -357,7 +357,7 @@ def test_rate_limit_message_duration(seconds: str | None, duration: str) -> None
         ("http://[::1]:9991/", "[::1]:9991"),
         ("/login", "/login"),
         ("login/?next=x", "/login/"),
-        (f"/{PASSWORD}", SITE.removeprefix("https://")),
+        ("/hunter2%21", "another address"),
         ("", "another address"),
         ("https://[::1/", "another address"),
         ("https://evil\x1b[2J.example.org/", "another address"),
@@ -385,7 +385,7 @@ def test_echoed_password_is_redacted(status: int) -> None:
     error = error_from(
         status, error_body("You sent HUNTER2, hunter2.", code="HUNTER2"), {}, context
     )
-    assert error.message == "You sent [redacted], [redacted]."
+    assert error.message == ""
     assert error.code is None
     assert "hunter2" not in f"{error!r} {error.__dict__}".lower()
 
@@ -476,8 +476,9 @@ MESSAGES: dict[str, tuple[int, Any, Mapping[str, str], RequestContext]] = {
         {},
         DEV_LOGIN,
     ),
-    "Too many login attempts on https://chat.example.com (RATE_LIMIT_HIT). "
-    "Try again in 30 minutes; until then even the correct password is rejected.": (
+    "Too many login attempts on https://chat.example.com (RATE_LIMIT_HIT), wrong passwords or "
+    "simultaneous logins with the correct one. Try again in 30 minutes; until then even the "
+    "correct password is rejected.": (
         429,
         error_body(code="RATE_LIMIT_HIT"),
         {"retry-after": "1799.8"},
@@ -639,7 +640,7 @@ def test_root_domain() -> None:
 def test_echoed_api_key_is_redacted() -> None:
     header = b64encode(b"iago@zulip.com:k3y").decode()
     error = error_from(401, error_body(f"k3y, which came as {header}"), context=API_KEY)
-    assert error.message == "[redacted], which came as [redacted]"
+    assert error.message == ""
 
 
 def test_response_and_context_repr() -> None:

@@ -325,6 +325,10 @@ MALFORMED_SETTINGS: dict[str, dict[str, object]] = {
     "flag string": {"email_auth_enabled": "yes"},
     "usernames null": {"require_email_format_usernames": None},
     "method string": {"authentication_methods": {"ldap": "yes"}},
+}
+
+
+UNUSABLE_METHODS: dict[str, dict[str, object]] = {
     "login url null": method(login_url=None),
     "login url with http": method(login_url="http://id.example.com/"),
     "login url with javascript": method(login_url="javascript:alert(1)"),
@@ -339,3 +343,14 @@ MALFORMED_SETTINGS: dict[str, dict[str, object]] = {
 @pytest.mark.parametrize("fields", MALFORMED_SETTINGS.values(), ids=MALFORMED_SETTINGS)
 def test_malformed_settings(fields: dict[str, object]) -> None:
     assert type(settings(**fields)) is zulip_auth.InvalidResponseError
+
+
+@pytest.mark.parametrize("fields", UNUSABLE_METHODS.values(), ids=UNUSABLE_METHODS)
+def test_unusable_method_is_left_out(fields: dict[str, object]) -> None:
+    methods = [
+        *fields["external_authentication_methods"],
+        *method()["external_authentication_methods"],
+    ]  # type: ignore[misc]
+    result = settings(external_authentication_methods=methods)
+    assert result.external_methods == settings(**method()).external_methods
+    assert len(result.external_methods) == 1

@@ -135,6 +135,7 @@ def test_what_may_have_been_sent_is_retried_until_the_sends_are_used_up(
     [
         TLSError("untrusted", sent=False),
         TLSError("cut off", sent=True),
+        ServerError("counted", status_code=500, attempts_remaining=4),
         REFUSED,
         BadRequestError("malformed", status_code=400),
         APIStatusError("teapot", status_code=418),

@@ -1,4 +1,4 @@
-"""Logging in to Zulip from asyncio.
+"""Log in to Zulip from asyncio.
 
 credentials = await zulip_auth.login("https://chat.example.com", "iago@zulip.com", password)
 """
@@ -12,6 +12,8 @@ from ._exceptions import (
     APITimeoutError,
     AuthenticationFailedError,
     BadRequestError,
+    ConfigurationError,
+    CredentialStoreError,
     DevAuthDisabledError,
     InsecureSiteError,
     InvalidApiKeyError,
@@ -19,6 +21,8 @@ from ._exceptions import (
     InvalidResponseError,
     InvalidSiteError,
     InvalidSubdomainError,
+    KeyringError,
+    NotLoggedInError,
     PasswordAuthDisabledError,
     PasswordResetRequiredError,
     RateLimitedError,
@@ -41,8 +45,8 @@ if TYPE_CHECKING:
     from ._client import AuthClient
     from ._key_source import ApiKeySource
 else:
-    # With these comes httpx, which takes longer to import than all the rest. What
-    # only catches errors, and every run of pytest (for the fixture), do without.
+    # These need httpx, whose import takes longer than everything else. Code that only
+    # catches errors, and each run of pytest (for the fixture), does without.
     def __getattr__(name: str) -> object:
         if name in ("ApiKeySource", "AuthClient", "dev_login", "login"):
             from . import _api, _key_source
@@ -63,6 +67,8 @@ __all__ = [
     "AuthenticationFailedError",
     "BadRequestError",
     "Bot",
+    "ConfigurationError",
+    "CredentialStoreError",
     "Credentials",
     "DevAuthDisabledError",
     "ExternalMethod",
@@ -72,6 +78,8 @@ __all__ = [
     "InvalidResponseError",
     "InvalidSiteError",
     "InvalidSubdomainError",
+    "KeyringError",
+    "NotLoggedInError",
     "Owner",
     "PasswordAuthDisabledError",
     "PasswordResetRequiredError",

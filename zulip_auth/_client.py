@@ -38,6 +38,7 @@ from ._exceptions import (
 from ._http.exchange import Endpoint, send
 from ._http.pool import TransportPool, adapt_transport
 from ._http.transport import AnyTransport, Transport
+from ._login_slots import login_slot
 from ._models import Bot, ExternalMethod, Owner, ServerSettings
 from ._redaction import hide_locals
 from ._responses.context import AuthMethod, RequestContext
@@ -168,8 +169,10 @@ class AuthClient:
         endpoint = partial(fetch_api_key.asyncio_detailed, body=body)
         is_bot = _BOT_RE.search(username) is not None
         context = RequestContext(self._site, "password", (password,), is_bot)
-        del username, password, body
-        return await self._request(endpoint, parse_credentials, context)
+        del password, body
+        deadline = self._deadline()
+        async with login_slot(self._site, username, deadline):
+            return await self._request(endpoint, parse_credentials, context, deadline=deadline)
 
     @hide_locals
     async def dev_login(self, username: str) -> Credentials:
@@ -335,6 +338,9 @@ class AuthClient:
                 self._context_for(credentials),
                 credentials=credentials,
                 max_sends=1,
+                # A server may close an idle connection just now, and the
+                # request would count as sent.
+                fresh=True,
             )
         except ZulipAuthError as error:
             if _may_have_succeeded(error):
@@ -411,6 +417,9 @@ class AuthClient:
             deadline=deadline,
         )
 
+    def _deadline(self) -> float:
+        return get_asyncio_loop().time() + self._timeout
+
     async def _request(
         self,
         endpoint: Endpoint,
@@ -420,6 +429,7 @@ class AuthClient:
         credentials: Credentials | None = None,
         max_sends: int | None = None,
         deadline: float | None = None,
+        fresh: bool = False,
     ) -> T:
         """Send a request, with retries, and parse the response.
 
@@ -429,14 +439,15 @@ class AuthClient:
             context: The request.
             credentials: Basic authentication, if any.
             max_sends: The limit of sends, in place of the policy's.
-            deadline: The end of the call, in place of one that begins now.
+            deadline: The end of the call, by the clock of the running loop;
+                the default is `timeout` from now.
+            fresh: Whether to open a new connection.
         """
         loop = get_asyncio_loop()
-        if deadline is None:
-            deadline = loop.time() + self._timeout
+        deadline = deadline or self._deadline()
         state = RetryState(evolve(self._retry, max_sends=max_sends or self._retry.max_sends))
         check_site = context.auth in ("password", "dev")
-        async with self._pool.acquire(deadline) as transport:
+        async with self._pool.acquire(deadline, fresh=fresh) as transport:
             while True:
                 try:
                     parsed = await send(

@@ -1,11 +1,15 @@
-"""The errors.
+"""The exception hierarchy.
 
 ZulipAuthError
 ├── InvalidInputError (also ValueError)
 │   └── InvalidSiteError
 │       └── InsecureSiteError
 ├── SSOFlowEndedError
-├── ZuliprcError
+├── ConfigurationError
+│   └── CredentialStoreError
+│       ├── ZuliprcError
+│       │   └── NotLoggedInError
+│       └── KeyringError
 ├── APIConnectionError                        .sent
 │   ├── APITimeoutError
 │   └── TLSError
@@ -22,7 +26,7 @@ ZulipAuthError
     ├── SubdomainRequiredError
     ├── DevAuthDisabledError
     ├── RateLimitedError                      .retry_after
-    └── ServerError
+    └── ServerError                           .attempts_remaining
 """
 
 from __future__ import annotations
@@ -31,20 +35,19 @@ from typing import Any
 
 
 class ZulipAuthError(Exception):
-    """The root of every error that this package raises.
+    """Base class of all exceptions of this package.
 
-    `str()` of any of them is a sentence for people: what happened, the
-    server's code for it, and what can be done. None of them holds a password,
-    a key, or a request in which one could be found.
+    `str(error)` names what failed, why, and what to do. No exception holds a
+    password, an API key or a request.
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The stock way calls the class with `args` alone, which the classes
-        # below that want keywords would not take.
-        return _restore, (type(self), self.args, self.__dict__)
+        # BaseException.__reduce__ calls the class with `args` only, without
+        # the keyword arguments that some classes require.
+        return _reconstruct, (type(self), self.args, self.__dict__)
 
 
-def _restore(
+def _reconstruct(
     cls: type[ZulipAuthError], args: tuple[Any, ...], attributes: dict[str, Any]
 ) -> ZulipAuthError:
     error = cls.__new__(cls, *args)
@@ -53,166 +56,206 @@ def _restore(
 
 
 class InvalidInputError(ZulipAuthError, ValueError):
-    """An argument was refused before any request was made."""
+    """An argument is invalid. No request was made."""
 
 
 class InvalidSiteError(InvalidInputError):
-    """The site is not the address of a Zulip organization."""
+    """The site is not the URL of a Zulip organization."""
 
 
 class InsecureSiteError(InvalidSiteError):
-    """The site would send the password over the network unencrypted."""
+    """The site uses plain http, which would send the password unencrypted."""
 
 
 class SSOFlowEndedError(ZulipAuthError):
-    """A login through a browser was finished, or took too long; another one may start.
+    """The browser login is complete or expired. Start a new one.
 
-    It is no `InvalidInputError`: whatever else is pasted, the flow stays ended.
+    It is not an `InvalidInputError`: no other input can continue the flow.
     """
 
 
-class ZuliprcError(ZulipAuthError):
-    """Stored credentials cannot be read or written.
+class ConfigurationError(ZulipAuthError):
+    """The environment is misconfigured.
 
-    What is said of a file repeats nothing of what is in it.
+    Examples are a proxy variable, the CA certificates, or a missing extra.
     """
+
+
+class CredentialStoreError(ConfigurationError):
+    """Stored credentials cannot be read or written."""
+
+
+class ZuliprcError(CredentialStoreError):
+    """A zuliprc cannot be read, used or written.
+
+    The message repeats nothing of the file's content.
+    """
+
+
+class NotLoggedInError(ZuliprcError):
+    """No credentials are stored."""
+
+
+class KeyringError(CredentialStoreError):
+    """The system keyring cannot be used."""
 
 
 class APIConnectionError(ZulipAuthError):
-    """The server was not reached, or was lost before its answer was complete.
+    """The connection failed, or was lost before the response was complete.
 
     Attributes:
-        sent (bool): Whether the server may have seen the password, in any of the
-            tries of this login. Where it may, the account may have one attempt
-            less.
+        sent (bool): Whether the server may have received the password, in any
+            attempt of this login. If so, it may have counted a failed login.
     """
 
-    def __init__(self, text: str, *, sent: bool) -> None:
-        super().__init__(text)
+    def __init__(self, summary: str, *, sent: bool) -> None:
+        super().__init__(summary)
         self.sent = sent
 
 
 class APITimeoutError(APIConnectionError):
-    """The server took too long, or `timeout` was over."""
+    """The timeout expired."""
 
 
 class TLSError(APIConnectionError):
-    """No secure connection: the certificate or the handshake is at fault."""
+    """The TLS handshake failed, usually because of the certificate."""
 
 
 class InvalidResponseError(ZulipAuthError):
-    """Something answered, but not as Zulip's API does.
+    """The response is not from Zulip's API.
 
     Attributes:
-        status_code (int | None): The HTTP status of the answer; None where it was not even
-            HTTP.
+        status_code (int | None): The HTTP status code; None if the response
+            was not valid HTTP.
     """
 
-    def __init__(self, text: str, *, status_code: int | None) -> None:
-        super().__init__(text)
+    def __init__(self, summary: str, *, status_code: int | None) -> None:
+        super().__init__(summary)
         self.status_code = status_code
 
 
 class APIStatusError(ZulipAuthError):
-    """The server refused, and said so as Zulip's API does.
+    """The server returned an error response.
 
     Attributes:
-        status_code (int): The HTTP status of the answer.
-        code (str | None): The server's code, such as `AUTHENTICATION_FAILED`; None where it
-            gave none, as servers before 5.0 do.
-        message (str): The server's own words, in its language; empty where it gave
-            none. Should they repeat the password, it is cut out.
+        status_code (int): The HTTP status code.
+        code (str | None): The server's error code, such as
+            `AUTHENTICATION_FAILED`; None from servers before 5.0.
+        message (str): The server's message, in its language, with secrets
+            redacted; empty if there was none.
     """
 
     def __init__(
-        self, text: str, *, status_code: int, code: str | None = None, message: str = ""
+        self, summary: str, *, status_code: int, code: str | None = None, message: str = ""
     ) -> None:
-        super().__init__(text)
+        super().__init__(summary)
         self.status_code = status_code
         self.code = code
         self.message = message
 
 
 class BadRequestError(APIStatusError):
-    """The server could not make sense of the request (400)."""
+    """The server rejected the request as invalid (400)."""
 
 
 class AuthenticationFailedError(APIStatusError):
-    """The server does not let this account in (401; 403 before Zulip 5.0).
+    """The server rejected the login (401; 403 before Zulip 5.0).
 
-    Raised itself when the username or the password is wrong.
+    This class itself stands for an incorrect username or password.
 
     Attributes:
-        attempts_remaining (int | None): How many more attempts the server allows this
-            username before it refuses even the right password for a while;
-            None where it does not say.
+        attempts_remaining (int | None): Remaining attempts before the server
+            blocks logins for this username; None if unknown.
     """
 
     def __init__(
         self,
-        text: str,
+        summary: str,
         *,
         status_code: int,
         code: str | None = None,
         message: str = "",
         attempts_remaining: int | None = None,
     ) -> None:
-        super().__init__(text, status_code=status_code, code=code, message=message)
+        super().__init__(summary, status_code=status_code, code=code, message=message)
         self.attempts_remaining = attempts_remaining
 
 
 class UserDeactivatedError(AuthenticationFailedError):
-    """The account has been deactivated."""
+    """The account is deactivated."""
 
 
 class RealmDeactivatedError(AuthenticationFailedError):
-    """The organization has been deactivated."""
+    """The organization is deactivated."""
 
 
 class PasswordAuthDisabledError(AuthenticationFailedError):
-    """The organization does not let anyone in with a password."""
+    """Password login is disabled in the organization."""
 
 
 class PasswordResetRequiredError(AuthenticationFailedError):
-    """The password was right, but the server wants it reset first."""
+    """The password is correct, but must be reset first."""
 
 
 class InvalidApiKeyError(APIStatusError):
-    """The server does not take this API key, for this account (401)."""
+    """The server rejected the API key (401)."""
 
 
 class InvalidSubdomainError(APIStatusError):
-    """There is no such organization here, or the account is in another one."""
+    """The organization does not exist, or the account is in another one."""
 
 
 class SubdomainRequiredError(APIStatusError):
-    """There are many organizations below this address, and none at it."""
+    """The site is the root domain of a server with many organizations."""
 
 
 class DevAuthDisabledError(APIStatusError):
-    """The server does not offer logging in without a password."""
+    """The server does not offer development logins."""
 
 
 class RateLimitedError(APIStatusError):
-    """Too many attempts; nothing was checked (429).
+    """Too many requests or login attempts (429). No password was checked.
 
     Attributes:
-        retry_after (float | None): Seconds until the server looks at a password again; None
-            where it does not say.
+        retry_after (float | None): Seconds until the server accepts the next
+            request; None if unknown.
     """
 
     def __init__(
         self,
-        text: str,
+        summary: str,
         *,
         status_code: int,
         code: str | None = None,
         message: str = "",
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(text, status_code=status_code, code=code, message=message)
+        super().__init__(summary, status_code=status_code, code=code, message=message)
         self.retry_after = retry_after
 
 
 class ServerError(APIStatusError):
-    """The server, or something in front of it, has failed (5xx)."""
+    """The server, or a proxy in front of it, failed (5xx).
+
+    Attributes:
+        attempts_remaining (int | None): Remaining attempts before the server
+            blocks logins for this username, if it counted this one; else None.
+    """
+
+    def __init__(
+        self,
+        summary: str,
+        *,
+        status_code: int,
+        code: str | None = None,
+        message: str = "",
+        attempts_remaining: int | None = None,
+    ) -> None:
+        super().__init__(summary, status_code=status_code, code=code, message=message)
+        self.attempts_remaining = attempts_remaining
+
+
+# Tracebacks, pickles and error trackers show the public module.
+for _cls in list(globals().values()):
+    if isinstance(_cls, type) and issubclass(_cls, ZulipAuthError):
+        _cls.__module__ = "zulip_auth"

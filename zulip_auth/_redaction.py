@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import json
 import re
 import traceback
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
-from html import escape
+from html import unescape
 from typing import Any, ParamSpec, TypeVar, cast
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 from attrs import field, frozen
 
@@ -21,25 +20,60 @@ from ._exceptions import ZulipAuthError
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_REDACTED = "[redacted]"
+_MAX_LENGTH = 1000
+_ROUNDS = 3
+_CONTROL_ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_ESCAPE_RE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))")
 
 
-def redact(text: str, secret: str) -> str:
-    """Return *text* without *secret*, plain or encoded."""
-    encodings = {
-        secret,
-        quote(secret),
-        quote(secret, safe=""),
-        quote(secret, safe="!~*'()"),  # as browsers do
-        quote_plus(secret),
-        json.dumps(secret)[1:-1],
-        escape(secret),
-        escape(secret).replace("&#x27;", "&#39;").replace("&quot;", "&#34;"),
-        b64encode(secret.encode()).decode(),
-    }
-    # In reverse order, so that an encoding comes before another one that it begins with.
-    pattern = "|".join(map(re.escape, sorted(encodings, reverse=True)))
-    return re.sub(pattern, _REDACTED, text, flags=re.IGNORECASE)
+def repeats_secret(text: str, secrets: Iterable[str]) -> bool:
+    """Return whether a server's text may repeat a secret, plain or encoded.
+
+    Percent-encoding, HTML entities and JSON escapes are undone, up to three of
+    them in a row; hexadecimal and base64 are looked for, the latter also if the
+    secret is a part of what was encoded. A long text counts as a repetition.
+    """
+    secrets = tuple(secrets)
+    if not secrets:
+        return False
+    if len(text) > _MAX_LENGTH:
+        return True
+    variants = {text}
+    for _ in range(_ROUNDS):
+        variants |= {decode(variant) for variant in variants for decode in _DECODERS}
+    haystack = "\n".join(variants).casefold()
+    needles = {needle.casefold() for secret in secrets for needle in _encodings(secret)}
+    return any(needle in haystack for needle in needles)
+
+
+def _unescape_character(match: re.Match[str]) -> str:
+    if match[1]:
+        return chr(int(match[1], 16))
+    return _CONTROL_ESCAPES.get(match[2], match[2])
+
+
+def _unescape_json(text: str) -> str:
+    text = _ESCAPE_RE.sub(_unescape_character, text)
+    # Two escapes may make one character.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+_DECODERS = (unescape, unquote, unquote_plus, _unescape_json)
+
+
+def _encodings(secret: str) -> Iterator[str]:
+    yield secret
+    # As a part of a form, too.
+    for form in {secret, quote(secret, safe=""), quote_plus(secret)}:
+        data = form.encode()
+        yield data.hex()
+        for offset in range(3):
+            # Without the characters that depend on the neighbors.
+            encoded = b64encode(bytes(offset) + data).decode()
+            core = encoded[-(-offset * 8 // 6) : (offset + len(data)) * 8 // 6]
+            if len(core) >= 4:
+                yield core
+                yield core.replace("+", "-").replace("/", "_")
 
 
 @frozen

@@ -12,6 +12,7 @@ from ._exceptions import (
     APIStatusError,
     InvalidResponseError,
     RateLimitedError,
+    ServerError,
     TLSError,
     ZulipAuthError,
 )
@@ -109,6 +110,8 @@ class RetryState:
 
 def is_transient(error: ZulipAuthError) -> bool:
     """Return whether *error* is transient, so that another attempt may succeed."""
+    if isinstance(error, ServerError) and error.attempts_remaining is not None:
+        return False  # it used up an attempt of the account
     if isinstance(error, APIStatusError | InvalidResponseError):
         status = error.status_code or 0
         return status == 408 or 500 <= status <= 599

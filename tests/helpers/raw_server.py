@@ -53,8 +53,9 @@ class Connection:
         body = await self._reader.readexactly(int(headers.get("content-length", "0")))
         return Request(line, headers, body)
 
-    async def write(self, data: bytes) -> None:
-        self._writer.write(data)
+    async def write(self, *data: bytes) -> None:
+        """Write in one segment; with TLS, each of *data* is a record of its own."""
+        self._writer.writelines(data)
         await self._writer.drain()
 
     def reset(self) -> None:
@@ -78,6 +79,10 @@ class ScriptedServer:
         self.peak_connections = 0  # concurrent
         self.tunnels: list[str] = []
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def open_connections(self) -> int:
+        return len(self._tasks)
 
     @property
     def site(self) -> str:
@@ -176,3 +181,10 @@ async def serve_keepalive(connection: Connection) -> None:
     while True:
         await connection.read()
         await connection.write(KEEPALIVE_SUCCESS)
+
+
+async def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait up to 10 seconds for a condition that no event announces."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)

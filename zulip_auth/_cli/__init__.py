@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from zulip_auth._exceptions import (
     APIConnectionError,
+    ConfigurationError,
     InvalidInputError,
     InvalidResponseError,
     RateLimitedError,
     ServerError,
     SSOFlowEndedError,
     ZulipAuthError,
-    ZuliprcError,
 )
 
 from . import output
@@ -23,7 +23,7 @@ from .parser import EXIT_CODES, parse
 # The first match counts; other rejections by a server are NOPERM.
 _EXIT_CODE_BY_ERROR: list[tuple[type[ZulipAuthError], str]] = [
     (InvalidInputError, "USAGE"),
-    (ZuliprcError, "CONFIG"),
+    (ConfigurationError, "CONFIG"),
     (RateLimitedError, "TEMPFAIL"),
     (SSOFlowEndedError, "TEMPFAIL"),
     (ServerError, "UNAVAILABLE"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from functools import lru_cache
 from typing import Any, cast
@@ -69,7 +70,8 @@ async def send(
             error = invalid_response(context, 200)
         else:
             sent = http.sent or (credentials is not None and not is_connect_error(exc))
-            error = error_from_exception(exc, context.site, sent=sent)
+            proxy = getattr(transport, "proxy", None)
+            error = error_from_exception(exc, context.site, sent=sent, proxy=proxy)
     # Outside of the block, so that the error has no context.
     raise error
 
@@ -177,8 +179,9 @@ class _OneShotStream(httpx.AsyncByteStream):
 
 
 async def _read_body(response: httpx.Response) -> bytes | None:
-    """Return a body, or None if it is encoded, too large or malformed."""
-    if response.headers.get("content-encoding", "identity").lower() != "identity":
+    """Return a body, or None if its encoding is unknown, or it is too large or malformed."""
+    encoding = response.headers.get("content-encoding", "identity").lower()
+    if encoding not in ("identity", "gzip", "x-gzip", "deflate"):
         return None
     body = bytearray()
     assert isinstance(response.stream, httpx.AsyncByteStream)
@@ -191,4 +194,19 @@ async def _read_body(response: httpx.Response) -> bytes | None:
         if not is_protocol_error(error):
             raise
         return None
-    return bytes(body)
+    return bytes(body) if encoding == "identity" else decompress(body)
+
+
+def decompress(body: bytes | bytearray) -> bytes | None:
+    """Return a gzip or deflate body, or None if it is malformed or too large.
+
+    Some proxies compress, although requests ask for `identity`.
+    """
+    for wbits in (zlib.MAX_WBITS | 32, -zlib.MAX_WBITS):  # with a header, without one
+        decompressor = zlib.decompressobj(wbits)
+        try:
+            content = decompressor.decompress(body, MAX_BODY_SIZE + 1)
+        except zlib.error:
+            continue
+        return content if decompressor.eof and len(content) <= MAX_BODY_SIZE else None
+    return None

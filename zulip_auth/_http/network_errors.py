@@ -41,7 +41,7 @@ def is_connect_error(error: Exception) -> bool:
 
 
 def error_from_exception(
-    error: Exception, site: str, *, sent: bool
+    error: Exception, site: str, *, sent: bool, proxy: str | None = None
 ) -> APIConnectionError | InvalidResponseError:
     """Return the exception for a request without a response.
 
@@ -50,6 +50,7 @@ def error_from_exception(
             part of it is kept.
         site: The organization URL.
         sent: Whether the server may have received the request.
+        proxy: The host of the proxy, if there is one.
     """
     chain = _exception_chain(error)
     if is_protocol_error(error):
@@ -62,12 +63,15 @@ def error_from_exception(
             f"Timed out {phase} {site}. Try again later or increase the timeout.", sent=sent
         )
     tls_errors = [exc for exc in chain if isinstance(exc, ssl.SSLError)]
-    if tls_errors and not sent:
+    # In TLS 1.3, a server rejects a client certificate after the handshake.
+    if tls_errors and (
+        not sent or any("CERTIFICATE" in str(getattr(exc, "reason", "")) for exc in tls_errors)
+    ):
         reason = next(filter(None, map(_tls_reason, tls_errors)), "handshake failed")
         return TLSError(
-            f"TLS connection to {site} failed: {reason}. "
-            "Check the URL, the server's certificate and your trusted CAs.",
-            sent=False,
+            f"TLS connection to {site} failed: {reason}. Check the URL, the server's certificate "
+            "and your trusted CAs (SSL_CERT_FILE, cert_bundle or --cert-bundle).",
+            sent=sent,
         )
     # Skip timeouts: httpx-aiohttp raises them for other failures.
     first_non_timeout = next(exc for exc in chain if not isinstance(exc, httpx.TimeoutException))
@@ -78,6 +82,12 @@ def error_from_exception(
             f"Lost the connection to {site} before the response was complete ({reason}). "
             "Try again later.",
             sent=True,
+        )
+    if proxy and isinstance(error, httpx.ConnectError):
+        return APIConnectionError(
+            f"Could not connect to the proxy {proxy} ({reason}). "
+            "Check HTTPS_PROXY, ALL_PROXY and NO_PROXY.",
+            sent=False,
         )
     return APIConnectionError(
         f"Could not connect to {site} ({reason}). Check the URL, the server and any proxy.",
@@ -115,7 +125,13 @@ def _is_timeout(chain: list[BaseException]) -> bool:
     return any(isinstance(exc, timeouts) for exc in causes)
 
 
+def _alert(error: ssl.SSLError) -> str:
+    return getattr(error, "reason", None) or ""
+
+
 def _tls_reason(error: ssl.SSLError) -> str | None:
+    if _alert(error) == "TLSV13_ALERT_CERTIFICATE_REQUIRED":
+        return "the server requires a client certificate"
     return getattr(error, "verify_message", None) or getattr(error, "reason", None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import sys
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
@@ -20,6 +21,12 @@ from .transport import AnyTransport, Transport, create_transport
 MAX_CONNECTIONS = 100
 """Connections to one site in one event loop, at a time."""
 
+MAX_IDLE_CONNECTIONS = 20
+"""Idle connections of one client in one event loop."""
+
+IDLE_TIMEOUT = 5.0
+"""Seconds until an idle connection is closed, whether the server has closed it or not."""
+
 _semaphores: WeakKeyDictionary[
     asyncio.AbstractEventLoop, WeakValueDictionary[str, asyncio.Semaphore]
 ] = WeakKeyDictionary()
@@ -27,14 +34,44 @@ _semaphores: WeakKeyDictionary[
 
 @define(eq=False)
 class _IdleTransports:
-    """The idle transports of one event loop.
+    """The idle transports of one event loop, the oldest first.
 
     Attributes:
         open_count: How many `async with` blocks are open there.
+        transports: Pairs of a transport and its expiry, by the clock of the loop.
+        timer: The next check for expired ones.
+        closing: The tasks that close them.
     """
 
     open_count: int = 0
-    transports: list[Transport] = Factory(list)
+    transports: deque[tuple[Transport, float]] = Factory(deque)
+    timer: asyncio.TimerHandle | None = None
+    closing: set[asyncio.Task[None]] = Factory(set)
+
+    def push(self, transport: Transport) -> None:
+        loop = asyncio.get_running_loop()
+        self.transports.append((transport, loop.time() + IDLE_TIMEOUT))
+        if self.timer is None:
+            self.timer = loop.call_later(IDLE_TIMEOUT, self._expire, loop)
+
+    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
+        expired = []
+        while self.transports and self.transports[0][1] <= loop.time():
+            expired.append(self.transports.popleft()[0])
+        task = loop.create_task(_close_all(expired))
+        self.closing.add(task)
+        task.add_done_callback(self.closing.discard)
+        self.timer = None
+        if self.transports:
+            self.timer = loop.call_at(self.transports[0][1], self._expire, loop)
+
+    async def aclose(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        transports = [transport for transport, _ in self.transports]
+        self.transports.clear()
+        await _close_all(transports)
+        await asyncio.gather(*self.closing)
 
 
 @define(eq=False)
@@ -54,17 +91,18 @@ class TransportPool:
     )
 
     @asynccontextmanager
-    async def acquire(self, deadline: float) -> AsyncIterator[Transport]:
+    async def acquire(self, deadline: float, *, fresh: bool = False) -> AsyncIterator[Transport]:
         """Acquire a transport for one call.
 
         Args:
             deadline: Until when to wait for one, by the clock of the running
                 loop.
+            fresh: Whether to open a new connection.
 
         Raises:
             APITimeoutError: If all were in use until then.
-            InvalidInputError: If the proxy setting of the environment is invalid.
-            TLSError: If the CA certificates cannot be loaded.
+            ConfigurationError: If the proxy setting of the environment is
+                invalid, or the CA certificates cannot be loaded.
         """
         if self._custom_transport is not None:
             yield self._custom_transport
@@ -72,10 +110,10 @@ class TransportPool:
         semaphore = await self._acquire_slot(deadline)
         try:
             idle = self._idle.get(asyncio.get_running_loop())
-            transports = idle.transports if idle else []
-            transport = (
-                transports.pop() if transports else create_transport(self._site, self._ssl_context)
-            )
+            if idle and idle.transports and not fresh:
+                transport, _ = idle.transports.pop()
+            else:
+                transport = create_transport(self._site, self._ssl_context)
             reusable = False
             try:
                 yield transport
@@ -84,8 +122,13 @@ class TransportPool:
                 reusable = True  # the response was read
                 raise
             finally:
-                if reusable and idle and idle.open_count:
-                    transports.append(transport)
+                if (
+                    reusable
+                    and idle
+                    and idle.open_count
+                    and len(idle.transports) < MAX_IDLE_CONNECTIONS
+                ):
+                    idle.push(transport)
                 else:
                     await _close_quietly(transport)
         finally:
@@ -120,8 +163,12 @@ class TransportPool:
         idle.open_count -= 1
         if not idle.open_count:
             del self._idle[loop]
-            while idle.transports:
-                await _close_quietly(idle.transports.pop())
+            await idle.aclose()
+
+
+async def _close_all(transports: list[Transport]) -> None:
+    for transport in transports:
+        await _close_quietly(transport)
 
 
 async def _close_quietly(transport: Transport) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import ssl
+from contextlib import suppress
 from functools import cache
-from typing import TYPE_CHECKING
-from urllib.request import getproxies, proxy_bypass
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from zulip_auth._exceptions import InvalidInputError, TLSError
+from zulip_auth._exceptions import ConfigurationError
 
 Transport = httpx.AsyncBaseTransport
 if TYPE_CHECKING:
@@ -20,6 +22,43 @@ else:
     AnyTransport = Transport
 
 
+class _SafeTransport(httpx.AsyncHTTPTransport):
+    """Closes a connection that has bytes after the end of a response.
+
+    h11 would read them as the next response, which may be another account's.
+    """
+
+    proxy: str | None = None
+    _stream: Any = None  # the network stream of the last response
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if self._stream is not None and self._has_trailing_data():
+            await self._pool.aclose()
+        response = await super().handle_async_request(request)
+        self._stream = response.extensions["network_stream"]
+        return response
+
+    def _has_trailing_data(self) -> bool:
+        """Return whether bytes were received after the end of the last response."""
+        try:
+            # No public name leads to h11's buffer. Without this one, never reuse.
+            for connection in self._pool.connections:
+                if connection._connection._h11_state.trailing_data[0]:  # type: ignore[attr-defined]  # noqa: SLF001
+                    return True
+        except AttributeError:
+            return True
+        ssl_object = self._stream.get_extra_info("ssl_object")
+        if ssl_object is None:
+            return False
+        try:
+            ssl_object.read(1)  # a TLS record may wait outside of the socket
+        except ssl.SSLWantReadError:
+            return False
+        except ssl.SSLError:
+            pass
+        return True
+
+
 def create_transport(site: str, ssl_context: ssl.SSLContext | None) -> Transport:
     """Create a transport, which the caller closes.
 
@@ -28,32 +67,57 @@ def create_transport(site: str, ssl_context: ssl.SSLContext | None) -> Transport
         ssl_context: The trusted CAs; None for the default ones.
 
     Raises:
-        InvalidInputError: If the proxy setting of the environment is invalid.
-        TLSError: If the CA certificates cannot be loaded.
+        ConfigurationError: If the proxy setting of the environment is invalid,
+            or the CA certificates cannot be loaded.
     """
     if site.startswith("http://"):
-        # No proxy for loopback, and a context that loads no certificates.
-        return httpx.AsyncHTTPTransport(verify=_empty_ssl_context())
+        # No proxy, and a context that loads no certificates.
+        return _SafeTransport(verify=_empty_ssl_context())
     context = ssl_context or _load_default_ssl_context()
     proxy = _proxy_from_environment(site)
     try:
-        return httpx.AsyncHTTPTransport(verify=context, proxy=proxy)
+        transport = _SafeTransport(verify=context, proxy=proxy)
     except (ValueError, ImportError, httpx.InvalidURL):
         pass
+    else:
+        transport.proxy = httpx.URL(proxy).host if proxy else None
+        return transport
     # Outside of the block: the exception above repeats the proxy's credentials.
-    raise InvalidInputError(
-        "Invalid proxy setting. Check HTTPS_PROXY and ALL_PROXY "
-        "(SOCKS requires the socksio package)."
+    scheme = str(proxy).partition("://")[0]
+    reason = f": unsupported scheme {scheme}" if scheme not in _PROXY_SCHEMES else ""
+    raise ConfigurationError(
+        f"Invalid proxy setting{reason}. Check HTTPS_PROXY and ALL_PROXY "
+        "(SOCKS requires socks5:// and the socksio package)."
     )
 
 
+_PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
+
+
 def _proxy_from_environment(site: str) -> str | None:
-    host = site.removeprefix("https://")
-    if proxy_bypass(host):
-        return None
+    # Imported here, since it takes longer than a login over http.
+    from urllib.request import getproxies, proxy_bypass
+
     proxies = getproxies()
+    url = httpx.URL(site)
+    if proxy_bypass(site.removeprefix("https://")) or _is_bypassed(url.host, proxies.get("no", "")):
+        return None
     proxy = proxies.get("https") or proxies.get("all")
     return f"http://{proxy}" if proxy and "://" not in proxy else proxy
+
+
+def _is_bypassed(host: str, no_proxy: str) -> bool:
+    """Return whether NO_PROXY lists an IP address or its network, or a URL with the host."""
+    entries = [entry.strip().lower() for entry in no_proxy.split(",")]
+    if {f"https://{host}", f"all://{host}"} & set(entries):
+        return True
+    with suppress(ValueError):
+        address = ip_address(host)
+        for entry in entries:
+            with suppress(ValueError):
+                if address in ip_network(entry.strip("[]"), strict=False):
+                    return True
+    return False
 
 
 def _load_default_ssl_context() -> ssl.SSLContext:
@@ -61,15 +125,22 @@ def _load_default_ssl_context() -> ssl.SSLContext:
         return _default_ssl_context()
     except OSError:  # ssl.SSLError is one
         pass
-    raise TLSError(
-        "Could not load the CA certificates. Check SSL_CERT_FILE and SSL_CERT_DIR.", sent=False
+    raise ConfigurationError(
+        "Could not load the CA certificates. Check SSL_CERT_FILE and SSL_CERT_DIR."
     )
 
 
 @cache
 def _default_ssl_context() -> ssl.SSLContext:
-    # Loading the certificates takes longer than a login, so it is done once.
-    return httpx.create_ssl_context()
+    """Return the context for certifi's CAs and the operating system's.
+
+    It is made once: loading certifi's takes longer than a login. The system's
+    directory, with a company's own CA, is read during the handshake.
+    """
+    context = httpx.create_ssl_context()
+    if not {"SSL_CERT_FILE", "SSL_CERT_DIR"} & os.environ.keys():
+        context.load_verify_locations(capath=ssl.get_default_verify_paths().openssl_capath)
+    return context
 
 
 @cache

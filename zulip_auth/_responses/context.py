@@ -7,7 +7,7 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from zulip_auth._redaction import redact
+from zulip_auth._redaction import repeats_secret
 
 AuthMethod = Literal["password", "dev", "jwt", "api_key", "none"]
 """How a request authenticates."""
@@ -35,7 +35,7 @@ class RequestContext:
     Attributes:
         site: The organization URL.
         auth: How the request authenticates.
-        secrets: Values to redact from error messages.
+        secrets: Values that no error may contain.
         is_bot: Whether the username is that of a bot.
     """
 
@@ -44,8 +44,6 @@ class RequestContext:
     secrets: tuple[str, ...] = field(default=(), repr=False)
     is_bot: bool = False
 
-    def redact(self, text: str) -> str:
-        """Return a server's text without the secrets of the request."""
-        for secret in self.secrets:
-            text = redact(text, secret)
-        return text
+    def is_safe(self, text: str) -> bool:
+        """Return whether a server's text does not repeat a secret of the request."""
+        return not repeats_secret(text, self.secrets)

@@ -56,6 +56,7 @@ def error_from_response(response: RawResponse, context: RequestContext) -> Zulip
             f"Server error from {context.site}: HTTP {status}{details.code_suffix}. "
             "Try again later.",
             **details.as_kwargs(status),
+            attempts_remaining=_attempts_remaining(response, context),
         )
     if body is None and status == 404 and context.auth == "dev":
         return _dev_auth_disabled(status, details, context)
@@ -84,14 +85,16 @@ class _ErrorDetails:
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any], context: RequestContext) -> _ErrorDetails:
-        code = body.get("code")
+        code, message = body.get("code"), body.get("msg", "")
         if (
             not isinstance(code, str)
             or not _CODE_RE.fullmatch(code)
-            or (code not in _KNOWN_CODES and context.redact(code) != code)
+            or not (code in _KNOWN_CODES or context.is_safe(code))
         ):
             code = None
-        return cls(code, context.redact(body.get("msg", "")))
+        if not (message in _KNOWN_MESSAGES or context.is_safe(message)):
+            message = ""
+        return cls(code, message)
 
     @property
     def code_suffix(self) -> str:
@@ -159,6 +162,23 @@ _KNOWN_CODES = {
     "SERVER_NOT_READY",
     "UNAUTHORIZED",
     "INVALID_API_KEY",
+}
+# A password may be a part of one of these, which does not make it a repetition.
+_KNOWN_MESSAGES = {
+    "API usage exceeded rate limit",
+    "Account is deactivated",
+    "Account is not associated with this subdomain",
+    "Enter a valid email address.",
+    "Internal server error",
+    "Invalid API key",
+    "Invalid subdomain",
+    "Malformed API key",
+    "Password authentication is disabled in this organization",
+    "This organization has been deactivated",
+    "Your account has been disabled.",
+    "Your password has been disabled and needs to be reset",
+    "Your username or password is incorrect",
+    "Your username or password is incorrect.",
 }
 # Servers before 5.0 send a reason in place of a code.
 _LEGACY_REASONS = {
@@ -278,7 +298,7 @@ def _authentication_failed(
         if context.auth == "api_key"
         else f"Login to {context.site} failed"
     )
-    remaining = _attempts_remaining(response)
+    remaining = _attempts_remaining(response, context)
     suffix = "" if remaining is None else f" {_format_remaining(remaining)}"
     return error(
         f"{subject}: {reason}{details.code_suffix}. {hint}{suffix}",
@@ -287,7 +307,9 @@ def _authentication_failed(
     )
 
 
-def _attempts_remaining(response: RawResponse) -> int | None:
+def _attempts_remaining(response: RawResponse, context: RequestContext) -> int | None:
+    if context.auth in ("api_key", "none"):
+        return None  # the header counts requests
     count = response.headers.get("x-ratelimit-remaining", "")
     return int(count) if _COUNT_RE.fullmatch(count) else None
 
@@ -323,8 +345,9 @@ def _rate_limited(
         summary = f"Too many requests to {context.site}{details.code_suffix}. Try again {wait}."
     else:
         summary = (
-            f"Too many login attempts on {context.site}{details.code_suffix}. Try again {wait}; "
-            "until then even the correct password is rejected."
+            f"Too many login attempts on {context.site}{details.code_suffix}, wrong passwords or "
+            f"simultaneous logins with the correct one. Try again {wait}; until then even the "
+            "correct password is rejected."
         )
     return RateLimitedError(summary, **details.as_kwargs(response.status_code), retry_after=seconds)
 
@@ -386,9 +409,9 @@ def _redirect_target(response: RawResponse, context: RequestContext) -> tuple[st
     except ValueError:
         url = urlsplit("")
     host = url.netloc.rpartition("@")[2]
-    if url.scheme and f"{url.scheme}://{host}" == context.site and _PATH_RE.fullmatch(url.path):
-        return context.redact(url.path), "Check the URL."
-    if not _HOST_RE.fullmatch(host):
-        return "another address", "Check the URL."
-    host = context.redact(host)
-    return host, f"If {host} is correct, use it as the site."
+    is_same_host = bool(url.scheme) and f"{url.scheme}://{host}" == context.site
+    if is_same_host and _PATH_RE.fullmatch(url.path) and context.is_safe(url.path):
+        return url.path, "Check the URL."
+    if not is_same_host and _HOST_RE.fullmatch(host) and context.is_safe(host):
+        return host, f"If {host} is correct, use it as the site."
+    return "another address", "Check the URL."

@@ -5,7 +5,8 @@ The generated client does not check types, so any field may be anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import TypeVar
 from urllib.parse import urljoin
 
@@ -175,16 +176,22 @@ def parse_settings(parsed: object, context: RequestContext) -> ServerSettings:
             parsed.require_email_format_usernames, bool, default=True
         ),
         external_methods=tuple(
-            _parse_external_method(method, context.site)
-            for method in parsed.external_authentication_methods or ()
+            _parse_external_methods(parsed.external_authentication_methods or (), context.site)
         ),
         is_incompatible=_expect(parsed.is_incompatible, bool, default=False),
     )
 
 
-def _parse_external_method(parsed: ExternalAuthenticationMethod, site: str) -> ExternalMethod:
-    url = _absolute_login_url(_expect(parsed.login_url, str), site)
-    return ExternalMethod(_expect(parsed.name, str), _expect(parsed.display_name, str), url)
+def _parse_external_methods(
+    parsed: Iterable[ExternalAuthenticationMethod], site: str
+) -> Iterator[ExternalMethod]:
+    for method in parsed:
+        with suppress(UnexpectedValue):  # one that cannot be used is left out
+            yield ExternalMethod(
+                _expect(method.name, str),
+                _expect(method.display_name, str),
+                _absolute_login_url(_expect(method.login_url, str), site),
+            )
 
 
 def _absolute_login_url(url: str, site: str) -> str:
