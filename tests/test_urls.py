@@ -7,8 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.errors import error_message
 from zulip_auth import InsecureSiteError, InvalidSiteError
-from zulip_auth._urls import is_secure_url, normalize_site, try_normalize_site
+from zulip_auth._urls import (
+    is_development_site,
+    is_secure_url,
+    normalize_site,
+    try_normalize_site,
+)
 
 GOOD = {
     "chat.example.com": "https://chat.example.com",
@@ -41,6 +47,20 @@ GOOD = {
     "https://faß.example": "https://xn--fa-hia.example",
     "https://xn--cht-rla.example": "https://xn--cht-rla.example",
     "https://chat.example.com.": "https://chat.example.com.",
+    "https://chat.example.com/#narrow/channel/7-general/topic/a.20b": "https://chat.example.com",
+    "https://chat.example.com/#narrow/dm/7,8-iago@zulip.com/?x=y": "https://chat.example.com",
+    "https://chat.example.com/#": "https://chat.example.com",
+    "https://chat.example.com#inbox": "https://chat.example.com",
+    "chat.example.com/#recent": "https://chat.example.com",
+    "localhost:9991/#narrow/is/dm": "http://localhost:9991",
+    "https://chat.example.com/login": "https://chat.example.com",
+    "https://chat.example.com/login/": "https://chat.example.com",
+    "https://chat.example.com/login/?next=%2F#a": "https://chat.example.com",
+    "https://chat.example.com/accounts/login": "https://chat.example.com",
+    "https://chat.example.com/accounts/login/": "https://chat.example.com",
+    "https://chat.example.com/accounts/login/social/google": "https://chat.example.com",
+    "https://chat.example.com:8443/accounts/login/?next=/#x": "https://chat.example.com:8443",
+    "https://chat.example.com/api/#x": "https://chat.example.com",
 }
 
 INSECURE = [
@@ -55,11 +75,14 @@ INSECURE = [
     "http://10.0.0.1",
     "http://[::2]",
     "http://[::]",
+    "http://zulip.zulipdev.com:9991",
+    "http://chat.example.com/#narrow",
+    "http://chat.example.com/login/",
 ]
 
 INVALID = {
     "empty": "",
-    "white space": " ",
+    "whitespace": " ",
     "space before": " https://chat.example.com",
     "newline behind": "https://chat.example.com\n",
     "tab inside": "https://chat.exa\tmple.com",
@@ -70,11 +93,17 @@ INVALID = {
     "lone surrogate": "https://chat\ud800.example.com",
     "user": "https://iago@chat.example.com",
     "user and password": "https://iago:hunter2@chat.example.com",
+    "password before a login page": "https://iago:hunter2@chat.example.com/login/",
     "query": "https://chat.example.com?a=b",
     "empty query": "https://chat.example.com?",
-    "fragment": "https://chat.example.com#a",
-    "empty fragment": "https://chat.example.com#",
-    "another path": "https://chat.example.com/login",
+    "query before a fragment": "https://chat.example.com/?a=b#narrow",
+    "query after the API": "https://chat.example.com/api/v1/?a=b",
+    "another path": "https://chat.example.com/signup",
+    "path that begins like a login page": "https://chat.example.com/login.html",
+    "path below a login page": "https://chat.example.com/login/x",
+    "path like that of a login page": "https://chat.example.com/accounts/logins",
+    "path before the API": "https://chat.example.com/zulip/api",
+    "host and user in a fragment": "#@chat.example.com",
     "another version": "https://chat.example.com/api/v2",
     "path in capitals": "https://chat.example.com/API",
     "double slash": "https://chat.example.com//",
@@ -83,7 +112,7 @@ INVALID = {
     "no scheme": "://chat.example.com",
     "script": "javascript:alert(1)",
     "mail": "mailto:iago@zulip.com",
-    "e-mail": "iago@zulip.com",
+    "email": "iago@zulip.com",
     "no host": "https://",
     "no host but port": "https://:443",
     "no host but path": "https:///api",
@@ -126,36 +155,37 @@ INVALID = {
 
 
 @pytest.mark.parametrize("site", GOOD)
-def test_what_people_type_is_normalised(site: str) -> None:
+def test_site_is_normalized(site: str) -> None:
     assert normalize_site(site) == GOOD[site]
 
 
 @pytest.mark.parametrize("site", INSECURE)
-def test_plain_http_to_another_machine_is_refused(site: str) -> None:
+def test_plain_http_is_rejected(site: str) -> None:
     with pytest.raises(InsecureSiteError, match="unencrypted"):
         normalize_site(site)
 
 
 @pytest.mark.parametrize("site", INVALID.values(), ids=INVALID)
-def test_what_is_no_site_is_refused_without_repeating_it(site: str) -> None:
-    with pytest.raises(InvalidSiteError) as caught:
-        normalize_site(site)
-    assert type(caught.value) is InvalidSiteError
-    assert "hunter2" not in str(caught.value)
-    assert caught.value.__context__ is None
+def test_invalid_site_is_not_echoed(site: str) -> None:
+    error_message(lambda: normalize_site(site), InvalidSiteError, secrets=("hunter2",))
+    error_message(lambda: normalize_site(site, allow_http=True), InvalidSiteError, secrets=())
 
 
-EXAMPLE = "Give the organization's address, such as https://chat.example.com."
+HINT = "Use the organization URL, such as https://chat.example.com."
 REASONS: dict[Any, str] = {
     7: "site must be a str, not int.",
-    "a" * 1025: "site is longer than 1024 characters.",
-    "a b": f"site has white space or a control character in it. {EXAMPLE}",
-    "iago@zulip.com": f"site has a user name in it. {EXAMPLE}",
-    "": f"site is empty, or has a query, a fragment, a path or a malformed port. {EXAMPLE}",
-    "https://chat.7": f"site has a host that is not allowed. {EXAMPLE}",
-    "a" * 1024: f"site has a host that is not allowed. {EXAMPLE}",
-    "ftp://x.org": "site must start with https:// (http:// for this machine alone).",
-    "x.org:65536": "site has a port out of range.",
+    "": f"site is empty. {HINT}",
+    "a" * 1025: f"site is longer than 1024 characters. {HINT}",
+    "a b": f"site contains whitespace or control characters. {HINT}",
+    "iago@zulip.com": f"site must not contain credentials. {HINT}",
+    "https://": f"site has an invalid host name. {HINT}",
+    "https://chat.7": f"site has an invalid host name. {HINT}",
+    "a" * 1024: f"site has an invalid host name. {HINT}",
+    "x.org:65536": f"site has an invalid port. {HINT}",
+    "x.org:x": f"site has an invalid port. {HINT}",
+    "ftp://x.org": "site must use https:// (http:// only for localhost).",
+    "x.org/signup": f"site must not contain a path. {HINT}",
+    "x.org/?a=b": f"site must not contain a query. {HINT}",
     "http://x.org:80": (
         "Plain http to x.org would send the password unencrypted. Use https://x.org."
     ),
@@ -163,14 +193,14 @@ REASONS: dict[Any, str] = {
 
 
 @pytest.mark.parametrize("site", REASONS, ids=lambda site: f"{len(str(site))}:{site!s:.20}")
-def test_a_refusal_says_why(site: Any) -> None:
+def test_site_error_message(site: Any) -> None:
     with pytest.raises(InvalidSiteError) as caught:
         normalize_site(site)
     assert str(caught.value) == REASONS[site]
 
 
 @pytest.mark.parametrize("site", [None, 7, b"https://chat.example.com", ["localhost"]])
-def test_what_is_no_str_is_refused(site: Any) -> None:
+def test_site_not_a_str(site: Any) -> None:
     with pytest.raises(InvalidSiteError, match="must be a str"):
         normalize_site(site)
 
@@ -183,35 +213,69 @@ hosts = st.one_of(
     st.sampled_from(["localhost", "127.0.0.1", "[::1]"]),
 )
 ports = st.one_of(st.just(""), st.integers(1, 65535).map(lambda port: f":{port}"))
-paths = st.sampled_from(["", "/", "/api", "/api/", "/api/v1", "/api/v1/"])
+paths = st.sampled_from(
+    ["", "/", "/api", "/api/", "/api/v1", "/api/v1/", "/login/", "/accounts/login/x", "/#narrow/x"]
+)
 
 
-@given(st.sampled_from(["", "https://", "HTTPS://"]), hosts, ports, paths)
-def test_normalising_is_idempotent_and_keeps_host_and_port(
-    scheme: str, host: str, port: str, path: str
-) -> None:
-    site = normalize_site(scheme + host + port + path)
-    assert normalize_site(site) == site
-    asked, typed = httpx.URL(site), httpx.URL(f"https://{host}{port}")
-    assert asked.raw_host == typed.raw_host.lower()
-    default = {"http": 80, "https": 443}[asked.scheme]
-    assert (asked.port or default) == int(port[1:] or default)
+@given(st.sampled_from(["", "https://", "HTTPS://", "http://"]), hosts, ports, paths)
+def test_normalizing_is_idempotent(scheme: str, host: str, port: str, path: str) -> None:
+    site = normalize_site(scheme + host + port + path, allow_http=True)
+    assert normalize_site(site, allow_http=True) == site
+    assert scheme == "http://" or normalize_site(site) == site
+    requested, typed = httpx.URL(site), httpx.URL(f"https://{host}{port}")
+    assert requested.raw_host == typed.raw_host.lower()
+    default = {"http": 80, "https": 443}[requested.scheme]
+    assert (requested.port or default) == int(port[1:] or default)
 
 
-@given(st.text() | st.from_regex(r"(https?://)?[^/]*(/api)?", fullmatch=True))
-def test_any_text_ends_in_a_safe_site_or_a_typed_error(text: str) -> None:
+@given(
+    st.text() | st.from_regex(r"(https?://)?[^/]*(/api|/login/.*|/?#.*)?", fullmatch=True),
+    st.booleans(),
+)
+def test_any_text_is_a_safe_site_or_an_error(text: str, allow_http: bool) -> None:
     try:
-        site = normalize_site(text)
+        site = normalize_site(text, allow_http=allow_http)
     except InvalidSiteError as error:
         assert error.__context__ is None
         return
-    assert normalize_site(site) == site
+    assert normalize_site(site, allow_http=allow_http) == site
     url = httpx.URL(site)
-    assert url.scheme == "https" or url.host in ("localhost", "::1") or url.host[:4] == "127."
+    loopback = url.host in ("localhost", "::1") or url.host[:4] == "127."
+    assert url.scheme == "https" or loopback or allow_http
     assert not (url.userinfo or url.query or url.fragment)
 
 
-def test_an_address_that_is_none_is_not_found() -> None:
+@pytest.mark.parametrize("site", [site for site in INSECURE if "/" not in site[7:]])
+def test_plain_http_is_allowed_by_option(site: str) -> None:
+    assert normalize_site(site, allow_http=True) == site.lower()
+    assert normalize_site(site.lower(), allow_http=True) == site.lower()
+
+
+def test_allow_http_does_not_change_the_scheme() -> None:
+    assert normalize_site("chat.example.com", allow_http=True) == "https://chat.example.com"
+    assert normalize_site("https://x.org:80", allow_http=True) == "https://x.org:80"
+
+
+@pytest.mark.parametrize(
+    ("site", "expected"),
+    [
+        ("http://zulip.localhost:9991", True),
+        ("http://zulip.zulipdev.com:9991", True),
+        ("https://a.b.zulipdev.com", True),
+        ("http://zulipdev.com", False),
+        ("http://evilzulipdev.com", False),
+        ("http://zulipdev.com.evil.com", False),
+        ("http://localhost", False),
+        ("https://chat.example.com", False),
+    ],
+)
+def test_development_site(site: str, expected: bool) -> None:
+    assert is_development_site(site) is expected
+
+
+def test_try_normalize_site() -> None:
+    assert try_normalize_site("http://x.org", allow_http=True) == "http://x.org"
     assert try_normalize_site("Chat.Example.com/") == "https://chat.example.com"
     assert try_normalize_site("http://chat.example.com") is None
     assert try_normalize_site("") is None
@@ -235,5 +299,10 @@ def test_an_address_that_is_none_is_not_found() -> None:
         (None, False),
     ],
 )
-def test_a_url_is_secure_or_not(url: Any, expected: bool) -> None:
+def test_secure_url(url: Any, expected: bool) -> None:
     assert is_secure_url(url) is expected
+
+
+def test_secure_url_with_http_allowed() -> None:
+    assert is_secure_url("http://chat.example.com/login", allow_http=True)
+    assert not is_secure_url("ftp://chat.example.com/login", allow_http=True)
