@@ -439,7 +439,9 @@ def test_arguments_that_make_no_sense_are_refused(
 
 
 def test_a_client_is_needed() -> None:
-    with pytest.raises(zulip_auth.InvalidInputError, match="client must be a AuthClient"):
+    with pytest.raises(
+        zulip_auth.InvalidInputError, match="client must be an instance of AuthClient"
+    ):
         ApiKeySource("chat.example.com", USERNAME, PASSWORD)  # type: ignore[arg-type]
 
 

@@ -143,7 +143,9 @@ def test_a_method_that_leads_elsewhere_unencrypted_is_refused(login_url: Any) ->
     "method", [None, "google", METHOD.login_url, FakeMethod("google", "Google"), (METHOD,)]
 )
 def test_what_is_no_method_is_refused(method: Any) -> None:
-    with pytest.raises(InvalidInputError, match=r"^method must be a ExternalMethod, not "):
+    with pytest.raises(
+        InvalidInputError, match=r"^method must be an instance of ExternalMethod, not "
+    ):
         AuthClient(SITE).start_sso(method)
 
 

@@ -1,4 +1,4 @@
-"""What is refused before any request: arguments that cannot be meant."""
+"""Validate arguments before any request is made."""
 
 from __future__ import annotations
 
@@ -7,56 +7,58 @@ import re
 from typing import TypeVar
 
 from ._exceptions import InvalidInputError
+from ._redaction import hide_locals
 
 T = TypeVar("T")
 
 MAX_LENGTH = 1024
-"""The longest username, password or user agent that is sent, in characters."""
+"""Maximum length of a username, password or user agent, in characters."""
 
 MAX_TOKEN_LENGTH = 16 * 1024
-"""The longest JSON web token that is sent, in characters."""
+"""Maximum length of a JSON web token, in characters."""
 
-_MOST_SECONDS = 1e9
-_UNSENDABLE = re.compile(r"[\x00\r\n\ud800-\udfff]")
-_HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
+_MAX_SECONDS = 1e9
+_FORBIDDEN_CHARS_RE = re.compile(r"[\x00\r\n\ud800-\udfff]")
+_HEADER_VALUE_RE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 
 
+@hide_locals
 def validate_text(name: str, value: str, *, max_length: int = MAX_LENGTH) -> str:
-    """Return a username, a password or a token that can be sent as it is.
+    """Return *value*, a username, password or token.
 
     Raises:
-        InvalidInputError: It is no str, empty, too long, or has a line break,
-            a NUL or half a surrogate pair in it. The error does not repeat it.
+        InvalidInputError: If *value* is not a non-empty str, is too long, or
+            contains a line break, NUL or lone surrogate. The message does not
+            repeat it.
     """
-    problem = _problem_with_text(value, max_length)
-    if problem is None:
-        return value
-    del value  # which a traceback that shows variables would show
-    raise InvalidInputError(f"{name} {problem}.")
-
-
-def _problem_with_text(value: str, max_length: int) -> str | None:
     if not isinstance(value, str):
-        return f"must be a str, not {type(value).__name__}"
-    if not value:
-        return "is empty"
-    if len(value) > max_length:
-        return f"is longer than {max_length} characters"
-    if _UNSENDABLE.search(value):
-        # A line break is nearly always what is left of reading a file.
-        return "has a line break, a NUL or half a surrogate pair in it; check how it was read"
-    return None
+        reason = f"must be a str, not {type(value).__name__}"
+    elif not value:
+        reason = "is empty"
+    elif len(value) > max_length:
+        reason = f"is longer than {max_length} characters"
+    elif _FORBIDDEN_CHARS_RE.search(value):
+        reason = (
+            "contains a line break, NUL or lone surrogate; "
+            "check how it was read (trailing newline?)"
+        )
+    else:
+        return value
+    raise InvalidInputError(f"{name} {reason}.")
 
 
 def validate_user_agent(value: str | None) -> str | None:
-    """Return a user agent that fits into a header.
+    """Return *value*, a user agent that fits into a header.
 
     Raises:
-        InvalidInputError: It is empty, too long, or not plain printable ASCII.
+        InvalidInputError: If *value* is empty, too long, or not printable ASCII.
     """
     if value is None:
         return None
-    if not (isinstance(value, str) and len(value) <= MAX_LENGTH and _HEADER_VALUE.fullmatch(value)):
+    valid = (
+        isinstance(value, str) and len(value) <= MAX_LENGTH and _HEADER_VALUE_RE.fullmatch(value)
+    )
+    if not valid:
         raise InvalidInputError(
             f"user_agent must be printable ASCII of at most {MAX_LENGTH} characters."
         )
@@ -64,46 +66,48 @@ def validate_user_agent(value: str | None) -> str | None:
 
 
 def validate_seconds(name: str, value: float, *, allow_zero: bool) -> float:
-    """Return a number of seconds that can be waited.
+    """Return *value*, a duration in seconds.
 
     Raises:
-        InvalidInputError: It is no number, not finite, negative, or zero where
-            that makes no sense.
+        InvalidInputError: If *value* is not a finite number, is negative, or is
+            zero without *allow_zero*.
     """
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not 0 <= value <= _MOST_SECONDS or (value == 0 and not allow_zero):
-        least = "at least 0" if allow_zero else "more than 0"
-        raise InvalidInputError(f"{name} must be a finite number of seconds, {least}.")
+    if not is_number or not 0 <= value <= _MAX_SECONDS or (value == 0 and not allow_zero):
+        minimum = "of at least 0" if allow_zero else "greater than 0"
+        raise InvalidInputError(f"{name} must be a finite number of seconds {minimum}.")
     return value
 
 
 def validate_positive_int(name: str, value: int) -> int:
-    """Return a count of at least one.
+    """Return *value*, an int of at least 1.
 
     Raises:
-        InvalidInputError: It is no int, or less than one.
+        InvalidInputError: If *value* is not an int, or less than 1.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InvalidInputError(f"{name} must be a whole number, at least 1.")
+        raise InvalidInputError(f"{name} must be an integer of at least 1.")
     return value
 
 
 def validate_type(name: str, value: T, type_: type[T]) -> T:
-    """Return an option that is of the kind it has to be.
+    """Return *value*, an instance of *type_*.
 
     Raises:
-        InvalidInputError: It is not.
+        InvalidInputError: If *value* is not an instance of *type_*.
     """
     if not isinstance(value, type_):
-        raise InvalidInputError(f"{name} must be a {type_.__name__}, not {type(value).__name__}.")
+        raise InvalidInputError(
+            f"{name} must be an instance of {type_.__name__}, not {type(value).__name__}."
+        )
     return value
 
 
 def validate_optional_type(name: str, value: T | None, type_: type[T]) -> T | None:
-    """Return an option that may be left out, and else is of the kind it has to be.
+    """Return *value*, an instance of *type_* or None.
 
     Raises:
-        InvalidInputError: It is not.
+        InvalidInputError: If *value* is neither.
     """
     return None if value is None else validate_type(name, value, type_)
 
