@@ -27,26 +27,26 @@ from zulip_auth._retry import RetryState
 
 NOT_SENT = APIConnectionError("refused", sent=False)
 MAYBE_SENT = APIConnectionError("lost", sent=True)
-SILENT = APITimeoutError("silent", sent=True)
+TIMED_OUT = APITimeoutError("silent", sent=True)
 FAILED = ServerError("failed", status_code=503)
-REFUSED = AuthenticationFailedError("wrong", status_code=401)
+REJECTED = AuthenticationFailedError("wrong", status_code=401)
 FOREVER = math.inf
 
 
-def limited(seconds: float | None) -> RateLimitedError:
+def rate_limited(seconds: float | None) -> RateLimitedError:
     return RateLimitedError("busy", status_code=429, retry_after=seconds)
 
 
 def upper_bounds(policy: RetryPolicy, error: ZulipAuthError) -> list[float]:
-    """Return the longest waits that the same failure, over and over, can lead to."""
-    tries = RetryState(policy, jitter=lambda _low, high: high)
+    """Return the maximum waits if each attempt raises *error*."""
+    state = RetryState(policy, jitter=lambda _low, high: high)
     waits = []
-    while (wait := tries.next_wait(error, remaining=FOREVER)) is not None:
+    while (wait := state.next_wait(error, remaining=FOREVER)) is not None:
         waits.append(wait)
     return waits
 
 
-def test_the_defaults_are_the_documented_ones() -> None:
+def test_policy_defaults() -> None:
     assert asdict(RetryPolicy()) == {
         "attempts": 5,
         "max_sends": 2,
@@ -56,54 +56,54 @@ def test_the_defaults_are_the_documented_ones() -> None:
     }
 
 
-def test_a_policy_cannot_be_changed() -> None:
+def test_policy_is_immutable() -> None:
     with pytest.raises(FrozenInstanceError):
         RetryPolicy().attempts = 6  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("name", ["attempts", "max_sends"])
 @pytest.mark.parametrize("value", [0, -1, 1.5, math.nan, True, None, "2"])
-def test_counts_that_make_no_sense_are_refused(name: str, value: Any) -> None:
+def test_policy_invalid_count(name: str, value: Any) -> None:
     with pytest.raises(InvalidInputError, match=f"^{name} must"):
         RetryPolicy(**{name: value})
 
 
 @pytest.mark.parametrize("name", ["wait_initial", "wait_max", "max_rate_limit_wait"])
-def test_a_wait_may_be_nothing(name: str) -> None:
+def test_policy_zero_wait(name: str) -> None:
     assert asdict(RetryPolicy(**{name: 0}))[name] == 0
 
 
 @pytest.mark.parametrize("name", ["wait_initial", "wait_max", "max_rate_limit_wait"])
 @pytest.mark.parametrize("value", [-1, math.nan, math.inf, True, None, "2"])
-def test_waits_that_make_no_sense_are_refused(name: str, value: Any) -> None:
+def test_policy_invalid_wait(name: str, value: Any) -> None:
     with pytest.raises(InvalidInputError, match=f"^{name} must"):
         RetryPolicy(**{name: value})
 
 
-def test_what_was_not_sent_is_retried_until_the_attempts_are_used_up() -> None:
+def test_unsent_request_uses_all_attempts() -> None:
     waits = upper_bounds(RetryPolicy(), NOT_SENT)
     assert waits == [0.25, 0.5, 1.0, 2.0]
 
 
-def test_the_doubling_ends_at_wait_max() -> None:
+def test_backoff_ends_at_wait_max() -> None:
     waits = upper_bounds(RetryPolicy(attempts=2000), NOT_SENT)
     assert waits[:7] == [0.25, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
     assert len(waits) == 1999
     assert set(waits[4:]) == {4.0}
 
 
-def test_waits_are_drawn_between_nothing_and_the_bound() -> None:
-    drawn = []
+def test_jitter_is_between_zero_and_bound() -> None:
+    calls = []
 
-    def draw(low: float, high: float) -> float:
-        drawn.append((low, high))
+    def jitter(low: float, high: float) -> float:
+        calls.append((low, high))
         return 0.125
 
-    assert RetryState(RetryPolicy(), jitter=draw).next_wait(NOT_SENT, remaining=1) == 0.125
-    assert drawn == [(0.0, 0.25)]
+    assert RetryState(RetryPolicy(), jitter=jitter).next_wait(NOT_SENT, remaining=1) == 0.125
+    assert calls == [(0.0, 0.25)]
 
 
-def test_waits_really_are_random() -> None:
+def test_jitter_is_random() -> None:
     waits = {RetryState(RetryPolicy()).next_wait(NOT_SENT, remaining=1) for _ in range(50)}
     assert len(waits) > 40
     assert all(wait is not None and 0 <= wait <= 0.25 for wait in waits)
@@ -113,19 +113,17 @@ def test_waits_really_are_random() -> None:
     "error",
     [
         MAYBE_SENT,
-        SILENT,
+        TIMED_OUT,
         FAILED,
         ServerError("lowest", status_code=500),
         ServerError("highest", status_code=599),
         APIStatusError("too slow", status_code=408),
-        InvalidResponseError("too slow, says a proxy", status_code=408),
+        InvalidResponseError("too slow, from a proxy", status_code=408),
     ],
     ids=str,
 )
 @pytest.mark.parametrize("max_sends", [1, 2, 3])
-def test_what_may_have_been_sent_is_retried_until_the_sends_are_used_up(
-    error: ZulipAuthError, max_sends: int
-) -> None:
+def test_sent_request_respects_max_sends(error: ZulipAuthError, max_sends: int) -> None:
     policy = RetryPolicy(max_sends=max_sends)
     assert len(upper_bounds(policy, error)) == max_sends - 1
 
@@ -136,76 +134,74 @@ def test_what_may_have_been_sent_is_retried_until_the_sends_are_used_up(
         TLSError("untrusted", sent=False),
         TLSError("cut off", sent=True),
         ServerError("counted", status_code=500, attempts_remaining=4),
-        REFUSED,
+        REJECTED,
         BadRequestError("malformed", status_code=400),
         APIStatusError("teapot", status_code=418),
         APIStatusError("beyond", status_code=600),
         InvalidResponseError("redirect", status_code=302),
         InvalidResponseError("a 200 of another program", status_code=200),
         InvalidResponseError("a page", status_code=404),
-        InvalidResponseError("client gone, says a proxy", status_code=499),
+        InvalidResponseError("client gone, from a proxy", status_code=499),
     ],
     ids=str,
 )
-def test_what_another_try_cannot_mend_is_not_retried(error: ZulipAuthError) -> None:
+def test_permanent_error_is_not_retried(error: ZulipAuthError) -> None:
     assert upper_bounds(RetryPolicy(), error) == []
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.4, 9.99, 10.0])
-def test_a_short_rate_limit_is_waited_out_exactly(seconds: float) -> None:
-    assert upper_bounds(RetryPolicy(), limited(seconds)) == [seconds] * 4
+def test_short_retry_after_is_waited(seconds: float) -> None:
+    assert upper_bounds(RetryPolicy(), rate_limited(seconds)) == [seconds] * 4
 
 
 @pytest.mark.parametrize("seconds", [None, 10.001, 1799.7959835529327])
-def test_a_long_or_unknown_rate_limit_is_not(seconds: float | None) -> None:
-    assert upper_bounds(RetryPolicy(), limited(seconds)) == []
+def test_long_retry_after_raises(seconds: float | None) -> None:
+    assert upper_bounds(RetryPolicy(), rate_limited(seconds)) == []
 
 
-def test_a_rate_limited_try_is_no_send_since_nothing_was_checked() -> None:
-    tries = RetryState(RetryPolicy(max_sends=1))
-    assert tries.next_wait(limited(0.0), remaining=1) == 0.0
-    assert (tries.sends, tries.sent) == (0, True)
+def test_rate_limited_attempt_is_not_a_send() -> None:
+    state = RetryState(RetryPolicy(max_sends=1))
+    assert state.next_wait(rate_limited(0.0), remaining=1) == 0.0
+    assert (state.sends, state.sent) == (0, True)
 
 
-@pytest.mark.parametrize("error", [NOT_SENT, MAYBE_SENT, limited(1.0)], ids=str)
+@pytest.mark.parametrize("error", [NOT_SENT, MAYBE_SENT, rate_limited(1.0)], ids=str)
 @pytest.mark.parametrize("remaining", [1.0, 0.5, 0.0, -1.0])
-def test_there_is_no_wait_that_would_reach_the_deadline(
-    error: ZulipAuthError, remaining: float
-) -> None:
+def test_no_wait_reaches_the_deadline(error: ZulipAuthError, remaining: float) -> None:
     policy = RetryPolicy(wait_initial=1, max_rate_limit_wait=1)
-    tries = RetryState(policy, jitter=lambda _low, high: high)
-    assert tries.next_wait(error, remaining=remaining) is None
+    state = RetryState(policy, jitter=lambda _low, high: high)
+    assert state.next_wait(error, remaining=remaining) is None
 
 
-failures = st.sampled_from(
+FAILURES = st.sampled_from(
     [
         (NOT_SENT, False),
         (MAYBE_SENT, True),
-        (SILENT, True),
+        (TIMED_OUT, True),
         (FAILED, True),
-        (limited(0.1), True),
-        (limited(None), True),
-        (REFUSED, True),
+        (rate_limited(0.1), True),
+        (rate_limited(None), True),
+        (REJECTED, True),
     ]
 )
 
 
-@given(st.integers(1, 8), st.integers(1, 8), st.lists(failures, min_size=20, max_size=20))
-def test_no_run_of_bad_luck_sends_or_tries_too_often(
-    attempts: int, max_sends: int, luck: list[tuple[ZulipAuthError, bool]]
+@given(st.integers(1, 8), st.integers(1, 8), st.lists(FAILURES, min_size=20, max_size=20))
+def test_limits_hold_for_any_failures(
+    attempts: int, max_sends: int, failures: list[tuple[ZulipAuthError, bool]]
 ) -> None:
-    tries = RetryState(RetryPolicy(attempts=attempts, max_sends=max_sends))
-    used_up = made = 0
-    for error, sent in luck:
+    state = RetryState(RetryPolicy(attempts=attempts, max_sends=max_sends))
+    sends = made = 0
+    for error, sent in failures:
         made += 1
-        used_up += sent and not isinstance(error, RateLimitedError)
-        if tries.next_wait(error, remaining=FOREVER) is None:
+        sends += sent and not isinstance(error, RateLimitedError)
+        if state.next_wait(error, remaining=FOREVER) is None:
             break
     assert made <= attempts
-    assert used_up <= max_sends
-    assert tries.attempts == made
+    assert sends <= max_sends
+    assert state.attempts == made
 
 
-def test_a_policy_is_a_value() -> None:
+def test_policy_is_a_value() -> None:
     assert RetryPolicy(attempts=3) == evolve(RetryPolicy(), attempts=3)
     assert "attempts=3" in repr(RetryPolicy(attempts=3))

@@ -1,4 +1,4 @@
-"""When a login is tried again. Nothing here waits or sends."""
+"""Decide whether and when to retry."""
 
 from __future__ import annotations
 
@@ -23,24 +23,25 @@ _MAX_EXPONENT = 64  # avoids float overflow
 
 @frozen(kw_only=True)
 class RetryPolicy:
-    """Says how often, and after which waits, a login is tried again.
+    """Configure retries.
 
-    Each password that a server refuses uses up one of the few attempts that it
-    allows (5 in 30 minutes by default), so there are two limits: one for tries
-    of any kind, and a lower one for those that may have reached the server.
+    A server allows few failed logins for an account, 5 in 30 minutes by
+    default. Therefore attempts that may have reached the server have a limit
+    of their own.
 
     Attributes:
-        attempts: How many tries in all.
-        max_sends: How many of them may have shown the server the password.
-            One `login()` never uses up more of the account's attempts.
-        wait_initial: The longest first wait, in seconds. Waits are drawn at
-            random between nothing and a bound that doubles each time.
-        wait_max: Where the doubling ends, in seconds.
-        max_rate_limit_wait: The longest wait that a server may ask for with
-            429, in seconds. Asked for more, a login fails at once.
+        attempts: Maximum number of attempts.
+        max_sends: Maximum number of attempts in which the server may have
+            received the password.
+        wait_initial: Upper bound of the first backoff, in seconds. It doubles
+            after each attempt (full jitter).
+        wait_max: Upper bound of all backoffs, in seconds.
+        max_rate_limit_wait: Longest `Retry-After` of a 429 response to wait
+            for, in seconds. If the server requires more, the call fails
+            immediately.
 
     Raises:
-        InvalidInputError: A value makes no sense.
+        InvalidInputError: If a value is invalid.
     """
 
     attempts: int = 5
@@ -59,12 +60,13 @@ class RetryPolicy:
 
 @define
 class RetryState:
-    """The attempts of one call, and the decision about the next.
+    """Count the attempts of one call and decide about the next.
 
     Attributes:
-        attempts: How many attempts there have been.
-        sends: How many of them may have used up one of the account's attempts.
-        sent: Whether any of them may have reached the server.
+        policy: The limits.
+        attempts: Number of attempts so far.
+        sends: Number of attempts that may count as failed logins.
+        sent: Whether any attempt may have reached the server.
     """
 
     policy: RetryPolicy
