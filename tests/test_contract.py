@@ -22,6 +22,14 @@ CHECKS = [
 ]
 
 
+# Zulip, and so FakeZulip, lists users by POST too. The description does not need it.
+UNDECLARED = """
+[[operations]]
+include-path = "/dev_list_users"
+checks.unsupported_method.enabled = false
+"""
+
+
 @pytest.fixture
 def server() -> Iterator[FakeZulip]:
     with FakeZulip(users={"iago@zulip.com": "secret"}) as server:
@@ -38,9 +46,10 @@ def schemathesis(
 ) -> subprocess.CompletedProcess[str]:
     key = server.account("iago@zulip.com").api_key
     auth = f'[auth]\nbasic = {{ username = "iago@zulip.com", password = "{key}" }}\n'
-    (tmp / "schemathesis.toml").write_text(auth, encoding="utf-8")
+    checks = "[checks]\nenabled = false\n" + "".join(f"{name}.enabled = true\n" for name in CHECKS)
+    (tmp / "schemathesis.toml").write_text(auth + checks + UNDECLARED, encoding="utf-8")
     command = [str(Path(sys.executable).parent / "schemathesis"), "run", str(description)]
-    command += ["--url", f"{server.site}/api/v1", "--checks", ",".join(CHECKS), "--no-color"]
+    command += ["--url", f"{server.site}/api/v1", "--no-color"]
     command += ["--phases", "examples,coverage,fuzzing", "--max-examples", "8", "--seed", "1"]
     command += options
     return subprocess.run(command, cwd=tmp, capture_output=True, text=True, check=False)
@@ -51,7 +60,7 @@ def schemathesis(
 def test_fake_server_conforms(dev_login: str, server: FakeZulip, tmp_path: Path) -> None:
     server.dev_login = dev_login  # type: ignore[assignment]
     server.realm.email_usernames = dev_login == "on"
-    result = schemathesis(DESCRIPTION, server, tmp_path, "--exclude-path-regex", "^/bots")
+    result = schemathesis(DESCRIPTION, server, tmp_path, "--exclude-path-regex", "^/bots/")
     assert result.returncode == 0, result.stdout
     assert len(server.requests) > 10
     # A regeneration replaced the key, after requests that used it.

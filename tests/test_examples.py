@@ -287,7 +287,7 @@ async def test_httpx_bot_replaces_expired_queue(
     fake_zulip: FakeZulip,
 ) -> None:
     async with running_bot(fake_zulip), user_client(fake_zulip) as http:
-        fake_zulip._state.close_queues()
+        fake_zulip.expire_queues()
         await wait_until(lambda: count(fake_zulip, "register") == 2)
         assert await send(http, "ping") == "pong"
         assert count(fake_zulip, "register") == 3  # one of them for the other user
@@ -296,7 +296,7 @@ async def test_httpx_bot_replaces_expired_queue(
 async def test_httpx_bot_acknowledges_heartbeats(
     fake_zulip: FakeZulip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zulip_auth.testing.state.HEARTBEAT", 0.005)
+    monkeypatch.setattr("zulip_auth.testing.messages.HEARTBEAT", 0.005)
     async with running_bot(fake_zulip):
         await wait_until(lambda: count(fake_zulip, "events") >= 10)
         [queue] = fake_zulip._state.queues.values()
@@ -306,11 +306,10 @@ async def test_httpx_bot_acknowledges_heartbeats(
 
 
 async def test_httpx_bot_stops_when_deactivated(fake_zulip: FakeZulip) -> None:
-    form = {"type": "direct", "to": json.dumps([BOT]), "content": "ping"}
     with pytest.RaisesGroup(UserDeactivatedError):
-        async with running_bot(fake_zulip), user_client(fake_zulip) as http:
+        async with running_bot(fake_zulip):
             fake_zulip.account(BOT).active = False
-            await httpx_bot.call(http, "POST", "/messages", data=form)
+            fake_zulip.expire_queues()
             await asyncio.Event().wait()  # until the task group cancels it
 
 

@@ -7,16 +7,18 @@ import jwt
 import pytest
 
 from zulip_auth import (
+    AuthClient,
     AuthenticationFailedError,
     Credentials,
     DevAuthDisabledError,
     InvalidSubdomainError,
     PasswordResetRequiredError,
     RealmDeactivatedError,
+    SubdomainRequiredError,
     dev_login,
     login,
 )
-from zulip_auth.testing import FakeZulip
+from zulip_auth.testing import ExternalMethod, FakeZulip
 
 
 async def test_jwt_login_of_rejected_account() -> None:
@@ -94,3 +96,63 @@ async def test_dev_login_off_or_missing() -> None:
         assert server.dev_login == "off"
         server.dev_login = "on"
         await dev_login(server.site, "iago@zulip.com")
+
+
+async def test_jwt_login_with_profile() -> None:
+    key = "a key of thirty-two bytes or more"
+    async with FakeZulip({"othello@zulip.com": "x"}) as server:
+        server.realm.jwt_key = key
+        form = {"token": jwt.encode({"email": "othello@zulip.com"}, key, "HS256")}
+        async with httpx.AsyncClient(base_url=server.site) as http:
+            body = (await http.post("/api/v1/jwt/fetch_api_key", data=form)).json()
+            assert "user" not in body
+            form["include_profile"] = "true"
+            body = (await http.post("/api/v1/jwt/fetch_api_key", data=form)).json()
+        assert (body["user"]["user_id"], body["user"]["email"]) == (10, "othello@zulip.com")
+
+
+async def test_bots_are_not_listed_as_users() -> None:
+    async with FakeZulip({"iago@zulip.com": "x"}) as server:
+        bot = server.add_bot("iago@zulip.com", "Echo")
+        async with httpx.AsyncClient(base_url=server.site) as http:
+            body = (await http.post("/api/v1/dev_list_users")).json()
+        assert [user["email"] for user in body["direct_users"]] == ["iago@zulip.com"]
+        assert (await dev_login(server.site, bot.email)).api_key == bot.api_key
+
+
+async def test_root_settings() -> None:
+    async with FakeZulip() as server:
+        server.add_realm("acme.localhost")
+        root = server.site.replace("127.0.0.1", "localhost")
+        async with httpx.AsyncClient(base_url=root) as http:
+            body = (await http.get("/api/v1/server_settings")).json()
+            assert "realm_name" not in body
+            assert body["realm_url"] == body["realm_uri"] == root
+        with pytest.raises(SubdomainRequiredError):
+            await AuthClient(root).server_settings()
+
+
+async def test_root_with_landing_page() -> None:
+    async with FakeZulip() as server:
+        server.add_realm("acme.localhost")
+        server._state.root_landing_page = True
+        with pytest.raises(SubdomainRequiredError) as caught:
+            await AuthClient(server.site.replace("127.0.0.1", "localhost")).server_settings()
+        assert caught.value.message == "Subdomain required"
+
+
+async def test_external_methods_in_settings() -> None:
+    async with FakeZulip() as server:
+        server.realm.external_methods.append(ExternalMethod("google", "Google"))
+        async with httpx.AsyncClient(base_url=server.site) as http:
+            body = (await http.get("/api/v1/server_settings")).json()
+        assert body["authentication_methods"]["google"]
+        assert body["external_authentication_methods"] == [
+            {
+                "name": "google",
+                "display_name": "Google",
+                "display_icon": None,
+                "login_url": "/accounts/login/social/google",
+                "signup_url": "/accounts/register/social/google",
+            }
+        ]

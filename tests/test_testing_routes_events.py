@@ -1,118 +1,201 @@
-"""Event queues and messages of the stand-in server."""
+"""Event queues of the stand-in server."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from typing import Any, Self
+import json
+from typing import Any
 
 import httpx
 import pytest
 
+from helpers.api_client import APIClient
 from zulip_auth.testing import FakeZulip
 
-PASSWORDS = {"iago@zulip.com": "x", "hamlet@zulip.com": "x", "othello@zulip.com": "x"}
+PASSWORDS = {"iago@zulip.com": "x", "hamlet@zulip.com": "x"}
+EVENTS = "/api/v1/events"
 
 
-class EventClient:
-    """A client of the events API."""
-
-    def __init__(self, server: FakeZulip, email: str) -> None:
-        auth = (email, server.account(email).api_key)
-        self.http = httpx.AsyncClient(base_url=f"{server.site}/api/v1", auth=auth)
-
-    async def __aenter__(self) -> Self:
-        self.queue_id = (await self.post("/register", {}))["queue_id"]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.http.aclose()
-
-    async def post(self, path: str, data: dict[str, str]) -> dict[str, Any]:
-        body: dict[str, Any] = (await self.http.post(path, data=data)).json()
-        return body
-
-    async def poll(self, last_event_id: int | str, **params: str) -> dict[str, Any]:
-        query = {"queue_id": self.queue_id, "last_event_id": str(last_event_id), **params}
-        body: dict[str, Any] = (await self.http.get("/events", params=query)).json()
-        return body
+async def poll(client: APIClient, queue_id: str, last_event_id: object = -1, **params: str) -> Any:
+    query = {"queue_id": queue_id, "last_event_id": str(last_event_id), **params}
+    return await client.call("GET", "/events", **query)
 
 
-async def test_message_reaches_its_recipients() -> None:
-    async with (
-        FakeZulip(users=PASSWORDS) as server,
-        EventClient(server, "iago@zulip.com") as iago,
-        EventClient(server, "hamlet@zulip.com") as hamlet,
-        EventClient(server, "othello@zulip.com") as othello,
-    ):
-        poll = asyncio.create_task(hamlet.poll(-1))
-        direct = {"type": "direct", "to": '["hamlet@zulip.com"]', "content": "hi"}
-        sent = await iago.post("/messages", direct)
-        assert sent == {"result": "success", "msg": "", "id": 1}
-        [event] = (await poll)["events"]
-        assert (event["type"], event["id"]) == ("message", 0)
-        assert event["message"]["content"] == "hi"
-        assert event["message"]["sender_email"] == "iago@zulip.com"
-        assert (await othello.poll(-1, dont_block="true"))["events"] == []
-        channel = {"type": "channel", "to": "Verona", "topic": "t", "content": "all"}
-        await othello.post("/messages", channel)
-        [event] = (await hamlet.poll(0))["events"]
-        assert (event["id"], event["message"]["subject"]) == (1, "t")
-        assert [event["id"] for event in (await iago.poll(-1))["events"]] == [0, 1]
-        by_user_id = {"type": "private", "to": "[11]", "content": "hi"}
-        assert (await iago.post("/messages", by_user_id))["result"] == "success"
-        unknown = {"type": "private", "to": "nobody@zulip.com", "content": "hi"}
-        assert (await iago.post("/messages", unknown))["code"] == "BAD_REQUEST"
+async def register(client: APIClient, **params: str) -> str:
+    return str((await client.call("POST", "/register", **params))["queue_id"])
 
 
-async def test_poll_without_events_returns_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zulip_auth.testing.state.HEARTBEAT", 0.01)
-    async with FakeZulip(users=PASSWORDS) as server, EventClient(server, "iago@zulip.com") as iago:
-        assert (await iago.poll(-1))["events"] == [{"type": "heartbeat", "id": 0}]
+async def send_direct(client: APIClient, to: str, content: str = "hi") -> None:
+    body = await client.call("POST", "/messages", type="direct", to=to, content=content)
+    assert body["result"] == "success"
+
+
+async def test_poll_waits_for_event() -> None:
+    async with FakeZulip(PASSWORDS) as server:
+        iago, hamlet = APIClient(server, "iago@zulip.com"), APIClient(server, "hamlet@zulip.com")
+        queue_id = await register(hamlet)
+        waiting = asyncio.create_task(poll(hamlet, queue_id))
+        await server.wait_for("GET", EVENTS)
+        await send_direct(iago, "hamlet@zulip.com")
+        body = await waiting
+        assert [event["type"] for event in body["events"]] == ["message"]
+        assert body["queue_id"] == queue_id
+
+
+async def test_events_until_acknowledged() -> None:
+    async with FakeZulip(PASSWORDS) as server:
+        iago = APIClient(server, "iago@zulip.com")
+        queue_id = await register(iago)
+        for content in ("one", "two"):
+            await send_direct(iago, "iago@zulip.com", content)
+        for last_event_id, expected in ((-1, [0, 1]), (-1, [0, 1]), (0, [1])):
+            body = await poll(iago, queue_id, last_event_id)
+            assert [event["id"] for event in body["events"]] == expected
+            assert "queue_id" not in body
+        body = await poll(iago, queue_id, 1, dont_block="true")
+        assert body["events"] == []
+
+
+@pytest.mark.parametrize(
+    ("last_event_id", "msg"),
+    [
+        (-1, "An event newer than -1 has already been pruned!"),
+        (7, "Event 7 was not in this queue"),
+        ("x", "last_event_id is not valid JSON"),
+        ('"x"', "last_event_id is not an integer"),
+    ],
+)
+async def test_invalid_last_event_id(last_event_id: object, msg: str) -> None:
+    async with FakeZulip(PASSWORDS) as server:
+        iago = APIClient(server, "iago@zulip.com")
+        queue_id = await register(iago)
+        await send_direct(iago, "iago@zulip.com")
+        await poll(iago, queue_id, 0, dont_block="true")
+        body = await poll(iago, queue_id, last_event_id)
+        assert body == {"result": "error", "msg": msg, "code": "BAD_REQUEST"}
+
+
+async def test_missing_last_event_id() -> None:
+    async with FakeZulip(PASSWORDS) as server:
+        iago = APIClient(server, "iago@zulip.com")
+        body = await iago.call("GET", "/events", queue_id=await register(iago))
+        assert body["code"] == "REQUEST_VARIABLE_MISSING"
+
+
+async def test_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zulip_auth.testing.messages.HEARTBEAT", 0.01)
+    async with FakeZulip(PASSWORDS) as server:
+        iago = APIClient(server, "iago@zulip.com")
+        queue_id = await register(iago, event_types='["message"]')
+        assert (await poll(iago, queue_id))["events"] == [{"type": "heartbeat", "id": 0}]
+
+
+async def test_event_types() -> None:
+    async with FakeZulip(PASSWORDS) as server:
+        iago = APIClient(server, "iago@zulip.com")
+        messages = await register(iago, event_types='["message"]')
+        reactions = await register(iago, event_types='["reaction"]')
+        await send_direct(iago, "iago@zulip.com")
+        await iago.call("POST", "/messages/1/reactions", emoji_name="wave")
+        for queue_id, expected in ((messages, "message"), (reactions, "reaction")):
+            body = await poll(iago, queue_id, dont_block="true")
+            assert [event["type"] for event in body["events"]] == [expected]
+
+
+async def test_apply_markdown() -> None:
+    async with FakeZulip(PASSWORDS) as server:
+        iago = APIClient(server, "iago@zulip.com")
+        queue_id = await register(iago, apply_markdown="true")
+        await send_direct(iago, "iago@zulip.com", "1 < 2")
+        [event] = (await poll(iago, queue_id))["events"]
+        assert event["message"]["content"] == "<p>1 &lt; 2</p>"
+        assert event["message"]["content_type"] == "text/html"
+
+
+async def test_narrow_is_rejected() -> None:
+    async with FakeZulip(PASSWORDS) as server:
+        iago = APIClient(server, "iago@zulip.com")
+        await register(iago, narrow="[]")
+        body = await iago.call("POST", "/register", narrow='[["is", "dm"]]')
+        assert body["code"] == "BAD_NARROW"
 
 
 async def test_queue_belongs_to_its_owner() -> None:
-    async with (
-        FakeZulip(users=PASSWORDS) as server,
-        EventClient(server, "iago@zulip.com") as iago,
-        EventClient(server, "hamlet@zulip.com") as hamlet,
-    ):
-        hamlet.queue_id = iago.queue_id
-        assert (await hamlet.poll(-1))["code"] == "BAD_EVENT_QUEUE_ID"
-        assert (await iago.poll("x"))["code"] == "BAD_REQUEST"
-        deleted = await iago.http.delete("/events", params={"queue_id": iago.queue_id})
-        assert deleted.json() == {"result": "success", "msg": ""}
-        assert (await iago.poll(-1))["msg"] == f"Bad event queue ID: {iago.queue_id}"
+    async with FakeZulip(PASSWORDS) as server:
+        iago, hamlet = APIClient(server, "iago@zulip.com"), APIClient(server, "hamlet@zulip.com")
+        queue_id = await register(iago)
+        bad_queue = {
+            "result": "error",
+            "msg": f"Bad event queue ID: {queue_id}",
+            "queue_id": queue_id,
+            "code": "BAD_EVENT_QUEUE_ID",
+        }
+        assert await poll(hamlet, queue_id) == bad_queue
+        body = await iago.call("DELETE", "/events", queue_id=queue_id)
+        assert body == {"result": "success", "msg": ""}
+        assert await poll(iago, queue_id) == bad_queue
 
 
 async def test_deleting_queue_ends_its_poll() -> None:
-    async with FakeZulip(users=PASSWORDS) as server, EventClient(server, "iago@zulip.com") as iago:
-        poll = asyncio.create_task(iago.poll(-1))
-        async with asyncio.timeout(10):
-            while server.requests[-1].path != "/api/v1/events":  # noqa: ASYNC110
-                await asyncio.sleep(0.001)
-        assert server.requests[-1].query["last_event_id"] == "-1"
-        await iago.http.delete("/events", params={"queue_id": iago.queue_id})
-        async with asyncio.timeout(10):
-            assert (await poll).get("events", []) == []
+    async with FakeZulip(PASSWORDS) as server:
+        iago = APIClient(server, "iago@zulip.com")
+        queue_id = await register(iago)
+        waiting = asyncio.create_task(poll(iago, queue_id))
+        [request] = await server.wait_for("GET", EVENTS)
+        assert request.query["last_event_id"] == "-1"
+        await iago.call("DELETE", "/events", queue_id=queue_id)
+        assert (await waiting)["events"] == []
 
 
-async def test_message_to_self() -> None:
-    async with FakeZulip(users=PASSWORDS) as server, EventClient(server, "iago@zulip.com") as iago:
-        note = {"type": "direct", "to": '["iago@zulip.com"]', "content": "remember"}
-        await iago.post("/messages", note)
-        [event] = (await iago.poll(-1))["events"]
-        assert event["message"]["display_recipient"] == [{"id": 10, "email": "iago@zulip.com"}]
+async def test_second_poll_ends_first() -> None:
+    async with FakeZulip(PASSWORDS) as server:
+        iago = APIClient(server, "iago@zulip.com")
+        queue_id = await register(iago)
+        first = asyncio.create_task(poll(iago, queue_id))
+        await server.wait_for("GET", EVENTS)
+        second = asyncio.create_task(poll(iago, queue_id))
+        assert (await first)["events"] == []
+        await send_direct(iago, "iago@zulip.com")
+        assert len((await second)["events"]) == 1
 
 
-async def test_stop_ends_polls() -> None:
-    server = FakeZulip(users=PASSWORDS)
-    server.__enter__()
-    async with EventClient(server, "iago@zulip.com") as iago:
-        poll = asyncio.create_task(iago.poll(-1))
-        while server.requests[-1].path != "/api/v1/events":  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
-        start = time.monotonic()
-        await server.__aexit__(None, None, None)
-        assert time.monotonic() - start < 0.9
-        assert (await poll).get("events", []) == []
+async def test_expired_queue() -> None:
+    async with FakeZulip(PASSWORDS) as server:
+        iago = APIClient(server, "iago@zulip.com")
+        idle, polled = await register(iago), await register(iago)
+        waiting = asyncio.create_task(poll(iago, polled))
+        await server.wait_for("GET", EVENTS)
+        server.expire_queues()
+        assert (await waiting)["code"] == "BAD_EVENT_QUEUE_ID"
+        assert (await poll(iago, idle))["code"] == "BAD_EVENT_QUEUE_ID"
+
+
+async def test_stop_drops_polls() -> None:
+    server = FakeZulip(PASSWORDS)
+    server.start()
+    iago = APIClient(server, "iago@zulip.com")
+    queue_id = await register(iago)
+    waiting = asyncio.create_task(poll(iago, queue_id))
+    await server.wait_for("GET", EVENTS)
+    await server.__aexit__(None, None, None)
+    with pytest.raises(httpx.TransportError):
+        await waiting
+
+
+async def test_queues_survive_outage() -> None:
+    async with FakeZulip(PASSWORDS) as server:
+        iago = APIClient(server, "iago@zulip.com")
+        queue_id = await register(iago)
+        await send_direct(iago, "iago@zulip.com")
+        server.stop()
+        with pytest.raises(httpx.ConnectError):
+            await poll(iago, queue_id)
+        server.start()
+        assert len((await poll(iago, queue_id))["events"]) == 1
+
+
+async def test_register_response() -> None:
+    async with FakeZulip(PASSWORDS) as server:
+        body = await APIClient(server, "iago@zulip.com").call("POST", "/register")
+        assert (body["last_event_id"], body["realm_name"]) == (-1, "Zulip Dev")
+        assert json.dumps(body["zulip_feature_level"]) == "325"

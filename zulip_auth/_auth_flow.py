@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from typing import Any, ClassVar, NoReturn
 
 from ._credentials import Credentials, basic_auth_header
@@ -46,11 +46,30 @@ async def renew(source: ApiKeySource, rejected: Credentials) -> Credentials | No
         return None
 
 
+class PrefixedStream:
+    """A response body of which the beginning has already been read."""
+
+    def __init__(self, prefix: list[bytes], stream: Any, remainder: AsyncIterator[bytes]) -> None:
+        self._prefix = prefix
+        self._stream = stream
+        self._remainder = remainder
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for chunk in self._prefix:
+            yield chunk
+        async for chunk in self._remainder:
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
 class HTTPXAuthFlow:
     """`ApiKeyAuth` for httpx and httpx2, which differ only in their classes."""
 
     _url_class: ClassVar[type[Any]]
     _bytes_class: ClassVar[type[Any]]
+    _stream_class: ClassVar[type[PrefixedStream]]
 
     def __init__(self, source: ApiKeySource) -> None:
         self._source = validate_type("source", source, ApiKeySource)
@@ -89,24 +108,25 @@ class HTTPXAuthFlow:
             return False
         if has_zulip_challenge(response.headers.get_list("www-authenticate")):
             return True
-        content = await self._read_body(response)
+        content = await self._peek_body(response)
         encoding = response.headers.get("content-encoding", "")
         return has_invalid_key_code(_decompress(content, encoding.lower()))
 
-    async def _read_body(self, response: Any) -> bytes:
-        """Return the body if it is known to be small, and leave the response readable."""
-        length = response.headers.get("content-length", "")
-        if not length.isdecimal() or int(length) > MAX_BODY_SIZE:
-            return b""
-        content = b"".join([chunk async for chunk in response.stream])
-        await response.stream.aclose()
-        response.stream = self._bytes_class(content)
-        return content
+    async def _peek_body(self, response: Any) -> bytes:
+        """Return at most about `MAX_BODY_SIZE` bytes, and leave the response readable."""
+        prefix: list[bytes] = []
+        remainder = aiter(response.stream)
+        async for chunk in remainder:
+            prefix.append(chunk)
+            if sum(map(len, prefix)) > MAX_BODY_SIZE:
+                break
+        response.stream = self._stream_class(prefix, response.stream, remainder)
+        return b"".join(prefix)
 
 
 def _decompress(content: bytes, encoding: str) -> bytes:
-    """Return the decoded body, or nothing if the encoding is unknown."""
-    if encoding not in ("", "identity", "gzip", "deflate"):
+    """Return the decoded body, or nothing if it is too long or the encoding unknown."""
+    if len(content) > MAX_BODY_SIZE or encoding not in ("", "identity", "gzip", "deflate"):
         return b""
     if encoding in ("", "identity"):
         return content

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import httpx
 
-from ._auth_flow import HTTPXAuthFlow
+from ._auth_flow import HTTPXAuthFlow, PrefixedStream
+
+
+class _PrefixedStream(PrefixedStream, httpx.AsyncByteStream):
+    pass
 
 
 class ApiKeyAuth(HTTPXAuthFlow, httpx.Auth):
@@ -35,3 +39,4 @@ class ApiKeyAuth(HTTPXAuthFlow, httpx.Auth):
 
     _url_class = httpx.URL
     _bytes_class = httpx.ByteStream
+    _stream_class = _PrefixedStream

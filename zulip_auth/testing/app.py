@@ -1,41 +1,110 @@
-"""The stand-in server as an ASGI application: the table of routes."""
+"""The stand-in server as an ASGI application: recording, failures, routes."""
 
 from __future__ import annotations
 
-from starlette.applications import Starlette
-from starlette.routing import Route
+import asyncio
 
-from .http import ErrorResponse, error_handler, method_not_allowed, not_found
-from .routes_auth import Logins
-from .routes_events import Events
-from .routes_sso import SingleSignOn
-from .routes_users import Accounts
-from .state import State
+from attrs import frozen
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from . import routes_auth as auth
+from . import routes_bots as bots
+from . import routes_events as events
+from . import routes_messages as messages
+from . import routes_users as users
+from .authentication import UserHandler, authenticated
+from .http import Endpoint, Handler, not_found, parse_form
+from .routes_sso import login_with_browser
+from .state import ReceivedRequest, State
+
+_ROUTES: dict[str, Handler] = {
+    "POST /api/v1/fetch_api_key": auth.fetch_api_key,
+    "POST /api/v1/dev_fetch_api_key": auth.dev_fetch_api_key,
+    "GET /api/v1/dev_list_users": auth.dev_list_users,
+    "POST /api/v1/dev_list_users": auth.dev_list_users,
+    "POST /api/v1/jwt/fetch_api_key": auth.jwt_fetch_api_key,
+    "GET /api/v1/server_settings": auth.server_settings,
+    "GET /accounts/login/social/{name:path}": login_with_browser,
+}
+_USER_ROUTES: dict[str, UserHandler] = {
+    "GET /api/v1/users/me": users.get_own_user,
+    "POST /api/v1/users/me/api_key/regenerate": users.regenerate_api_key,
+    "POST /api/v1/users/me/presence": users.update_presence,
+    "GET /api/v1/users": users.list_users,
+    "GET /api/v1/users/{user}": users.get_user,
+    "GET /api/v1/users/{user}/presence": users.get_presence,
+    "PATCH /api/v1/settings": users.update_settings,
+    "GET /api/v1/bots": bots.list_bots,
+    "POST /api/v1/bots": bots.create_bot,
+    "DELETE /api/v1/bots/{bot_id:int}": bots.deactivate_bot,
+    "POST /api/v1/bots/{bot_id:int}/api_key/regenerate": bots.regenerate_bot_api_key,
+    "POST /api/v1/register": events.register,
+    "GET /api/v1/events": events.get_events,
+    "DELETE /api/v1/events": events.delete_queue,
+    "POST /api/v1/messages": messages.send_message,
+    "GET /api/v1/messages": messages.get_messages,
+    "GET /api/v1/messages/{message_id:int}": messages.get_message,
+    "PATCH /api/v1/messages/{message_id:int}": messages.edit_message,
+    "POST /api/v1/messages/{message_id:int}/reactions": messages.change_reaction,
+    "DELETE /api/v1/messages/{message_id:int}/reactions": messages.change_reaction,
+    "GET /api/v1/streams": messages.list_channels,
+    "GET /api/v1/streams/{stream_id:int}": messages.get_channel,
+}
+_WEBHOOK_ROUTES = {"POST /api/v1/messages"}
 
 
 def create_app(state: State) -> Starlette:
     """Return the application that serves *state*."""
-    logins, accounts, events = Logins(state), Accounts(state), Events(state)
-    endpoints = [
-        ("POST", "/fetch_api_key", logins.fetch_api_key),
-        ("POST", "/dev_fetch_api_key", logins.dev_fetch_api_key),
-        ("GET", "/dev_list_users", logins.dev_list_users),
-        ("POST", "/jwt/fetch_api_key", logins.jwt_fetch_api_key),
-        ("GET", "/server_settings", logins.server_settings),
-        ("GET", "/users/me", accounts.own_user),
-        ("POST", "/users/me/api_key/regenerate", accounts.regenerate_api_key),
-        ("POST", "/register", events.register),
-        ("GET", "/events", events.events),
-        ("DELETE", "/events", events.delete),
-        ("POST", "/messages", events.send_message),
-    ]
-    routes = [
-        Route(f"/api/v1{path}", endpoint, methods=[method]) for method, path, endpoint in endpoints
-    ]
-    routes.append(Route("/accounts/login/social/{name:path}", SingleSignOn(state).login))
+    handlers = dict(_ROUTES)
+    for route, handler in _USER_ROUTES.items():
+        handlers[route] = authenticated(handler, allow_webhooks=route in _WEBHOOK_ROUTES)
+    endpoints: dict[str, Endpoint] = {}
+    for route, anonymous in handlers.items():
+        method, path = route.split()
+        endpoints.setdefault(path, Endpoint(state)).handlers[method] = anonymous
     app = Starlette(
-        routes=routes,
-        exception_handlers={404: not_found, 405: method_not_allowed, ErrorResponse: error_handler},
+        routes=[Route(path, endpoint) for path, endpoint in endpoints.items()],
+        middleware=[Middleware(_Recorder, state=state)],
+        exception_handlers={404: not_found},
     )
     app.router.redirect_slashes = False
     return app
+
+
+@frozen
+class _Recorder:
+    """Record each request, and fail it if the test asked for that."""
+
+    app: ASGIApp
+    state: State
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        body = await request.body()
+        headers, query, path = dict(request.headers), dict(request.query_params), scope["path"]
+        form = parse_form(headers.get("content-type", ""), body)
+        received = ReceivedRequest(
+            request.method, path, headers.get("host", ""), headers, query, form, body
+        )
+        self.state.requests.append(received)
+        scope["params"] = query | form
+        messages: list[Message] = [{"type": "http.request", "body": body}]
+
+        async def replay() -> Message:
+            return messages.pop() if messages else await receive()
+
+        failure = self.state.next_failure(path)
+        if failure is not None:
+            await asyncio.sleep(failure.delay)
+            if failure.drop:
+                self.state.drop_connection(scope["client"])
+                await receive()  # until the connection is lost
+                return
+            if failure.response is not None:
+                await failure.response(scope, receive, send)
+                return
+        await self.app(scope, replay, send)

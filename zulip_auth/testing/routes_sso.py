@@ -6,13 +6,11 @@ import re
 from html import escape
 from urllib.parse import urlencode
 
-from attrs import frozen
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from .http import ErrorResponse, read_request, realm_url
-from .state import Account, Realm, State
+from .http import Call, bad_request
+from .state import Account, Realm
 
 _PAD_RE = re.compile(r"[0-9A-Fa-f]{64}")
 _PAGE = """<!DOCTYPE html>
@@ -23,34 +21,28 @@ _PAGE = """<!DOCTYPE html>
 """
 
 
-@frozen
-class SingleSignOn:
-    """The page behind the `login_path` of each external method."""
+async def login_with_browser(call: Call) -> Response:
+    """Return a page with the accounts, or redirect with the key of the one in `email`."""
+    realm = _find_realm(call)
+    pad = call.params.get("mobile_flow_otp", "")
+    if not _PAD_RE.fullmatch(pad):
+        raise bad_request("Invalid OTP")
+    active = [account for account in realm.accounts if account.active and not account.is_bot]
+    if "email" not in call.params:
+        return HTMLResponse(_page(realm, active, pad))
+    for account in active:
+        if account.email == call.params["email"]:
+            return _redirect(account, pad, call.url(realm.host))
+    raise HTTPException(404)
 
-    state: State
 
-    async def login(self, request: Request) -> Response:
-        """Return a page with the accounts, or redirect with the key of the one in `email`."""
-        parameters = await read_request(request, self.state)
-        realm = self._realm(request)
-        pad = parameters.get("mobile_flow_otp", "")
-        if not _PAD_RE.fullmatch(pad):
-            raise ErrorResponse(400, "BAD_REQUEST", "Invalid OTP")
-        active = [account for account in realm.accounts if account.active]
-        if "email" not in parameters:
-            return HTMLResponse(_page(realm, active, pad))
-        for account in active:
-            if account.email == parameters["email"]:
-                return _redirect(account, pad, realm_url(realm, request))
-        raise HTTPException(404)
-
-    def _realm(self, request: Request) -> Realm:
-        # The real server returns various web pages for these errors.
-        realm = self.state.find_realm(request.headers.get("host", ""))
-        name = request.path_params["name"]
-        if realm and realm.active and any(name == method.name for method in realm.external_methods):
-            return realm
-        raise HTTPException(404)
+def _find_realm(call: Call) -> Realm:
+    # The real server returns various web pages for these errors.
+    realm = call.state.find_realm(call.host)
+    name = call.request.path_params["name"]
+    if realm and realm.active and any(name == method.name for method in realm.external_methods):
+        return realm
+    raise HTTPException(404)
 
 
 def _page(realm: Realm, accounts: list[Account], pad: str) -> str:

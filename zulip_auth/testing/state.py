@@ -1,27 +1,30 @@
-"""State of the stand-in server: organizations, accounts, attempts, requests, events."""
+"""State of the stand-in server: organizations, accounts, limits and recorded requests."""
 
 from __future__ import annotations
 
-import asyncio
+import re
 import secrets
 import string
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import Factory, define, field, frozen
 
-VERSION = "10.0-dev+git"
-FEATURE_LEVEL = 325
-ADMINISTRATOR, MEMBER = 200, 400
-HEARTBEAT = 50.0
-"""Seconds until a poll without events returns a heartbeat."""
+if TYPE_CHECKING:
+    from starlette.responses import Response
 
-_MAX_ATTEMPTS = 5
-_WINDOW = 1800.0
+    from .messages import Message, Queue
+
+OWNER, ADMINISTRATOR, MEMBER, GUEST = 100, 200, 400, 600
+GENERIC_BOT, INCOMING_WEBHOOK = 1, 2
+
 _KEY_LENGTH = 32
 _KEY_ALPHABET = string.ascii_letters + string.digits
+_DOMAIN_RE = re.compile(r"(?:[a-z0-9-]+\.)+[a-z][a-z0-9-]*")
+# FAKE_EMAIL_DOMAIN of Zulip's development environment.
+_FAKE_EMAIL_DOMAIN = "zulipdev.com"
 
 DevLogin = Literal["on", "off", "production"]
 
@@ -32,11 +35,11 @@ def _new_api_key() -> str:
 
 @define(eq=False)
 class Account:
-    """A user of an organization. Attributes can be set while the server runs.
+    """A user or bot of an organization. Attributes can be set while the server runs.
 
     Attributes:
         email: Email address, in the server's spelling.
-        password: Password of the account.
+        password: Password of the account; empty for a bot.
         user_id: User id.
         api_key: API key that a login returns.
         full_name: Full name.
@@ -44,6 +47,11 @@ class Account:
         active: Whether the account is active, not deactivated.
         password_reset_required: Whether the correct password is rejected until
             it is reset.
+        alert_words: Words that set the flag `has_alert_word` on a message.
+        bot_type: 1 for a generic bot, 2 for an incoming webhook, or None for a
+            user.
+        owner: Account that owns the bot, or None for a user.
+        presence: The last reported presence, with `status` and `timestamp`.
     """
 
     email: str
@@ -54,11 +62,20 @@ class Account:
     role: int = MEMBER
     active: bool = True
     password_reset_required: bool = False
+    alert_words: list[str] = Factory(list)
+    bot_type: int | None = None
+    owner: Account | None = field(default=None, repr=False)
+    presence: dict[str, Any] | None = field(default=None, init=False, repr=False)
 
     @property
     def admin(self) -> bool:
         """Return whether the account is an administrator or an owner."""
         return self.role <= ADMINISTRATOR
+
+    @property
+    def is_bot(self) -> bool:
+        """Return whether the account is a bot."""
+        return self.bot_type is not None
 
     def regenerate_api_key(self) -> None:
         """Replace the API key. The old one is revoked."""
@@ -82,6 +99,12 @@ class ExternalMethod:
         """Return the path of the login page, which lists the accounts."""
         return f"/accounts/login/social/{self.name}"
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the method as in the server's settings."""
+        name, url = self.display_name, self.login_path
+        urls = {"login_url": url, "signup_url": url.replace("login", "register")}
+        return {"name": self.name, "display_name": name, "display_icon": None, **urls}
+
 
 @define(eq=False)
 class Realm:
@@ -97,6 +120,10 @@ class Realm:
         jwt_key: Key of the JSON web tokens that log in (HS256), or None if JWT
             login is disabled.
         external_methods: Login methods that use a browser.
+        hide_emails: Whether profiles and messages show an address such as
+            `user10@example.com` in place of a user's email.
+        channels: Names of the channels. All accounts are subscribed to all of
+            them. The id of a channel is its position, from 1.
     """
 
     host: str
@@ -108,6 +135,8 @@ class Realm:
     name: str = "Zulip Dev"
     jwt_key: str | None = field(default=None, repr=False)
     external_methods: list[ExternalMethod] = Factory(list)
+    hide_emails: bool = False
+    channels: list[str] = Factory(lambda: ["general", "sandbox"])
     _accounts: dict[str, Account] = Factory(dict)
 
     @property
@@ -115,15 +144,16 @@ class Realm:
         """Return the URL of the organization.
 
         Raises:
-            RuntimeError: If the server is not running.
+            RuntimeError: If the server is not running, or its thread has died.
         """
+        self._server.check_error()
         if self._server.port is None:
             raise RuntimeError("FakeZulip is not running: use it with `async with` or `with`.")
         return f"http://{self.host}:{self._server.port}"
 
     @property
     def accounts(self) -> list[Account]:
-        """Return the accounts, sorted by email."""
+        """Return the accounts, bots included, sorted by email."""
         return sorted(self._accounts.values(), key=lambda account: account.email)
 
     def add_user(self, email: str, password: str) -> Account:
@@ -131,6 +161,32 @@ class Realm:
         account = Account(email, password, next(self._server.user_ids))
         self._accounts[email.lower()] = account
         return account
+
+    def add_bot(self, owner_email: str, full_name: str) -> Account:
+        """Create a generic bot and return it.
+
+        A bot has an API key and no password. Its email is made of *full_name*,
+        such as `reminder-bot@example.com` for "Reminder Bot".
+
+        Args:
+            owner_email: Email of the account that owns the bot.
+            full_name: Full name of the bot.
+
+        Raises:
+            KeyError: If there is no such owner.
+            ValueError: If the email is in use.
+        """
+        slug = re.sub(r"[^a-z0-9]+", "-", full_name.lower()).strip("-").removesuffix("-bot")
+        return self.create_bot(self.account(owner_email), full_name, slug or "my", GENERIC_BOT)
+
+    def create_bot(self, owner: Account, full_name: str, short_name: str, type_: int) -> Account:
+        """Create a bot of any type with the email of *short_name*."""
+        email = f"{short_name}-bot@{self.email_domain}"
+        if self.find(email):
+            raise ValueError(f"{email} is already in use.")
+        bot = self.add_user(email, "")
+        bot.full_name, bot.owner, bot.bot_type = full_name, owner, type_
+        return bot
 
     def account(self, email: str) -> Account:
         """Return an account by its case-insensitive email.
@@ -140,9 +196,27 @@ class Realm:
         """
         return self._accounts[email.lower()]
 
-    def find(self, email: str) -> Account | None:
-        """Return an account by its case-insensitive email, or None."""
-        return self._accounts.get(email.lower())
+    def find(self, email_or_id: str | int) -> Account | None:
+        """Return an account by its case-insensitive email or its user id, or None."""
+        if isinstance(email_or_id, str):
+            return self._accounts.get(email_or_id.lower())
+        accounts = self._accounts.values()
+        return next((account for account in accounts if account.user_id == email_or_id), None)
+
+    def channel_id(self, name: str) -> int:
+        """Return the id of a channel."""
+        return self.channels.index(name) + 1
+
+    @property
+    def email_domain(self) -> str:
+        """Return the domain of bots' emails and of addresses that hide emails."""
+        return self.host if _DOMAIN_RE.fullmatch(self.host) else _FAKE_EMAIL_DOMAIN
+
+    def visible_email(self, account: Account) -> str:
+        """Return the email of an account in profiles and messages."""
+        if self.hide_emails and not account.is_bot:
+            return f"user{account.user_id}@{self.email_domain}"
+        return account.email
 
 
 @frozen
@@ -156,6 +230,7 @@ class ReceivedRequest:
         headers: Headers, by lowercase name.
         query: Parameters of the query string.
         form: Parameters of the form body.
+        body: The whole body.
     """
 
     method: str
@@ -164,18 +239,36 @@ class ReceivedRequest:
     headers: Mapping[str, str] = field(repr=False)
     query: Mapping[str, str] = field(repr=False)
     form: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+@frozen
+class Failure:
+    """A failure of one request.
+
+    Attributes:
+        response: The response, or None for the one of the endpoint.
+        delay: Seconds before the response.
+        drop: Whether to close the connection without a response.
+    """
+
+    response: Response | None
+    delay: float
+    drop: bool
 
 
 @frozen
 class RateLimit:
-    """The rate limit after one attempt.
+    """The state of a rate limit after one request.
 
     Attributes:
-        remaining: Number of attempts left.
-        reset: Unix time at which all attempts are available again.
-        retry_after: Seconds until the next attempt, or None if this one is allowed.
+        limit: Number of requests in each window.
+        remaining: Number of requests left.
+        reset: Unix time at which all requests are available again.
+        retry_after: Seconds until the next request, or None if this one is allowed.
     """
 
+    limit: int
     remaining: int
     reset: float
     retry_after: float | None = None
@@ -184,7 +277,7 @@ class RateLimit:
     def headers(self) -> dict[str, str]:
         """Return the headers that report the limit."""
         headers = {
-            "X-RateLimit-Limit": str(_MAX_ATTEMPTS),
+            "X-RateLimit-Limit": str(self.limit),
             "X-RateLimit-Remaining": str(self.remaining),
             "X-RateLimit-Reset": str(int(self.reset)),
         }
@@ -194,52 +287,67 @@ class RateLimit:
 
 
 @define(eq=False)
-class Queue:
-    """The unacknowledged events of one client.
+class RateLimiter:
+    """A limit on the requests for each key in a sliding window of seconds."""
 
-    Attributes:
-        owner: Account that registered the queue.
-        events: Events, oldest first.
-    """
+    limit: int
+    window: float
+    _times: dict[object, list[float]] = Factory(dict)
 
-    owner: Account
-    events: list[dict[str, Any]] = Factory(list)
-    _ids: Iterator[int] = Factory(count)
-    _changed: asyncio.Event = Factory(asyncio.Event)
-    _loop: asyncio.AbstractEventLoop = Factory(asyncio.get_running_loop)
+    def record(self, key: object, now: float) -> RateLimit:
+        """Record a request and return the limit after it.
 
-    def add(self, event: Mapping[str, Any]) -> None:
-        """Append an event and end the waiting poll."""
-        self.events.append({**event, "id": next(self._ids)})
-        self._changed.set()
+        Rejected requests are not recorded, so they do not extend the block.
+        """
+        times = [time for time in self._times.get(key, []) if time + self.window > now]
+        if len(times) >= self.limit:
+            reset = times[-self.limit] + self.window
+            return RateLimit(self.limit, 0, reset, reset - now)
+        self._times[key] = [*times, now]
+        return RateLimit(self.limit, self.limit - len(times) - 1, now + self.window)
 
-    async def wait(self) -> None:
-        """Wait for an event, or add a heartbeat after `HEARTBEAT` seconds."""
-        self._changed.clear()
-        try:
-            async with asyncio.timeout(HEARTBEAT):
-                await self._changed.wait()
-        except TimeoutError:
-            self.add({"type": "heartbeat"})
+    def reset(self, key: object) -> None:
+        """Forget the requests of a key."""
+        self._times.pop(key, None)
 
-    def notify(self) -> None:
-        """End the waiting poll, from any thread."""
-        self._loop.call_soon_threadsafe(self._changed.set)
+
+def _no_connection(_client: object) -> None:
+    raise ConnectionResetError("The connection was dropped.")
 
 
 @define(eq=False)
 class State:
-    """State of one server."""
+    """State of one server.
+
+    Attributes:
+        attempts: Login attempts by the spelling of the username. They are
+            recorded before the password is checked.
+        calls: Authenticated requests by account.
+        error: The error that ended the server's thread, or None.
+        root_landing_page: Whether the root domain has a landing page, so that
+            it serves no settings.
+        drop_connection: Closes the connection of a client's address.
+    """
 
     dev_login: DevLogin = "on"
     port: int | None = None
+    error: BaseException | None = None
     realms: dict[str, Realm] = Factory(dict)
     requests: list[ReceivedRequest] = Factory(list)
+    failures: dict[str, list[Failure]] = Factory(dict)
     clock_offset: float = 0.0
-    _attempts: dict[str, list[float]] = Factory(dict)
+    password_check_time: float = 0.0
+    root_landing_page: bool = False
+    attempts: RateLimiter = Factory(lambda: RateLimiter(5, 1800.0))
+    calls: RateLimiter = Factory(lambda: RateLimiter(200, 60.0))
     user_ids: Iterator[int] = Factory(lambda: count(10))
-    message_ids: Iterator[int] = Factory(lambda: count(1))
+    messages: dict[int, Message] = Factory(dict)
     queues: dict[str, Queue] = Factory(dict)
+    drop_connection: Callable[[object], None] = _no_connection
+
+    def now(self) -> float:
+        """Return the Unix time of the server's clock."""
+        return time.time() + self.clock_offset
 
     def add_realm(self, host: str) -> Realm:
         """Create an organization at a host name and return it."""
@@ -258,40 +366,30 @@ class State:
 
     def find_key(self, api_key: str) -> tuple[Realm, Account] | None:
         """Return the organization and the account of an API key, or None."""
-        for realm in self.realms.values():
-            for account in realm.accounts:
-                if account.api_key == api_key:
-                    return realm, account
-        return None
-
-    def close_queues(self) -> None:
-        """Delete all event queues and end their polls."""
-        queues, self.queues = self.queues, {}
-        for queue in queues.values():
-            queue.notify()
+        owners = [(realm, user) for realm in self.realms.values() for user in realm.accounts]
+        return next((owner for owner in owners if owner[1].api_key == api_key), None)
 
     def is_in_any_realm(self, email: str) -> bool:
         """Return whether any organization has an account with this email."""
         return any(realm.find(email) for realm in self.realms.values())
 
-    def record_attempt(self, username: str) -> RateLimit:
-        """Record a login attempt and return the rate limit after it.
+    def check_error(self) -> None:
+        """Raise an error if the server's thread has died."""
+        if self.error is not None:
+            raise RuntimeError(f"The thread of FakeZulip died: {self.error!r}") from self.error
 
-        The limit is five attempts in 30 minutes for one spelling of a
-        username. Rejected attempts are not recorded, so they do not extend
-        the block.
+    def next_failure(self, path: str) -> Failure | None:
+        """Return and forget the failure of the next request to *path*, or None."""
+        failures = self.failures.get(path)
+        return failures.pop(0) if failures else None
 
-        Source: recorded exchanges; the server counts an attempt before it
-        checks the password.
-        """
-        now = time.time() + self.clock_offset
-        attempts = [at for at in self._attempts.get(username, []) if at + _WINDOW > now]
-        if len(attempts) >= _MAX_ATTEMPTS:
-            reset_at = attempts[-_MAX_ATTEMPTS] + _WINDOW
-            return RateLimit(remaining=0, reset=reset_at, retry_after=reset_at - now)
-        self._attempts[username] = [*attempts, now]
-        return RateLimit(remaining=_MAX_ATTEMPTS - len(attempts) - 1, reset=now + _WINDOW)
+    def queues_of(self, accounts: Sequence[Account], event_type: str) -> list[Queue]:
+        """Return the queues of some accounts that accept a type of events."""
+        queues = self.queues.values()
+        return [queue for queue in queues if queue.owner in accounts and queue.accepts(event_type)]
 
-    def reset_attempts(self, username: str) -> None:
-        """Delete the attempts of a username after a successful login."""
-        self._attempts.pop(username, None)
+    def expire_queues(self) -> None:
+        """Delete all event queues and end their polls."""
+        queues, self.queues = self.queues, {}
+        for queue in queues.values():
+            queue.expire()

@@ -1,0 +1,111 @@
+"""The thread of the stand-in server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from email.utils import parsedate_to_datetime
+from types import MethodType
+
+import httpx
+import pytest
+from freezegun import freeze_time
+
+from zulip_auth.testing import FakeZulip
+
+
+@pytest.fixture(autouse=True)
+def _fast_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zulip_auth.testing.server_thread.TICK", 0.001)
+
+
+def kill(server: FakeZulip) -> None:
+    """End the thread with an error."""
+    thread = server._thread
+    assert thread is not None
+
+    async def fail(_self: object, _counter: int) -> bool:
+        raise OSError("too many open files")
+
+    thread._server.on_tick = MethodType(fail, thread._server)  # type: ignore[method-assign]
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+async def test_dead_thread_is_reported() -> None:
+    server = FakeZulip()
+    server.start()
+    kill(server)
+    assert repr(server).endswith(" died>")
+    with pytest.raises(RuntimeError, match="died"):
+        _ = server.site
+    with pytest.raises(RuntimeError, match="died"):
+        _ = server.realm.site
+    with pytest.raises(RuntimeError, match="died"):
+        await server.wait_for("GET", "/")
+    with pytest.raises(RuntimeError, match=r"died: OSError\('too many open files'\)") as caught:
+        server.__exit__(None, None, None)
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_start_after_thread_died() -> None:
+    server = FakeZulip()
+    server.start()
+    kill(server)
+    server.stop()
+    with pytest.raises(RuntimeError, match="died"):
+        _ = server.site
+    server.start()
+    assert httpx.get(f"{server.site}/api/v1/server_settings").status_code == 200
+    server.__exit__(None, None, None)
+
+
+def test_dead_thread_does_not_hide_other_error() -> None:
+    server = FakeZulip()
+    server.start()
+    kill(server)
+    error = ZeroDivisionError()
+    server.__exit__(type(error), error, None)
+
+
+def test_frozen_clock() -> None:
+    """Timers of the server go on, and it stops."""
+    start = time.clock_gettime(time.CLOCK_MONOTONIC)
+    with freeze_time("2026-01-02 03:04:05"), FakeZulip({"iago@zulip.com": "x"}) as server:
+        server.password_check_time = 0.01
+        form = {"username": "iago@zulip.com", "password": "x"}
+        response = httpx.post(f"{server.site}/api/v1/fetch_api_key", data=form)
+        reset = int(response.headers["x-ratelimit-reset"])
+        date = parsedate_to_datetime(response.headers["date"])
+        server.stop()
+        server.start()
+    assert time.clock_gettime(time.CLOCK_MONOTONIC) - start < 10
+    # The server's clock is the frozen one.
+    assert date.isoformat() == "2026-01-02T03:04:05+00:00"
+    assert reset == date.timestamp() + 1800
+
+
+async def test_wait_for_with_frozen_clock() -> None:
+    async def request(site: str) -> None:
+        await asyncio.to_thread(httpx.get, f"{site}/api/v1/server_settings")
+
+    async with FakeZulip() as server:
+        with freeze_time("2026-01-02", real_asyncio=False):
+            task = asyncio.create_task(request(server.site))
+            [received] = await server.wait_for("GET", "/api/v1/server_settings")
+            assert received.method == "GET"
+            with pytest.raises(TimeoutError):
+                await server.wait_for("GET", "/", timeout=0.01)
+        await task
+
+
+def test_date_header() -> None:
+    with freeze_time("2026-01-02") as clock, FakeZulip() as server:
+        dates = set()
+        for _ in range(1000):
+            response = httpx.get(f"{server.site}/api/v1/server_settings")
+            dates.add(response.headers["date"])
+            if len(dates) == 2:
+                break
+            clock.move_to("2026-01-03")
+    assert dates == {"Fri, 02 Jan 2026 00:00:00 GMT", "Sat, 03 Jan 2026 00:00:00 GMT"}
