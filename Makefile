@@ -7,7 +7,7 @@ INSTALL ?= $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: demo test test-httpx2 quick check generate upstream-diff lint format types docs servers build bench mutants pins clean help
+.PHONY: demo test quick check generate upstream-diff lint format types docs servers build bench mutants pins clean help
 
 demo: $(VENV)/.run ## log in to a local stand-in server
 	$(BIN)/python scripts/demo.py
@@ -17,9 +17,6 @@ test: $(VENV)/.test ## run the tests and measure branch coverage
 	$(BIN)/coverage run -m pytest -n 2 --dist worksteal $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
-
-test-httpx2: $(VENV)/.test ## run the tests with httpx2 in place of httpx
-	PYTHONPATH=tests $(BIN)/python -m pytest -q -n 2 -m 'not slow' -p helpers.httpx2_alias $(ARGS)
 
 quick: $(VENV)/.test ## run tests without coverage, ARGS='tests/test_retry.py -k jitter'
 	$(BIN)/python -m pytest -q -m 'not slow' $(ARGS)
