@@ -7,7 +7,7 @@ INSTALL ?= $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: demo test quick check generate upstream-diff lint format types docs servers build bench mutants pins clean help
+.PHONY: demo test quick check generate upstream-diff upstream-differences lint format types docs servers build bench mutants pins clean help
 
 demo: $(VENV)/.run ## log in to a local stand-in server
 	$(BIN)/python scripts/demo.py
@@ -31,6 +31,9 @@ generate: $(VENV)/.generate ## generate the client in generated/ from openapi/
 # Pass variables through the environment so that the shell does not expand them.
 upstream-diff: $(VENV)/.generate ## compare with Zulip's own description, UPSTREAM=path/to/zulip.yaml
 	$(BIN)/python scripts/upstream_diff.py $(if $(OURS),--ours "$$OURS") -- "$$UPSTREAM"
+
+upstream-differences: $(VENV)/.generate ## write tests/data/upstream/*.differences.txt
+	$(BIN)/python scripts/upstream_diff.py --write
 
 lint: $(VENV)/.lint ## check style, types and prose (.pre-commit-config.yaml)
 	PATH="$(BIN):$$PATH" PRE_COMMIT_HOME=$(VENV)/.pre-commit pre-commit run --all-files
