@@ -152,6 +152,8 @@ class AuthClient:
     async def login(self, username: str, password: str) -> Credentials:
         """Log in with a password.
 
+        The server counts an attempt, and emails the account's owner on success.
+
         Args:
             username: The account's email address in any case, or its LDAP name
                 if the organization accepts those.
@@ -315,7 +317,8 @@ class AuthClient:
     async def regenerate_api_key(self, credentials: Credentials) -> Credentials:
         """Replace the account's API key.
 
-        The old key is revoked immediately. A request that may have reached the
+        The old key is revoked immediately, and the account's mobile push
+        registrations are removed. A request that may have reached the
         server is not sent again: the second one would carry a revoked key, and
         its rejection would hide the success of the first.
 
@@ -510,7 +513,7 @@ def _may_have_no_organization(error: ZulipAuthError) -> bool:
     """Return whether *error* may be that of Zulip 3 for a site without an organization."""
     return (
         isinstance(error, ServerError)
-        and (error.status_code, error.code) == (500, None)
+        and (error.status_code, error.code, error.attempts_remaining) == (500, None, None)
         and error.message == "Internal server error"
     )
 
