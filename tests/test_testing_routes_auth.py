@@ -27,7 +27,7 @@ async def test_jwt_login_of_rejected_account() -> None:
         server.realm.jwt_key = key
         server.account("othello@zulip.com").active = False
         for email, status, code in (
-            ("nobody@zulip.com", 401, "AUTHENTICATION_FAILED"),
+            ("unknown@zulip.com", 401, "AUTHENTICATION_FAILED"),
             ("othello@zulip.com", 401, "USER_DEACTIVATED"),
             (7, 400, "BAD_REQUEST"),
         ):

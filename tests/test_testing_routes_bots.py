@@ -44,7 +44,7 @@ def test_add_bot_errors() -> None:
     with pytest.raises(ValueError, match=r"echo-bot@zulipdev\.com is already in use"):
         server.add_bot("hamlet@zulip.com", "Echo Bot")
     with pytest.raises(KeyError):
-        server.add_bot("nobody@zulip.com", "Echo")
+        server.add_bot("unknown@zulip.com", "Echo")
 
 
 async def test_bot_has_no_password() -> None:

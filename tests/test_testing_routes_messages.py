@@ -135,7 +135,7 @@ NO_CHANNEL = {"code": "STREAM_DOES_NOT_EXIST", "result": "error"}
         ({"type": "direct", "to": "7"}, "Invalid data type for recipients"),
         ({"type": "direct", "to": "[{}]"}, "Invalid data type for recipients"),
         ({"type": "direct", "to": "[7]"}, "Invalid user ID 7"),
-        ({"type": "direct", "to": "nobody@zulip.com"}, "Invalid email 'nobody@zulip.com'"),
+        ({"type": "direct", "to": "unknown@zulip.com"}, "Invalid email 'unknown@zulip.com'"),
         (
             {"type": "direct", "to": "othello@zulip.com"},
             "'othello@zulip.com' is no longer using Zulip.",

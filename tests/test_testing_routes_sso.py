@@ -55,7 +55,7 @@ async def test_page_lists_active_accounts(sso: FakeZulip) -> None:
         ("google", {"mobile_flow_otp": "ab" * 33}, 400),
         ("google", {"mobile_flow_otp": "g" * 64}, 400),
         ("google", {}, 400),
-        ("google", {"mobile_flow_otp": "ab" * 32, "email": "nobody@zulip.com"}, 404),
+        ("google", {"mobile_flow_otp": "ab" * 32, "email": "unknown@zulip.com"}, 404),
         ("github", {"mobile_flow_otp": "ab" * 32}, 404),
         ("", {"mobile_flow_otp": "ab" * 32}, 404),
     ],

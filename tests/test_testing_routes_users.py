@@ -53,7 +53,7 @@ async def test_user_by_id_or_email() -> None:
             user = (await iago.call("GET", f"/users/{name}"))["user"]
             assert (user["user_id"], user["email"]) == (11, "hamlet@zulip.com")
             assert user["bot_type"] is None
-        body = await iago.call("GET", "/users/nobody@zulip.com")
+        body = await iago.call("GET", "/users/unknown@zulip.com")
         assert body == {"result": "error", "msg": "No such user", "code": "BAD_REQUEST"}
 
 

@@ -22,7 +22,6 @@ async def login(
     ssl_context: ssl.SSLContext | None = None,
     transport: AnyTransport | None = None,
     user_agent: str | None = None,
-    allow_http: bool = False,
 ) -> Credentials:
     """Log in to an organization with a password, once.
 
@@ -39,7 +38,6 @@ async def login(
         transport: A transport of httpx or httpx2, which the caller closes.
         user_agent: Text to put before `zulip-auth/<version>` in the User-Agent
             header.
-        allow_http: Whether plain http is allowed for all hosts.
 
     Returns:
         The credentials.
@@ -56,7 +54,6 @@ async def login(
         ssl_context=ssl_context,
         transport=transport,
         user_agent=user_agent,
-        allow_http=allow_http,
     )
     return await client.login(username, password)
 
@@ -71,7 +68,6 @@ async def dev_login(
     ssl_context: ssl.SSLContext | None = None,
     transport: AnyTransport | None = None,
     user_agent: str | None = None,
-    allow_http: bool = False,
 ) -> Credentials:
     """Log in to a development server without a password, once.
 
@@ -87,7 +83,6 @@ async def dev_login(
         transport: A transport of httpx or httpx2, which the caller closes.
         user_agent: Text to put before `zulip-auth/<version>` in the User-Agent
             header.
-        allow_http: Whether plain http is allowed for all hosts.
 
     Returns:
         The credentials.
@@ -104,6 +99,5 @@ async def dev_login(
         ssl_context=ssl_context,
         transport=transport,
         user_agent=user_agent,
-        allow_http=allow_http,
     )
     return await client.dev_login(username)

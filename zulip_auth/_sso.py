@@ -58,16 +58,11 @@ class SSOFlow:
     """
 
     def __init__(
-        self,
-        site: str,
-        method: ExternalMethod,
-        *,
-        allow_http: bool = False,
-        clock: Callable[[], float] = time.monotonic,
+        self, site: str, method: ExternalMethod, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._site = site
         self._login_url = validate_type("method", method, ExternalMethod).login_url
-        if not is_secure_url(self._login_url, allow_http=allow_http):
+        if not is_secure_url(self._login_url):
             raise InvalidInputError(
                 "method has a login_url that is no address to send a secret to: it must be "
                 "https://, or http:// to this machine."
@@ -168,7 +163,7 @@ def _read(redirect: Secret, pad: Secret, site: str) -> Credentials | str:
             "digits. Copy the whole address."
         )
     # Else one server could have the user log in to another, and be sent that one's key.
-    if try_normalize_site(values["realm"], allow_http=True) != site:
+    if try_normalize_site(values["realm"]) != site:
         return (
             f"redirect_url is for another organization than {site}. "
             "Log in to the address that the server has for itself, its realm_url."

@@ -173,12 +173,12 @@ class FakeZulip:
             delay: Seconds before the response, or before the drop.
             drop: Whether to close the connection without a response.
         """
-        given = json is not None or body is not None
+        has_body = json is not None or body is not None
         response: Response | None = None
         if json is not None:
             response = JSONResponse(json, status or 200, headers)
-        elif status or given or not (delay or drop):
-            response = HTMLResponse(body, status or (200 if given else 500), headers)
+        elif status or has_body or not (delay or drop):
+            response = HTMLResponse(body, status or (200 if has_body else 500), headers)
         failures = [Failure(response, delay, drop)] * times
         self._state.failures.setdefault(path, []).extend(failures)
 
@@ -223,7 +223,7 @@ class FakeZulip:
         self._state.expire_queues()
 
     def stop(self) -> None:
-        """Stop the server, as in an outage: connections are dropped and refused.
+        """Stop the server, as in an outage: connections are dropped, and new ones fail.
 
         Its port stays reserved, and its state stays as it is.
         """
@@ -273,7 +273,7 @@ class FakeZulip:
 
 
 def _bind(port: int) -> socket.socket:
-    """Return a socket that reserves a port, and refuses connections until it listens."""
+    """Return a socket that reserves a port. Connections fail until it listens."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind((_HOST, port))
