@@ -7,7 +7,7 @@ INSTALL ?= $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: demo test quick check generate upstream-diff upstream-differences lint format types docs servers build bench mutants pins clean help
+.PHONY: demo test quick interop check generate upstream-diff upstream-differences lint format types docs servers build bench mutants pins clean help
 
 demo: $(VENV)/.run ## log in to a local stand-in server
 	$(BIN)/python scripts/demo.py
@@ -20,6 +20,9 @@ test: $(VENV)/.test ## run the tests and measure branch coverage
 
 quick: $(VENV)/.test ## run tests without coverage, ARGS='tests/test_retry.py -k jitter'
 	$(BIN)/python -m pytest -q -m 'not slow' $(ARGS)
+
+interop: $(VENV)/.interop ## run bots of other libraries against the stand-in server
+	$(BIN)/python -m pytest -q tests/interop $(ARGS)
 
 check: $(VENV)/.generate ## validate the OpenAPI description and compare generated/ with it
 	$(BIN)/openapi-spec-validator openapi/zulip-auth.yaml
@@ -74,6 +77,8 @@ pins: $(VENV)/.uv ## update requirements/ from the dependency groups in pyprojec
 		$(PIN) --constraint requirements/dev.txt pyproject.toml --extra testing --group $$group \
 			--output-file requirements/$$group.txt || exit; \
 	done
+	$(PIN) --universal --constraint requirements/dev.txt --group interop \
+		--output-file requirements/interop.txt
 	for group in generate uv; do \
 		$(PIN) --constraint requirements/dev.txt --group $$group \
 			--output-file requirements/$$group.txt || exit; \
@@ -106,6 +111,14 @@ $(VENV)/.run: requirements/run.txt pyproject.toml $(VENV)/.uv
 
 $(VENV)/.test: requirements/test.txt $(VENV)/.run
 	$(INSTALL) --requirement requirements/test.txt
+	@touch $@
+
+# Without npm, the test of zulip-js is skipped.
+$(VENV)/.interop: requirements/interop.txt tests/interop/package.json $(VENV)/.test
+	$(INSTALL) --requirement requirements/interop.txt
+	mkdir -p $(VENV)/interop
+	cp tests/interop/package.json $(VENV)/interop
+	-npm install --silent --no-audit --no-fund --no-package-lock --prefix $(VENV)/interop
 	@touch $@
 
 $(VENV)/.lint: requirements/lint.txt $(VENV)/.test
