@@ -199,7 +199,9 @@ def check_error(error: Any, exchange: Exchange) -> None:
     assert isinstance(error, APIStatusError)
     body = source.json() if source.status != 200 and source.body.startswith("{") else {}
     assert (error.code, error.message) == (body.get("code"), body.get("msg", ""))
-    if isinstance(error, AuthenticationFailedError) and exchange.path.endswith(LOGIN_PATHS):
+    if isinstance(error, AuthenticationFailedError | ServerError) and exchange.path.endswith(
+        LOGIN_PATHS
+    ):
         remaining = exchange.headers.get("x-ratelimit-remaining")
         assert error.attempts_remaining == (None if remaining is None else int(remaining))
     if isinstance(error, RateLimitedError):

@@ -294,7 +294,7 @@ def test_settings_of_root_domain() -> None:
     )
 
 
-def method(**fields: object) -> dict[str, object]:
+def method(**fields: object) -> dict[str, Any]:
     whole = {"name": "google", "display_name": "Google", "login_url": "/accounts/login"}
     return {"external_authentication_methods": [{**whole, **fields}]}
 
@@ -346,11 +346,11 @@ def test_malformed_settings(fields: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("fields", UNUSABLE_METHODS.values(), ids=UNUSABLE_METHODS)
-def test_unusable_method_is_left_out(fields: dict[str, object]) -> None:
+def test_unusable_method_is_left_out(fields: dict[str, Any]) -> None:
     methods = [
         *fields["external_authentication_methods"],
         *method()["external_authentication_methods"],
-    ]  # type: ignore[misc]
+    ]
     result = settings(external_authentication_methods=methods)
     assert result.external_methods == settings(**method()).external_methods
     assert len(result.external_methods) == 1

@@ -51,9 +51,9 @@ class CLIRunner:
         inputs: Mapping[str, str | Callable[[str], str]] | None = None,
         **environment: str,
     ) -> tuple[int, str]:
-        """Run it with a terminal, and return its exit code and what the terminal showed.
+        """Run the command in a terminal, and return its exit code and output.
 
-        `typed` is what to type in answer to which words, or what makes it of all that is shown.
+        *inputs* maps a prompt to the input, or to a function of the output so far.
         """
         master, slave = pty.openpty()
         start = "import os, sys; os.login_tty(0); os.execv(sys.argv[1], sys.argv[1:])"
@@ -64,13 +64,13 @@ class CLIRunner:
         while select.select([master], [], [], 20)[0]:
             try:
                 data = os.read(master, 1024)
-            except OSError:  # how Linux says that the other side is gone
+            except OSError:  # Linux raises at the end of the output
                 break
             if not data:
                 break
             shown += data
-            for words in [words for words in waiting if words.encode() in shown]:
-                type_input = waiting.pop(words)
+            for prompt in [prompt for prompt in waiting if prompt.encode() in shown]:
+                type_input = waiting.pop(prompt)
                 text = type_input if isinstance(type_input, str) else type_input(shown.decode())
                 os.write(master, text.encode() + b"\n")
         os.close(master)

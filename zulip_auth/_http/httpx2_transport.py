@@ -30,19 +30,18 @@ class HTTPX2Transport(httpx.AsyncBaseTransport):
             stream=_Stream(request.stream),
             extensions=request.extensions,
         )
-        error = None
         try:
             response = await self._transport.handle_async_request(converted)
         except httpx2.RequestError as exc:
             error = _convert_exception(exc)
-        if error is not None:
-            raise error
-        return httpx.Response(
-            response.status_code,
-            headers=response.headers.raw,
-            stream=_Stream(response.stream),
-            extensions=response.extensions,
-        )
+        else:
+            return httpx.Response(
+                response.status_code,
+                headers=response.headers.raw,
+                stream=_Stream(response.stream),
+                extensions=response.extensions,
+            )
+        raise error
 
 
 class _Stream(httpx.AsyncByteStream, httpx2.AsyncByteStream):
