@@ -1,19 +1,23 @@
-"""One API key for many tasks: who logs in, and when."""
+"""Share one API key between many tasks."""
 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import copy
 import inspect
 import logging
 import os
 import threading
-import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import TypeVar
 
-from attrs import Factory, define
+from attrs import frozen
 
 from ._client import AuthClient
 from ._credentials import Credentials, credentials_from_section
@@ -24,268 +28,356 @@ from ._exceptions import (
     ZulipAuthError,
     ZuliprcError,
 )
-from ._redaction import Secret
+from ._redaction import hide_locals
 from ._validation import get_asyncio_loop, validate_text, validate_type
 from ._zuliprc import read_zuliprc, resolve_zuliprc_path
 
-_log = logging.getLogger("zulip_auth")
+logger = logging.getLogger("zulip_auth")
 
-_PASSING = (408, 429)  # the server has looked at nothing
-_SAME_KEY_PAUSE = 60.0
-"""How many seconds there is no login for a key that a login has just given again."""
+_KEY_RETRY_DELAY = 60.0
+"""Seconds until a rejected key may be tried again.
 
-Password = str | Callable[[], Awaitable[str]]
-Outcome = Credentials | Exception
-"""What came of a login. Raised, an error would be one for all who wait."""
+A server accepts the same key again after an account is reactivated.
+"""
+
+_TRANSIENT_STATUS_CODES = (408, 429)  # the password was not checked
+
+PasswordProvider = str | Callable[[], Awaitable[str]]
+T = TypeVar("T")
 
 
-@define(eq=False)
-class _Login:
-    """A login under way, and who waits for it, in whichever event loops."""
+@frozen(eq=False)
+class LoginResult:
+    """The credentials or the exception of a login, for all of its callers.
 
-    loop: asyncio.AbstractEventLoop
-    waiting: list[asyncio.Future[Outcome | None]] = Factory(list)
+    A future is unsuitable: `result()` raises the exception with its traceback
+    only once, and SystemExit as the result of a task stops the event loop.
+    """
+
+    credentials: Credentials | None
+    error: BaseException | None = None
+    traceback: TracebackType | None = None
+
+    def get(self) -> Credentials:
+        """Return the credentials, or raise the exception."""
+        if isinstance(self.error, ZulipAuthError):
+            raise copy.copy(self.error)  # without frames of the library
+        if self.error is not None:
+            raise self.error.with_traceback(self.traceback)
+        assert self.credentials is not None
+        return self.credentials
 
 
 class ApiKeySource:
-    """Gives one account's credentials to any number of tasks, and logs in when needed.
+    """Provide the credentials of one account to many tasks.
 
-    However many tasks ask at the same moment, there is one login. It is not
-    broken off when those who wait for it are cancelled: the next one finds what
-    came of it.
+    Concurrent callers share one login. Cancelling a caller does not cancel the
+    login. Whatever ends it is raised to all of its callers.
 
-    A refused login is remembered, and raised to every later caller without
-    another request, so that a wrong password costs the account one attempt.
-    `reset()` forgets it. Nothing is remembered where the server was not
-    reached, has failed, or wanted to be asked later (429).
+    A rejected login is remembered and raised to later callers without another
+    request, so an incorrect password costs the account one attempt. So is any
+    failure that leaves the account at most one attempt. `reset()` forgets it.
+    Other failures (no connection, 5xx, 429) are not remembered.
 
-    Tasks of several event loops may share it, too, each loop in a thread of its own.
+    A rejected key is tried again after 60 seconds, since a server accepts the
+    same key again after the account is reactivated.
+
+    A source belongs to one event loop at a time. Another one can use it when
+    the first is closed or no longer running.
 
     Args:
-        client: What logs in; it says to which site.
-        username: The account's e-mail address, or its LDAP name.
-        password: Its password, or a coroutine function that returns it, which
-            is called once for each login. What that raises comes out of `get`
-            and `refresh` as it is.
-        zuliprc: A file in which to keep the credentials between two runs. What
-            it holds is used until the server refuses it. It is read and
-            written in another thread.
+        client: The client to log in with.
+        username: The account's email address or LDAP name.
+        password: The password, or an async function that returns it, which is
+            called once for each login. Its exceptions are raised unchanged by
+            `get` and `refresh`.
+        zuliprc: A file to store the credentials in. Stored credentials are used
+            until the server rejects them. Each access is limited by the
+            client's timeout.
 
     Raises:
-        InvalidInputError: An argument makes no sense.
+        InvalidInputError: If an argument is invalid.
     """
 
+    @hide_locals
     def __init__(
         self,
         client: AuthClient,
         username: str,
-        password: Password,
+        password: PasswordProvider,
         *,
         zuliprc: str | os.PathLike[str] | None = None,
     ) -> None:
-        given = password if callable(password) else Secret(password)
-        del password  # so that no traceback which shows variables shows it
         self._client = validate_type("client", client, AuthClient)
         self._username = validate_text("username", username)
-        if isinstance(given, Secret):
-            validate_text("password", given.value)
-        self._password = given
-        self._zuliprc = None if zuliprc is None else _path(zuliprc)
-        self._lock = threading.Lock()  # over all that follows
-        self._current: Credentials | None = None
-        self._stale = ""  # the key that was refused last
-        self._same_key: tuple[str, float] = "", 0.0  # given again for a refused one, and when
-        self._refused: ZulipAuthError | None = None
-        self._resets = 0
-        self._login: _Login | None = None
+        self._get_password = _password_getter(password)
+        self._zuliprc = None if zuliprc is None else _resolve_path(zuliprc)
+        self._loop: tuple[asyncio.AbstractEventLoop, int] | None = None  # with the process ID
+        self._login: asyncio.Future[LoginResult] | None = None
+        self._task: asyncio.Task[None] | None = None  # asyncio has only a weak reference
+        self._credentials: Credentials | None = None
+        self._error: ZulipAuthError | None = None
+        self._rejected: Credentials | None = None
+        self._rejected_until = 0.0
+        self._generation = 0  # the number of resets
 
     @property
     def site(self) -> str:
-        """Return the organization's address."""
+        """The organization URL."""
         return self._client.site
 
     def __repr__(self) -> str:
+        # A traceback may show one whose arguments were invalid.
         return f"<ApiKeySource {getattr(self, '_client', 'without a client')!r}>"
 
     async def get(self) -> Credentials:
-        """Return the credentials, and log in first where there are none.
+        """Return the credentials; log in if there are none.
 
         Raises:
-            ZuliprcError: The zuliprc cannot be used, or is another account's.
-                It is as it was.
-            ZulipAuthError: The login failed, now or before; as from
+            InvalidInputError: If the source is in use in another event loop, or
+                the password function returns an invalid password.
+            ZuliprcError: If the zuliprc cannot be used, or belongs to a
+                different account. The file is left unchanged.
+            ZulipAuthError: If the login fails or has failed; see
                 `AuthClient.login`.
         """
-        return self._current or await self._logged_in("")
+        return (await self._wait_for_login(None)).get()
 
     async def refresh(self, stale: Credentials) -> Credentials:
-        """Return other credentials than those which a server has refused.
-
-        It logs in only if nobody has done so since.
+        """Return other credentials in place of rejected ones; log in if there are none.
 
         Args:
-            stale: The credentials that were refused.
+            stale: The rejected credentials.
 
         Raises:
-            InvalidInputError: They are no credentials.
-            InvalidApiKeyError: A login gives the very key that was refused.
-                For a minute after that, there is no other login for it.
-            ZuliprcError: As from `get`.
-            ZulipAuthError: As from `get`.
+            InvalidInputError: If *stale* is not a Credentials instance; see
+                `get` for the other reasons.
+            InvalidApiKeyError: If a login returns the rejected key again. Then
+                there is no other login for it for 60 seconds.
+            ZuliprcError: See `get`.
+            ZulipAuthError: See `get`.
         """
         if not isinstance(stale, Credentials):
-            kind = type(stale).__name__
-            del stale  # which may be the key itself
-            raise InvalidInputError(f"stale must be Credentials, not {kind}.")
-        return await self._logged_in(stale.api_key)
+            type_name = type(stale).__name__
+            del stale  # it may be the key itself
+            raise InvalidInputError(f"stale must be a Credentials instance, not {type_name}.")
+        return (await self._wait_for_login(stale)).get()
 
     def reset(self) -> None:
-        """Forget that a login was refused: the next caller tries again."""
-        with self._lock:
-            self._refused = None
-            self._same_key = "", 0.0
-            self._resets += 1
+        """Forget a rejected login and a rejected key: the next caller tries again."""
+        self._error = self._rejected = None
+        self._generation += 1
 
-    async def _logged_in(self, stale: str) -> Credentials:
-        refused = Secret(stale)
-        del stale  # so that no traceback which shows variables shows it
+    @hide_locals
+    async def _wait_for_login(self, stale: Credentials | None) -> LoginResult:
+        """Return the credentials other than *stale*, or the exception of a login."""
         while True:
-            known = self._known(refused)
-            if known is None:
-                known = await self._wait()
-            if isinstance(known, ZulipAuthError):
-                raise copy.copy(known)  # each has a traceback of its own
-            if isinstance(known, Exception):
-                raise known
-            # It may be the login of one who did not know yet that the key is stale.
-            if known is not None and known.api_key != refused.value:
-                return known
-
-    def _known(self, stale: Secret) -> Outcome | None:
-        """Return what needs no waiting; else see to it that there is a login."""
-        with self._lock:
-            if stale.value:
-                self._stale = stale.value
-            if self._refused is not None:
-                return self._refused
-            if self._current is not None and self._current.api_key != stale.value:
-                return self._current
-            key, since = self._same_key
-            if stale.value and stale.value == key and time.monotonic() < since + _SAME_KEY_PAUSE:
-                return _same_key_again(self.site)
-            self._current = None
-            # A loop that does not run any more will never end it.
-            if self._login is None or not self._login.loop.is_running():
-                loop = get_asyncio_loop()
-                self._login = _Login(loop)
-                task = loop.create_task(self._log_in(Secret(self._stale), self._resets))
-                task.add_done_callback(partial(self._end, self._login))
-            return None
-
-    async def _wait(self) -> Outcome | None:
-        """Return what comes of the login under way; None where it was given up."""
-        with self._lock:
+            loop = self._bind_loop()
+            if stale is not None:
+                self._reject(stale)
+            if self._credentials is not None:
+                return LoginResult(self._credentials)
             login = self._login
-            if login is None:  # it has just ended, in another thread
-                return None
-            ended: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
-            login.waiting.append(ended)
-        return await ended
-
-    def _end(self, login: _Login, task: asyncio.Task[Outcome]) -> None:
-        """Tell all who wait, each in the event loop of its own."""
-        outcome = None if task.cancelled() else task.result()
-        with self._lock:
-            if self._login is login:
-                self._login = None
-        for ended in login.waiting:
-            try:
-                ended.get_loop().call_soon_threadsafe(_set, ended, outcome)
-            except RuntimeError:  # that loop has been closed meanwhile
+            if login is None or login.done() or login.get_loop() is not loop:
+                login = self._start_login(loop)
+            await asyncio.wait({login})
+            if login.cancelled():  # with its task, by other code in this event loop
                 continue
+            result = login.result()
+            # The login may have started before the key was rejected.
+            if not _is_same_key(result.credentials, stale):
+                return result
 
-    async def _log_in(self, stale: Secret, resets: int) -> Outcome:
+    def _bind_loop(self) -> asyncio.AbstractEventLoop:
+        loop, pid = get_asyncio_loop(), os.getpid()
+        if self._loop != (loop, pid):
+            # After a fork, the loop of the parent seems to run in the child.
+            if self._loop is not None and self._loop[1] == pid and self._loop[0].is_running():
+                raise InvalidInputError(
+                    "This ApiKeySource is in use in another event loop. "
+                    "Create one ApiKeySource for each event loop."
+                )
+            self._loop = loop, pid
+        return loop
+
+    def _reject(self, stale: Credentials) -> None:
+        """Drop credentials that a server rejected.
+
+        Raises:
+            InvalidApiKeyError: If they were returned by a login since they were
+                rejected.
+        """
+        if self._credentials is not None and not _is_same_key(self._credentials, stale):
+            return
+        if not _is_same_key(stale, self._recently_rejected()):
+            self._rejected, self._rejected_until = stale, monotonic() + _KEY_RETRY_DELAY
+            self._credentials = None
+        elif self._credentials is not None:
+            raise InvalidApiKeyError(
+                f"{self.site} rejects the API key that it just issued. A proxy may be stripping "
+                "the Authorization header. Try again in a minute.",
+                status_code=401,
+            )
+
+    def _recently_rejected(self) -> Credentials | None:
+        return self._rejected if monotonic() < self._rejected_until else None
+
+    def _start_login(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[LoginResult]:
+        login: asyncio.Future[LoginResult] = loop.create_future()
+        self._login, self._task = login, loop.create_task(self._run_login(login))
+        # A task may be cancelled before its first step.
+        self._task.add_done_callback(lambda _: login.cancel())
+        return login
+
+    async def _run_login(self, login: asyncio.Future[LoginResult]) -> None:
         try:
-            found = await asyncio.to_thread(self._load, stale)
-            if found is None:
-                password = await self._ask_password()
-                if isinstance(password, Exception):
-                    return password
-                found = await self._client.login(self._username, password.value)
-                await asyncio.to_thread(self._save, found)
-        except ZulipAuthError as error:
-            return self._remember(copy.copy(error), resets)
-        with self._lock:
-            self._current = found
-            if found.api_key != stale.value:
-                return found
-            self._same_key = stale.value, time.monotonic()
-        return _same_key_again(self.site)
-
-    def _remember(self, error: ZulipAuthError, resets: int) -> ZulipAuthError:
-        status = error.status_code if isinstance(error, APIStatusError) else 0
-        with self._lock:
-            if 400 <= status <= 499 and status not in _PASSING and resets == self._resets:
-                self._refused = error
-        return error
-
-    async def _ask_password(self) -> Secret | Exception:
-        if isinstance(self._password, Secret):
-            return self._password
-        try:
-            asked = self._password()
-            if not inspect.isawaitable(asked):
-                del asked
-                return InvalidInputError("password must be a str or a coroutine function.")
-            return Secret(await asked)
+            result = LoginResult(await self._find_credentials())
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            return InvalidInputError("What was asked for the password was cancelled.")
-        except Exception as error:  # noqa: BLE001 - it is the caller's own, and comes out as it is
-            return error
+            raise
+        except BaseException as exc:  # noqa: BLE001 - raised to all callers
+            result = LoginResult(None, exc, exc.__traceback__)
+        with suppress(RuntimeError):  # the event loop is closed
+            login.set_result(result)
 
-    def _load(self, stale: Secret) -> Credentials | None:
-        """Return what the zuliprc holds, if it is of use."""
-        path = self._zuliprc
-        values = None if path is None else read_zuliprc(path, missing_ok=True)
-        if values is None or values.get("key") is None:
+    async def _find_credentials(self) -> Credentials:
+        """Return stored credentials, or log in."""
+        rejected, rejected_until = self._recently_rejected(), self._rejected_until
+        credentials = await self._load()
+        if credentials is None or _is_same_key(credentials, rejected):
+            if self._error is None:
+                credentials = await self._log_in()
+            elif self._rejected is None or rejected is not None:
+                raise copy.copy(self._error)
+            else:
+                credentials = self._rejected  # the account may have been reactivated
+        # The key may have been rejected in the meantime.
+        if rejected_until == self._rejected_until or not _is_same_key(credentials, self._rejected):
+            self._credentials = credentials
+        return credentials
+
+    async def _log_in(self) -> Credentials:
+        generation = self._generation
+        try:
+            credentials = await self._client.login(self._username, await self._get_password())
+        except ZulipAuthError as error:
+            if _is_final(error) and generation == self._generation:
+                self._error = copy.copy(error)  # without its traceback
+            raise
+        await self._save(credentials)
+        return credentials
+
+    async def _load(self) -> Credentials | None:
+        """Return the credentials in the zuliprc, if there are any for the account."""
+        if self._zuliprc is None:
             return None
-        stored = credentials_from_section(values, str(path))
-        named = "@" in self._username  # else the file cannot be compared with it
-        if stored.site != self.site or (
-            named and stored.email.casefold() != self._username.casefold()
-        ):
-            raise ZuliprcError(f"{path} holds another account than the one that is to log in.")
-        return stored if named and stored.api_key != stale.value else None
+        path = self._zuliprc
+        return await self._run_in_thread(
+            f"read {path}", partial(_load, path, self.site, self._username)
+        )
 
-    def _save(self, credentials: Credentials) -> None:
+    async def _save(self, credentials: Credentials) -> None:
         if self._zuliprc is None:
             return
+        path = self._zuliprc
         try:
-            credentials.save(self._zuliprc)
-        except ZuliprcError as error:
-            # The key is there all the same, and whoever waits for it wants to go on.
-            _log.warning("Logged in, but the key is not kept. %s", error)
+            await self._run_in_thread(f"write {path}", partial(credentials.save, path))
+        except Exception as exc:  # noqa: BLE001 - the key is valid, and callers wait for it
+            logger.warning("Logged in, but could not save the API key: %s", exc)
+
+    async def _run_in_thread(self, action: str, func: Callable[[], T]) -> T:
+        """Call a function that may block for longer than the timeout.
+
+        A daemon thread does not block the exit of the program; one of asyncio's
+        default executor does.
+
+        Raises:
+            ZuliprcError: If the timeout expires.
+        """
+        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+        future.set_running_or_notify_cancel()  # it cannot be cancelled
+
+        def run() -> None:
+            try:
+                future.set_result(func())
+            except BaseException as exc:  # noqa: BLE001 - raised to the caller
+                future.set_exception(exc)
+
+        threading.Thread(target=run, name=f"zulip-auth: {action}", daemon=True).start()
+        timeout = self._client._timeout  # noqa: SLF001
+        try:
+            async with asyncio.timeout(timeout):
+                return await asyncio.wrap_future(future)
+        except TimeoutError:
+            pass
+        raise ZuliprcError(
+            f"Could not {action}: no response from the file system in {timeout:g} s. "
+            "Use a regular file, or increase the client's timeout."
+        )
 
 
-def _set(ended: asyncio.Future[Outcome | None], outcome: Outcome | None) -> None:
-    if not ended.done():  # who waited may have been cancelled
-        ended.set_result(outcome)
+def _password_getter(password: PasswordProvider) -> Callable[[], Awaitable[str]]:
+    """Return a function that returns the password, so that no attribute does."""
+    if callable(password):
+        return partial(_call_password_function, password)
+    validate_text("password", password)
+
+    async def get_password() -> str:
+        return password
+
+    return get_password
 
 
-def _path(path: str | os.PathLike[str]) -> Path:
+async def _call_password_function(function: Callable[[], Awaitable[str]]) -> str:
+    awaitable: object = None
+    try:
+        awaitable = function()
+        if inspect.isawaitable(awaitable):
+            return await awaitable
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+    is_cancelled = inspect.isawaitable(awaitable)
+    del awaitable  # it may be the password itself
+    if is_cancelled:
+        raise InvalidInputError("The password callback was cancelled.")
+    raise InvalidInputError("password must be a str or an async function.")
+
+
+def _resolve_path(path: str | os.PathLike[str]) -> Path:
     try:
         return resolve_zuliprc_path(path)
     except ZuliprcError:
         pass
-    raise InvalidInputError("zuliprc must be a str or a Path, in a home that exists.")
+    raise InvalidInputError("zuliprc must be a str or Path (and `~` needs a home directory).")
 
 
-def _same_key_again(site: str) -> InvalidApiKeyError:
-    return InvalidApiKeyError(
-        f"{site} refuses the very API key that a login there gives. "
-        "Something between may take the header Authorization away. Try again in a minute.",
-        status_code=401,
+def _load(path: Path, site: str, username: str) -> Credentials | None:
+    section = read_zuliprc(path, missing_ok=True)
+    if section.get("key") is None:
+        return None
+    stored = credentials_from_section(section, str(path))
+    has_email = "@" in username  # an LDAP name cannot be compared
+    if stored.site != site or (has_email and stored.email.casefold() != username.casefold()):
+        raise ZuliprcError(f"{path} contains a different account.")
+    return stored if has_email else None
+
+
+def _is_same_key(credentials: Credentials | None, other: Credentials | None) -> bool:
+    # In a function of its own: error trackers evaluate attributes of variables.
+    return credentials is not None and other is not None and credentials.api_key == other.api_key
+
+
+def _is_final(error: ZulipAuthError) -> bool:
+    """Return whether another login would be rejected, or use the last attempt."""
+    remaining = getattr(error, "attempts_remaining", None)
+    if remaining is not None and remaining <= 1:
+        return True
+    status_code = getattr(error, "status_code", None)
+    if status_code in (401, 403):
+        return True  # a proxy may have replaced the body
+    return (
+        isinstance(error, APIStatusError)
+        and 400 <= error.status_code <= 499
+        and error.status_code not in _TRANSIENT_STATUS_CODES
     )
