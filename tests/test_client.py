@@ -765,15 +765,23 @@ async def test_bots_without_key_in_list() -> None:
         assert len(authorization) == 1
 
 
-async def test_bots_share_one_timeout() -> None:
-    names = {"username": "echo-bot@zulip.com", "full_name": "Echo"}
-    listing = bot_list(*({**names, "user_id": number} for number in range(1, 9)))
-    async with ScriptedServer(listing, never_respond) as server:
-        client = AuthClient(server.site, timeout=0.4)
+async def test_bots_share_one_timeout(no_backoff: RetryPolicy) -> None:
+    bots = [{"username": "echo-bot@zulip.com", "full_name": "Echo", "user_id": 254}]
+
+    async def respond_late(connection: Connection) -> None:
+        await asyncio.sleep(0.25)
+        await bot_list(*bots)(connection)
+
+    async with ScriptedServer(respond_late, never_respond) as server:
+        client = AuthClient(server.site, timeout=0.6, retry=no_backoff)
         start = time.monotonic()
         with pytest.raises(APITimeoutError):
             await client.bots(evolve(CREDENTIALS, site=server.site))
-        assert time.monotonic() - start < 0.9
+        assert 0.6 <= time.monotonic() - start < 0.8
+        assert [request.line.split()[1] for request in server.requests][:2] == [
+            "/api/v1/bots",
+            "/api/v1/bots/254/api_key",
+        ]
 
 
 async def test_no_bots() -> None:
