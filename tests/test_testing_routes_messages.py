@@ -257,14 +257,15 @@ async def test_reactions() -> None:
         body = await hamlet.call("POST", path, emoji_name="wave")
         assert body["code"] == "REACTION_ALREADY_EXISTS"
         [reaction] = (await iago.call("GET", "/messages/1"))["message"]["reactions"]
-        assert (reaction["emoji_name"], reaction["user_id"]) == ("wave", 11)
+        assert (reaction["emoji_name"], reaction["user"]["id"]) == ("wave", 11)
         assert (await iago.call("DELETE", path, emoji_name="wave"))["code"] == (
             "REACTION_DOES_NOT_EXIST"
         )
         assert (await hamlet.call("DELETE", path, emoji_name="wave"))["result"] == "success"
         assert (await iago.call("GET", "/messages/1"))["message"]["reactions"] == []
-        operations = [(event["type"], event["op"]) for event in await events(iago, queue_id)]
-        assert operations == [("reaction", "add"), ("reaction", "remove")]
+        added, removed = await events(iago, queue_id)
+        assert (added["type"], added["op"], removed["op"]) == ("reaction", "add", "remove")
+        assert (added["message_id"], added["user"]["user_id"]) == (1, 11)
 
 
 async def test_channels() -> None:

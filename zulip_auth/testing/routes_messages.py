@@ -96,22 +96,24 @@ async def edit_message(call: UserCall) -> Response:
 async def change_reaction(call: UserCall) -> Response:
     """Add or remove an own reaction. Any name of an emoji is valid."""
     message, user, name = _find_message(call), call.account, call.require("emoji_name")
-    email = call.realm.visible_email(user)
-    reaction = {
+    owner = {"email": call.realm.visible_email(user), "full_name": user.full_name}
+    emoji = {
         "emoji_name": name,
         "emoji_code": call.params.get("emoji_code", name),
         "reaction_type": call.params.get("reaction_type", "unicode_emoji"),
         "user_id": user.user_id,
-        "user": {"email": email, "full_name": user.full_name, "id": user.user_id},
     }
+    reaction = {**emoji, "user": {"id": user.user_id, **owner}}
     exists, op = reaction in message.reactions, _REACTION_OPS[call.request.method]
     if op == "add" and exists:
         raise ErrorResponse(400, "REACTION_ALREADY_EXISTS", "Reaction already exists.")
     if op == "remove" and not exists:
         raise ErrorResponse(400, "REACTION_DOES_NOT_EXIST", "Reaction doesn't exist.")
     (message.reactions.remove if exists else message.reactions.append)(reaction)
+    # The id of the user has another name in the event.
+    event = {**emoji, "user": {"user_id": user.user_id, **owner}, "message_id": message.id}
     for queue in call.state.queues_of(message.recipients, "reaction"):
-        queue.add({"type": "reaction", "op": op, "message_id": message.id, **reaction})
+        queue.add({"type": "reaction", "op": op, **event})
     return success_response()
 
 
