@@ -1,10 +1,14 @@
-"""Parameters of requests to the stand-in server."""
+"""Parameters and authentication of requests to the stand-in server."""
 
 from __future__ import annotations
+
+import base64
+import time
 
 import httpx
 import pytest
 
+from helpers.api_client import APIClient
 from zulip_auth.testing import FakeZulip
 from zulip_auth.testing.http import parse_form
 
@@ -81,3 +85,91 @@ async def test_invalid_json_parameter() -> None:
         async with httpx.AsyncClient(base_url=server.site, auth=auth) as http:
             response = await http.post("/api/v1/register", data={"event_types": "message"})
         assert response.json()["msg"] == "event_types is not valid JSON"
+
+
+# ---- Authentication
+
+
+@pytest.mark.parametrize(
+    ("header", "status", "msg"),
+    [
+        ("Bearer abc", 400, "This endpoint requires HTTP basic authentication."),
+        ("Basic", 401, "Invalid authorization header for basic auth"),
+        ("Basic !", 401, "Invalid authorization header for basic auth"),
+        ("Basic YWJj", 401, "Invalid authorization header for basic auth"),
+        ("Basic //8=", 401, "Invalid authorization header for basic auth"),
+    ],
+)
+async def test_invalid_authorization_header(header: str, status: int, msg: str) -> None:
+    async with FakeZulip() as server, httpx.AsyncClient(base_url=server.site) as http:
+        response = await http.get("/api/v1/users/me", headers={"Authorization": header})
+    code = {400: "BAD_REQUEST", 401: "UNAUTHORIZED"}[status]
+    assert response.status_code == status
+    assert response.json() == {"result": "error", "msg": msg, "code": code}
+
+
+async def test_api_key_of_other_or_inactive_account() -> None:
+    async with FakeZulip(users={"iago@zulip.com": "x", "hamlet@zulip.com": "x"}) as server:
+        iago = server.account("iago@zulip.com")
+        second = server.add_realm("localhost")
+
+        async def me(site: str, email: str) -> str:
+            async with httpx.AsyncClient(base_url=site, auth=(email, iago.api_key)) as http:
+                body = (await http.get("/api/v1/users/me")).json()
+                return str(body.get("delivery_email") or body["msg"])
+
+        assert await me(server.site, "IAGO@zulip.com") == "iago@zulip.com"
+        assert await me(server.site, "hamlet@zulip.com") == "Invalid API key"
+        assert await me(second.site, iago.email) == "Account is not associated with this subdomain"
+        iago.active = False
+        assert await me(server.site, iago.email) == "Account is deactivated"
+        server.realm.active = False
+        assert await me(server.site, iago.email) == "This organization has been deactivated"
+
+
+async def test_spaces_around_email_and_api_key() -> None:
+    async with FakeZulip(users={"iago@zulip.com": "x"}) as server:
+        credentials = f" iago@zulip.com : {server.account('iago@zulip.com').api_key} "
+        headers = {"Authorization": f"Basic {base64.b64encode(credentials.encode()).decode()}"}
+        async with httpx.AsyncClient(base_url=server.site, headers=headers) as http:
+            assert (await http.get("/api/v1/users/me")).status_code == 200
+
+
+async def test_incoming_webhook_only_sends_messages() -> None:
+    async with FakeZulip(users={"iago@zulip.com": "x"}) as server:
+        hook = server.add_bot("iago@zulip.com", "Hook")
+        hook.bot_type = 2
+        client = APIClient(server, hook.email)
+        body = await client.call("GET", "/users/me")
+        assert body["msg"] == "This API is not available to incoming webhook bots."
+        message = {"type": "direct", "to": "iago@zulip.com", "content": "hi"}
+        assert (await client.call("POST", "/messages", **message))["result"] == "success"
+
+
+async def test_200_requests_a_minute_for_each_account() -> None:
+    async with FakeZulip(users={"iago@zulip.com": "x", "hamlet@zulip.com": "x"}) as server:
+        iago, hamlet = APIClient(server, "iago@zulip.com"), APIClient(server, "hamlet@zulip.com")
+        first = await iago.request("GET", "/users/me")
+        assert first.headers["x-ratelimit-limit"] == "200"
+        assert first.headers["x-ratelimit-remaining"] == "199"
+        for _ in range(199):
+            server._state.calls.record(iago.account, time.time())
+        iago.account.regenerate_api_key()  # the limit is not that of the key
+        blocked = await iago.request("GET", "/users/me")
+        assert (blocked.status_code, blocked.json()["code"]) == (429, "RATE_LIMIT_HIT")
+        assert 50 < float(blocked.headers["retry-after"]) <= 60
+        assert (await hamlet.request("GET", "/users/me")).status_code == 200
+        server.advance(60)
+        assert (await iago.request("GET", "/users/me")).status_code == 200
+
+
+async def test_rejected_key_is_not_counted() -> None:
+    async with FakeZulip(users={"iago@zulip.com": "x"}) as server:
+        iago = APIClient(server, "iago@zulip.com")
+        iago.account.active = False
+        response = await iago.request("GET", "/users/me")
+        assert response.status_code == 401 and "x-ratelimit-limit" not in response.headers
+        iago.account.active = True
+        response = await iago.request("GET", "/streams/7")
+        assert response.status_code == 400  # an error counts
+        assert response.headers["x-ratelimit-remaining"] == "199"

@@ -12,12 +12,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from . import routes_auth as auth
-from . import routes_bots as bots
 from . import routes_events as events
-from . import routes_messages as messages
 from . import routes_users as users
-from .authentication import UserHandler, authenticated
-from .http import Endpoint, Handler, not_found, parse_form
+from .http import Endpoint, Handler, UserHandler, authenticated, not_found, parse_form
 from .routes_sso import login_with_browser
 from .state import ReceivedRequest, State
 
@@ -36,23 +33,22 @@ _USER_ROUTES: dict[str, UserHandler] = {
     "POST /api/v1/users/me/presence": users.update_presence,
     "GET /api/v1/users": users.list_users,
     "GET /api/v1/users/{user}": users.get_user,
-    "GET /api/v1/users/{user}/presence": users.get_presence,
     "PATCH /api/v1/settings": users.update_settings,
-    "GET /api/v1/bots": bots.list_bots,
-    "POST /api/v1/bots": bots.create_bot,
-    "DELETE /api/v1/bots/{bot_id:int}": bots.deactivate_bot,
-    "POST /api/v1/bots/{bot_id:int}/api_key/regenerate": bots.regenerate_bot_api_key,
+    "GET /api/v1/bots": users.list_bots,
+    "POST /api/v1/bots": users.create_bot,
+    "DELETE /api/v1/bots/{bot_id:int}": users.deactivate_bot,
+    "POST /api/v1/bots/{bot_id:int}/api_key/regenerate": users.regenerate_bot_api_key,
     "POST /api/v1/register": events.register,
     "GET /api/v1/events": events.get_events,
     "DELETE /api/v1/events": events.delete_queue,
-    "POST /api/v1/messages": messages.send_message,
-    "GET /api/v1/messages": messages.get_messages,
-    "GET /api/v1/messages/{message_id:int}": messages.get_message,
-    "PATCH /api/v1/messages/{message_id:int}": messages.edit_message,
-    "POST /api/v1/messages/{message_id:int}/reactions": messages.change_reaction,
-    "DELETE /api/v1/messages/{message_id:int}/reactions": messages.change_reaction,
-    "GET /api/v1/streams": messages.list_channels,
-    "GET /api/v1/streams/{stream_id:int}": messages.get_channel,
+    "POST /api/v1/messages": events.send_message,
+    "GET /api/v1/messages": events.get_messages,
+    "GET /api/v1/messages/{message_id:int}": events.get_message,
+    "PATCH /api/v1/messages/{message_id:int}": events.edit_message,
+    "POST /api/v1/messages/{message_id:int}/reactions": events.change_reaction,
+    "DELETE /api/v1/messages/{message_id:int}/reactions": events.change_reaction,
+    "GET /api/v1/streams": events.list_channels,
+    "GET /api/v1/streams/{stream_id:int}": events.get_channel,
 }
 _WEBHOOK_ROUTES = {"POST /api/v1/messages"}
 
@@ -99,12 +95,13 @@ class _Recorder:
 
         failure = self.state.next_failure(path)
         if failure is not None:
-            await asyncio.sleep(failure.delay)
-            if failure.drop:
+            response, delay, drop = failure
+            await asyncio.sleep(delay)
+            if drop:
                 self.state.drop_connection(scope["client"])
                 await receive()  # until the connection is lost
                 return
-            if failure.response is not None:
-                await failure.response(scope, receive, send)
+            if response is not None:
+                await response(scope, receive, send)
                 return
         await self.app(scope, replay, send)

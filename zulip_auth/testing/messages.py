@@ -10,8 +10,8 @@ from typing import Any
 
 from attrs import Factory, define
 
+from .http import fill
 from .state import Account, Realm
-from .templates import fill
 
 HEARTBEAT = 50.0
 """Seconds until a poll without events returns a heartbeat."""

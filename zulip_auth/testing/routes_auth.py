@@ -10,10 +10,9 @@ import jwt
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from .http import Call, ErrorResponse, bad_request, check_limit, success_response
+from .http import Call, ErrorResponse, bad_request, check_limit, fill, success_response
 from .routes_users import own_profile
 from .state import Account, Realm
-from .templates import fill
 
 _EMAIL_RE = re.compile(r"[^@\s]+@(?:(?:[^@\s.]+\.)+[^@\s.]+|localhost)")
 _SESSION_MAX_AGE = 1209600
@@ -30,18 +29,18 @@ async def fetch_api_key(call: Call) -> Response:
     realm = call.find_realm()
     if realm.email_usernames:
         _check_email(username)
-    limit = call.state.attempts.record(username, call.state.now())
+    headers = call.state.attempts.record(username, call.state.now())
     try:
-        check_limit(limit)
+        check_limit(headers)
         if call.state.password_check_time:
             await asyncio.sleep(call.state.password_check_time)
         account = _check_password(call, realm, username, password)
     except ErrorResponse as error:
-        error.headers = limit.headers
+        error.headers = headers
         raise
     call.state.attempts.reset(username)
     response = _api_key_response(call, account, {"username", "password"})
-    response.headers.update(limit.headers)
+    response.headers.update(headers)
     return response
 
 
@@ -104,16 +103,15 @@ async def server_settings(call: Call) -> Response:
     with many organizations has settings, but no name.
     """
     realm = call.state.find_realm(call.host)
+    root = realm is None
     if realm is None:
         if not call.state.is_root_domain(call.host):
             raise bad_request("Invalid subdomain")
         if call.state.root_landing_page:
             raise bad_request("Subdomain required")
-        methods = fill("authentication_methods", dev=call.state.dev_login == "on")
-        url = call.url(call.host.partition(":")[0])
-        urls = {"realm_url": url, "realm_uri": url}
-        return success_response(**fill("root_settings", authentication_methods=methods, **urls))
+        realm = Realm(call.host.partition(":")[0], call.state)
     email = realm.password_login and realm.email_usernames
+    enabled = {method.name: True for method in realm.external_methods}
     methods = fill(
         "authentication_methods",
         password=realm.password_login,
@@ -121,10 +119,9 @@ async def server_settings(call: Call) -> Response:
         email=email,
         ldap=realm.password_login and not realm.email_usernames,
     )
-    enabled = {method.name for method in realm.external_methods}
     settings = fill(
         "server_settings",
-        authentication_methods=methods | {name: True for name in methods if name in enabled},
+        authentication_methods={name: enabled.get(name, methods[name]) for name in methods},
         email_auth_enabled=email,
         require_email_format_usernames=realm.email_usernames,
         realm_url=call.url(realm.host),
@@ -132,6 +129,8 @@ async def server_settings(call: Call) -> Response:
         external_authentication_methods=[method.to_dict() for method in realm.external_methods],
         realm_uri=call.url(realm.host),
     )
+    for name in ("realm_name", "realm_icon", "realm_description") if root else ():
+        del settings[name]
     return success_response(**settings)
 
 

@@ -1,14 +1,16 @@
-"""Endpoints of accounts: profiles, the own API key, settings and presence."""
+"""Endpoints of accounts and bots: profiles, API keys, settings and presence."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from starlette.responses import Response
 
-from .http import UserCall, bad_request, success_response
-from .state import GUEST, OWNER, Account, Realm
-from .templates import fill
+from .http import UserCall, bad_request, fill, success_response
+from .state import GENERIC_BOT, GUEST, OWNER, Account, Realm
+
+_SHORT_NAME_RE = re.compile(r"[\w.+-]+")
 
 
 def own_profile(realm: Realm, account: Account) -> dict[str, Any]:
@@ -62,25 +64,11 @@ async def update_settings(_call: UserCall) -> Response:
 
 
 async def update_presence(call: UserCall) -> Response:
-    """Set the own presence and return that of all users."""
+    """Accept the presence of a user, which has no effect."""
     reject_bots(call)
-    status, now = call.require("status"), call.state.now()
-    if status not in ("active", "idle"):
+    if (status := call.require("status")) not in ("active", "idle"):
         raise bad_request(f"Invalid status: {status}")
-    call.account.presence = {"status": status, "timestamp": int(now)}
-    users = [user for user in call.realm.accounts if user.presence]
-    presences = {call.realm.visible_email(user): _presence(user) for user in users}
-    return success_response(presences=presences, server_timestamp=now)
-
-
-async def get_presence(call: UserCall) -> Response:
-    """Return the presence of a user."""
-    user = _find_user(call)
-    if user.is_bot:
-        raise bad_request("Presence is not supported for bot users.")
-    if user.presence is None:
-        raise bad_request(f"No presence data for {call.request.path_params['user']}")
-    return success_response(presence=_presence(user))
+    return success_response(presences={}, server_timestamp=call.state.now())
 
 
 def reject_bots(call: UserCall) -> None:
@@ -104,5 +92,52 @@ def _profile(call: UserCall, user: Account) -> dict[str, Any]:
     return profile
 
 
-def _presence(user: Account) -> dict[str, Any]:
-    return {"aggregated": user.presence, "website": user.presence}
+async def list_bots(call: UserCall) -> Response:
+    """Return the active bots of the account."""
+    reject_bots(call)
+    bots = [user for user in call.realm.accounts if user.owner is call.account and user.active]
+    bots.sort(key=lambda bot: bot.user_id)
+    return success_response(
+        bots=[
+            {"username": bot.email, "full_name": bot.full_name, "api_key": bot.api_key}
+            | fill("bot")
+            for bot in bots
+        ]
+    )
+
+
+async def create_bot(call: UserCall) -> Response:
+    """Create a bot."""
+    reject_bots(call)
+    full_name, short_name = call.require("full_name"), call.require("short_name")
+    if not _SHORT_NAME_RE.fullmatch(short_name):
+        raise bad_request("Bad name or username")
+    bot_type = call.get_json("bot_type", default=GENERIC_BOT)
+    try:
+        bot = call.realm.create_bot(call.account, full_name, short_name, bot_type)
+    except ValueError:
+        raise bad_request("Username already in use") from None
+    return success_response(user_id=bot.user_id, api_key=bot.api_key, **fill("bot"))
+
+
+async def deactivate_bot(call: UserCall) -> Response:
+    """Deactivate a bot of the account."""
+    _find_bot(call).active = False
+    return success_response()
+
+
+async def regenerate_bot_api_key(call: UserCall) -> Response:
+    """Replace the API key of a bot of the account."""
+    bot = _find_bot(call)
+    bot.regenerate_api_key()
+    return success_response(api_key=bot.api_key)
+
+
+def _find_bot(call: UserCall) -> Account:
+    reject_bots(call)
+    bot = call.realm.find(call.request.path_params["bot_id"])
+    if bot is None or not bot.is_bot:
+        raise bad_request("No such bot")
+    if bot.owner is not call.account and not call.account.admin:
+        raise bad_request("Insufficient permission")
+    return bot

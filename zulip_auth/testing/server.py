@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from .app import create_app
 from .server_thread import ServerThread
-from .state import Account, DevLogin, Failure, Realm, ReceivedRequest, State
+from .state import Account, DevLogin, Realm, ReceivedRequest, State
 
 _HOST = "127.0.0.1"
 _POLL_INTERVAL = 0.005
@@ -179,7 +179,7 @@ class FakeZulip:
             response = JSONResponse(json, status or 200, headers)
         elif status or has_body or not (delay or drop):
             response = HTMLResponse(body, status or (200 if has_body else 500), headers)
-        failures = [Failure(response, delay, drop)] * times
+        failures = [(response, delay, drop)] * times
         self._state.failures.setdefault(path, []).extend(failures)
 
     async def wait_for(
@@ -266,10 +266,9 @@ class FakeZulip:
         self.__exit__(*exc_info)
 
     def __repr__(self) -> str:
-        if self._state.port is None:
-            return "<FakeZulip not running>"
-        status = " died" if self._state.error else "" if self._thread else " stopped"
-        return f"<FakeZulip http://{_HOST}:{self._state.port}{status}>"
+        port, status = self._state.port, "" if self._thread else " stopped"
+        status = " died" if self._state.error else status
+        return f"<FakeZulip http://{_HOST}:{port}{status}>" if port else "<FakeZulip not running>"
 
 
 def _bind(port: int) -> socket.socket:

@@ -27,6 +27,8 @@ _DOMAIN_RE = re.compile(r"(?:[a-z0-9-]+\.)+[a-z][a-z0-9-]*")
 _FAKE_EMAIL_DOMAIN = "zulipdev.com"
 
 DevLogin = Literal["on", "off", "production"]
+Failure = tuple["Response | None", float, bool]
+"""A response or None for the real one, seconds before it, and whether to drop the connection."""
 
 
 def _new_api_key() -> str:
@@ -51,7 +53,6 @@ class Account:
         bot_type: 1 for a generic bot, 2 for an incoming webhook, or None for a
             user.
         owner: Account that owns the bot, or None for a user.
-        presence: The last reported presence, with `status` and `timestamp`.
     """
 
     email: str
@@ -65,7 +66,6 @@ class Account:
     alert_words: list[str] = Factory(list)
     bot_type: int | None = None
     owner: Account | None = field(default=None, repr=False)
-    presence: dict[str, Any] | None = field(default=None, init=False, repr=False)
 
     @property
     def admin(self) -> bool:
@@ -242,50 +242,6 @@ class ReceivedRequest:
     body: bytes = field(repr=False)
 
 
-@frozen
-class Failure:
-    """A failure of one request.
-
-    Attributes:
-        response: The response, or None for the one of the endpoint.
-        delay: Seconds before the response.
-        drop: Whether to close the connection without a response.
-    """
-
-    response: Response | None
-    delay: float
-    drop: bool
-
-
-@frozen
-class RateLimit:
-    """The state of a rate limit after one request.
-
-    Attributes:
-        limit: Number of requests in each window.
-        remaining: Number of requests left.
-        reset: Unix time at which all requests are available again.
-        retry_after: Seconds until the next request, or None if this one is allowed.
-    """
-
-    limit: int
-    remaining: int
-    reset: float
-    retry_after: float | None = None
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Return the headers that report the limit."""
-        headers = {
-            "X-RateLimit-Limit": str(self.limit),
-            "X-RateLimit-Remaining": str(self.remaining),
-            "X-RateLimit-Reset": str(int(self.reset)),
-        }
-        if self.retry_after is not None:
-            headers["Retry-After"] = str(self.retry_after)
-        return headers
-
-
 @define(eq=False)
 class RateLimiter:
     """A limit on the requests for each key in a sliding window of seconds."""
@@ -294,17 +250,23 @@ class RateLimiter:
     window: float
     _times: dict[object, list[float]] = Factory(dict)
 
-    def record(self, key: object, now: float) -> RateLimit:
-        """Record a request and return the limit after it.
+    def record(self, key: object, now: float) -> dict[str, str]:
+        """Record a request and return the headers that report the limit.
 
-        Rejected requests are not recorded, so they do not extend the block.
+        A request above the limit has the header `Retry-After`. It is not
+        recorded, so it does not extend the block.
         """
         times = [time for time in self._times.get(key, []) if time + self.window > now]
+        headers, reset = {}, now + self.window
         if len(times) >= self.limit:
             reset = times[-self.limit] + self.window
-            return RateLimit(self.limit, 0, reset, reset - now)
-        self._times[key] = [*times, now]
-        return RateLimit(self.limit, self.limit - len(times) - 1, now + self.window)
+            headers["Retry-After"] = str(reset - now)
+        else:
+            times.append(now)
+        self._times[key] = times
+        remaining = str(self.limit - len(times))
+        names = {"Limit": str(self.limit), "Remaining": remaining, "Reset": str(int(reset))}
+        return headers | {f"X-RateLimit-{name}": value for name, value in names.items()}
 
     def reset(self, key: object) -> None:
         """Forget the requests of a key."""

@@ -228,11 +228,7 @@ async def test_edit_message() -> None:
     async with FakeZulip(PASSWORDS) as server:
         iago, hamlet, _ = (APIClient(server, email) for email in PASSWORDS)
         await send(iago, "helo")
-        queue_id = await register(hamlet)
         assert (await iago.call("PATCH", "/messages/1", content="hello"))["result"] == "success"
-        [event] = await events(hamlet, queue_id)
-        assert (event["type"], event["message_id"]) == ("update_message", 1)
-        assert (event["orig_content"], event["content"]) == ("helo", "hello")
         body = await hamlet.call("PATCH", "/messages/1", content="x")
         assert body["msg"] == "You don't have permission to edit this message"
         assert (await iago.call("PATCH", "/messages/1"))["msg"] == "Nothing to change"
