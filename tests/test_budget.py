@@ -45,10 +45,10 @@ BUDGET = {
         "It parses, prompts, prints and calls the library, without logic of its own.",
     ),
     "testing": (
-        1150,
+        1250,
         ["testing/*.py"],
         [],
-        "A stand-in server imitates logins and what a bot's tests need, not all of Zulip.",
+        "Logins, the loop of bots and controls for tests, not all of Zulip.",
     ),
 }
 
