@@ -161,7 +161,7 @@ async def test_wrong_url_then_valid_url(
     credentials = await task
     assert credentials.basic_auth == (HAMLET, server.account(HAMLET).api_key)
     shown = capsys.readouterr().err
-    assert shown.count("zulip-auth: redirect_url is not where a login") == 2
+    assert shown.count("zulip-auth: redirect_url is not a zulip://login URL") == 2
     assert "Could not open a browser." in shown
     assert "hunter2" not in shown
     assert opened[0] in shown
@@ -203,8 +203,8 @@ async def test_login_without_stdin(
 async def test_expired_flow(
     server: FakeZulip, opened: list[str], stdin: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(browser, "LIFETIME", 0.05)
-    monkeypatch.setattr("zulip_auth._sso.LIFETIME", 0.05)
+    monkeypatch.setattr(browser, "FLOW_TIMEOUT", 0.05)
+    monkeypatch.setattr("zulip_auth._sso.FLOW_TIMEOUT", 0.05)
     task = await begin(server, opened)
     with pytest.raises(SSOFlowEndedError):
         await task

@@ -19,6 +19,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import zulip_auth
+from helpers.constants import API_KEY
 from helpers.raw_server import ScriptedServer, respond
 from helpers.recordings import load_recordings
 from helpers.secret_scanner import SecretScanner
@@ -30,15 +31,14 @@ from zulip_auth import (
     SSOFlow,
     SSOFlowEndedError,
 )
-from zulip_auth._sso import LIFETIME
+from zulip_auth._sso import FLOW_TIMEOUT
 from zulip_auth.testing import ExternalMethod as FakeMethod
 from zulip_auth.testing import FakeZulip
 
 SITE = "https://chat.example.com"
 METHOD = ExternalMethod("google", "Google", f"{SITE}/accounts/login/social/google")
-KEY = "fAEg1OmbknQqBdDG3cVHyP2jjGLMfmtF"
 EMAIL = "iago+zulip@zulip.com"
-EXPECTED = Credentials(SITE, EMAIL, KEY, 16)
+EXPECTED = Credentials(SITE, EMAIL, API_KEY, 16)
 
 
 class Clock:
@@ -59,8 +59,8 @@ def encrypt(key: str, pad: str) -> str:
     )
 
 
-def redirect(flow: SSOFlow, key: str = KEY, /, **fields: object) -> str:
-    """Return where the browser ends; a field that is ... is left out."""
+def redirect(flow: SSOFlow, key: str = API_KEY, /, **fields: object) -> str:
+    """Return the redirect URL; a field that is ... is left out."""
     values: dict[str, object] = {
         "otp_encrypted_api_key": encrypt(key, pad_of(flow)),
         "email": EMAIL,
@@ -82,10 +82,10 @@ def flow(clock: Clock) -> SSOFlow:
     return SSOFlow(SITE, METHOD, clock=clock)
 
 
-# ---- The way out
+# ---- The URL to open
 
 
-def test_the_url_is_the_methods_with_a_pad_added() -> None:
+def test_url_has_a_pad() -> None:
     client = AuthClient(SITE)
     for login_url, begin in {
         METHOD.login_url: f"{METHOD.login_url}?",
@@ -101,7 +101,7 @@ def test_the_url_is_the_methods_with_a_pad_added() -> None:
     assert flow.site == SITE
 
 
-def test_the_pad_comes_from_secrets_and_no_two_flows_share_one(
+def test_pad_is_random_and_unique(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     client = AuthClient(SITE)
@@ -133,33 +133,40 @@ def test_the_pad_comes_from_secrets_and_no_two_flows_share_one(
         b"https://chat.example.com",
     ],
 )
-def test_a_method_that_leads_elsewhere_unencrypted_is_refused(login_url: Any) -> None:
+def test_method_with_insecure_url(login_url: Any) -> None:
     method = evolve(METHOD, login_url=login_url)
-    with pytest.raises(InvalidInputError, match=r"^method has a login_url that is no address"):
+    with pytest.raises(InvalidInputError, match=r"^method\.login_url must use https://"):
         AuthClient(SITE).start_sso(method)
 
 
 @pytest.mark.parametrize(
     "method", [None, "google", METHOD.login_url, FakeMethod("google", "Google"), (METHOD,)]
 )
-def test_what_is_no_method_is_refused(method: Any) -> None:
+def test_method_of_another_type(method: Any) -> None:
     with pytest.raises(
         InvalidInputError, match=r"^method must be an instance of ExternalMethod, not "
     ):
         AuthClient(SITE).start_sso(method)
 
 
-# ---- The way back
+def test_method_with_http_allowed() -> None:
+    site = "http://chat.example.com"
+    flow = SSOFlow(site, ExternalMethod("x", "X", f"{site}/login"), allow_http=True)
+    assert flow.url.startswith(f"{site}/login?mobile_flow_otp=")
+    assert flow.finish(redirect(flow, realm=site)).site == site
 
 
-def test_the_answer_gives_the_credentials(flow: SSOFlow) -> None:
+# ---- The redirect
+
+
+def test_finish_returns_credentials(flow: SSOFlow) -> None:
     assert flow.finish(redirect(flow)) == EXPECTED
 
 
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        # Servers before Zulip 5.0 do not tell the number; newer ones may tell more.
+        # Servers before Zulip 5.0 omit the user ID; newer ones may add parameters.
         ({"user_id": ...}, evolve(EXPECTED, user_id=None)),
         ({"user_id": 1}, evolve(EXPECTED, user_id=1)),
         ({"realm_name": "Chat", "x": "", "email2": "a b"}, EXPECTED),
@@ -170,13 +177,13 @@ def test_the_answer_gives_the_credentials(flow: SSOFlow) -> None:
         ),
     ],
 )
-def test_the_answer_may_differ_where_servers_do(
+def test_finish_accepts_other_servers(
     flow: SSOFlow, fields: dict[str, object], expected: Credentials
 ) -> None:
     assert flow.finish(redirect(flow, **fields)) == expected
 
 
-def test_what_handlers_of_addresses_change_makes_no_difference() -> None:
+def test_finish_accepts_rewritten_urls() -> None:
     changes: list[Callable[[str], str]] = [
         lambda url: url.replace("zulip://login?", "zulip://login/?"),
         lambda url: url.replace("%3A", "%3a").replace("%2F", "%2f"),
@@ -190,7 +197,7 @@ def test_what_handlers_of_addresses_change_makes_no_difference() -> None:
         assert flow.finish(changed) == EXPECTED
 
 
-async def test_the_recorded_redirect_gives_the_key_that_xor_gives(
+async def test_recorded_redirect(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     [exchange] = load_recordings("sso: remote user")
@@ -201,27 +208,27 @@ async def test_the_recorded_redirect_gives_the_key_that_xor_gives(
     async with ScriptedServer(replay) as server, httpx.AsyncClient() as browser:
         method = ExternalMethod("remoteuser", "SSO", f"{server.site}{exchange.path}")
         flow = AuthClient(f"http://{exchange.host}").start_sso(method)
-        came = await browser.get(flow.url)
+        response = await browser.get(flow.url)
         [request] = server.requests
     assert request.line == f"GET {exchange.path}?{urlencode(exchange.query)} HTTP/1.1"
-    location = came.headers["location"]
+    location = response.headers["location"]
     assert location == exchange.headers["location"]
     credentials = flow.finish(location)
     encrypted = dict(parse_qsl(urlsplit(location).query))["otp_encrypted_api_key"]
     key = (int(encrypted, 16) ^ int(pad, 16)).to_bytes(32).decode()
     assert credentials == Credentials("http://localhost:9991", "hamlet@zulip.com", key, 15)
-    # The same account's key came with another recorded answer, too.
+    # Another recorded response has the same account's key.
     [by_token] = load_recordings("jwt: success")
     assert by_token.json()["api_key"] == key
 
 
 @given(key=st.from_regex(r"[A-Za-z0-9]{32}", fullmatch=True))
-def test_any_key_comes_back_as_it_went(key: str) -> None:
+def test_any_key_is_decrypted(key: str) -> None:
     flow = AuthClient(SITE).start_sso(METHOD)
     assert flow.finish(redirect(flow, key)).api_key == key
 
 
-# ---- What is not an answer
+# ---- Invalid redirects
 
 Change = Callable[[str], str]
 
@@ -256,11 +263,11 @@ def replaced(old: str, new: str) -> Change:
 
 def upper(text: str) -> str:
     changed = text.upper()
-    # So that it is upper case even where there was no letter.
+    # Uppercase even if there was no letter.
     return "A" + changed[1:]
 
 
-NOT_ANSWERS: dict[str, Change] = {
+INVALID_REDIRECTS: dict[str, Change] = {
     "realm of another organization": put("realm", "https%3A%2F%2Fevil.example.com"),
     "realm below this one": put("realm", "https%3A%2F%2Fevil.chat.example.com"),
     "realm that begins like this one": put("realm", "https%3A%2F%2Fchat.example.com.evil.com"),
@@ -286,7 +293,7 @@ NOT_ANSWERS: dict[str, Change] = {
     "key empty": encrypted(lambda _: ""),
     "key twice": lambda url: url + re.sub(r".*(otp_.*?)&.*", r"&\1", url),
     "key missing": without("otp_encrypted_api_key"),
-    "key under another pad": encrypted(lambda _: encrypt(KEY, "ab" * 32)),
+    "key under another pad": encrypted(lambda _: encrypt(API_KEY, "ab" * 32)),
     "key with its first bit changed": encrypted(lambda t: f"{int(t[0], 16) ^ 8:x}{t[1:]}"),
     "key all zeros": encrypted(lambda _: "0" * 64),
     "email with a newline": put("email", "iago%40zulip.com%0A"),
@@ -294,7 +301,7 @@ NOT_ANSWERS: dict[str, Change] = {
     "email with a space": put("email", "iago+zulip@zulip.com"),
     "email with a NUL": put("email", "iago%00%40zulip.com"),
     "email that is not UTF-8": put("email", "iago%FF%40zulip.com"),
-    "email with half a surrogate pair": put("email", "iago%ED%A0%80%40zulip.com"),
+    "email with a lone surrogate": put("email", "iago%ED%A0%80%40zulip.com"),
     "email with half an escape": put("email", "iago%4"),
     "email with no escape": put("email", "100%zulip.com"),
     "email empty": put("email", ""),
@@ -339,7 +346,7 @@ NOT_ANSWERS: dict[str, Change] = {
     "a space before it": lambda url: f" {url}",
     "a tab in it": replaced("login", "lo\tgin"),
     "a NUL in it": lambda url: f"{url}\0",
-    "half a surrogate pair in it": lambda url: f"{url}\ud800",
+    "lone surrogate in it": lambda url: f"{url}\ud800",
     "angle brackets around it": lambda url: f"<{url}>",
     "quotes around it": lambda url: f'"{url}"',
     "twice on one line": lambda url: url * 2,
@@ -352,67 +359,65 @@ NOT_ANSWERS: dict[str, Change] = {
 }
 
 
-def check_refused(
+def finish_error(
     flow: SSOFlow, url: Any, kind: type[zulip_auth.ZulipAuthError], secrets: list[str]
 ) -> zulip_auth.ZulipAuthError:
-    """Have a flow refuse an address, and look for secrets in how it does."""
+    """Return the error of `finish`, which must not contain *secrets*."""
     with pytest.raises(zulip_auth.ZulipAuthError) as caught:
         flow.finish(url)
     assert type(caught.value) is kind
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)
-    # What is short is in a message by chance.
+    # Short values are in a message by chance.
     SecretScanner(*(each for each in secrets if len(each) > 16)).check_error(caught.value)
     return caught.value
 
 
-@pytest.mark.parametrize("change", NOT_ANSWERS.values(), ids=NOT_ANSWERS)
-def test_a_tampered_answer_is_refused_and_the_flow_goes_on(flow: SSOFlow, change: Change) -> None:
+@pytest.mark.parametrize("change", INVALID_REDIRECTS.values(), ids=INVALID_REDIRECTS)
+def test_tampered_redirect_keeps_the_flow(flow: SSOFlow, change: Change) -> None:
     pad, right = pad_of(flow), redirect(flow)
     tampered = change(right)
     assert tampered != right
     values = [value for _, value in parse_qsl(tampered.encode("utf-8", "ignore").decode())]
-    known = [pad, KEY, encrypt(KEY, pad), *values]
+    known = [pad, API_KEY, encrypt(API_KEY, pad), *values]
     known += [tampered] if "\ud800" not in tampered else []
     known = [each for each in known if not each.startswith(SITE)]
-    error = check_refused(flow, tampered, InvalidInputError, known)
+    error = finish_error(flow, tampered, InvalidInputError, known)
     assert str(error).startswith("redirect_url ")
     assert flow.finish(right) == EXPECTED
 
 
 @pytest.mark.parametrize("value", [None, 7, b"zulip://login?", ["zulip://login?"], object()])
-def test_what_is_no_text_is_refused(flow: SSOFlow, value: Any) -> None:
-    error = check_refused(flow, value, InvalidInputError, [pad_of(flow)])
+def test_redirect_of_another_type(flow: SSOFlow, value: Any) -> None:
+    error = finish_error(flow, value, InvalidInputError, [pad_of(flow)])
     assert str(error) == f"redirect_url must be a str, not {type(value).__name__}."
 
 
-def test_the_start_is_not_the_end(flow: SSOFlow) -> None:
-    check_refused(flow, flow.url, InvalidInputError, [pad_of(flow), flow.url])
+def test_start_url_is_not_a_redirect(flow: SSOFlow) -> None:
+    finish_error(flow, flow.url, InvalidInputError, [pad_of(flow), flow.url])
 
 
-def test_each_kind_of_mistake_is_told_in_its_own_words(flow: SSOFlow) -> None:
-    for change, words in {
-        "a newline in it": "has white space or a control character in it. "
-        "Copy the whole address, on one line.",
+def test_redirect_error_messages(flow: SSOFlow) -> None:
+    for change, text in {
+        "a newline in it": "contains whitespace or control characters. Copy the full URL.",
         "8 KiB and more": "is longer than 8192 characters.",
-        "cut off": "is not where a login in the browser ends: zulip://login? with "
-        "otp_encrypted_api_key, email and realm, each once. Copy the whole address.",
-        "key of 63 digits": "has an otp_encrypted_api_key that is not 64 lower-case hexadecimal "
-        "digits. Copy the whole address.",
-        "realm at another port": f"is for another organization than {SITE}. "
-        "Log in to the address that the server has for itself, its realm_url.",
-        "email with a newline": "has an email or a user_id that cannot be one.",
-        "key under another pad": "does not answer this login, but an earlier one or somebody "
-        "else's. Copy the address that the browser ended at just now.",
+        "cut off": "is not a zulip://login URL with otp_encrypted_api_key, email and realm. "
+        "Copy the full URL.",
+        "key of 63 digits": "has an invalid otp_encrypted_api_key "
+        "(expected 64 lowercase hex digits). Copy the full URL.",
+        "realm at another port": f"is for a different organization, not {SITE}. "
+        "Use the server's realm_url as the site.",
+        "email with a newline": "has an invalid email or user_id.",
+        "key under another pad": "does not belong to this SSO flow. Copy the latest redirect URL.",
     }.items():
         with pytest.raises(InvalidInputError) as caught:
-            flow.finish(NOT_ANSWERS[change](redirect(flow)))
-        assert str(caught.value) == f"redirect_url {words}"
+            flow.finish(INVALID_REDIRECTS[change](redirect(flow)))
+        assert str(caught.value) == f"redirect_url {text}"
 
 
-def test_the_longest_answer_has_8192_characters(flow: SSOFlow) -> None:
+def test_redirect_max_length(flow: SSOFlow) -> None:
     right = redirect(flow, more="")
     longest = right + "a" * (8192 - len(right))
-    check_refused(flow, f"{longest}a", InvalidInputError, [pad_of(flow)])
+    finish_error(flow, f"{longest}a", InvalidInputError, [pad_of(flow)])
     assert flow.finish(longest) == EXPECTED
 
 
@@ -420,7 +425,7 @@ def test_the_longest_answer_has_8192_characters(flow: SSOFlow) -> None:
 @example("zulip://login?" + "%" * 8000)
 @example("zulip://login?" + "&" * 8000)
 @example("zulip://login?" + "a=&" * 2700)
-def test_any_text_is_credentials_or_a_typed_error(url: str) -> None:
+def test_any_text_is_a_typed_error(url: str) -> None:
     flow = AuthClient(SITE).start_sso(METHOD)
     with pytest.raises(InvalidInputError):
         flow.finish(url)
@@ -432,9 +437,9 @@ VALUES = st.sampled_from([EMAIL, "16", SITE, "", "0" * 64, "{encrypted}"]) | st.
 
 @given(fields=st.lists(st.tuples(NAMES, VALUES), max_size=6))
 @example([("otp_encrypted_api_key", "{encrypted}"), ("email", EMAIL), ("realm", SITE)])
-def test_any_parameters_are_credentials_or_a_typed_error(fields: list[tuple[str, str]]) -> None:
+def test_any_params_are_safe(fields: list[tuple[str, str]]) -> None:
     flow = AuthClient(SITE).start_sso(METHOD)
-    right = encrypt(KEY, pad_of(flow))
+    right = encrypt(API_KEY, pad_of(flow))
     pairs = [(name, value.replace("{encrypted}", right)) for name, value in fields]
     try:
         url = f"zulip://login?{urlencode(pairs)}"
@@ -444,61 +449,63 @@ def test_any_parameters_are_credentials_or_a_typed_error(fields: list[tuple[str,
         credentials = flow.finish(url)
     except InvalidInputError:
         return
-    assert (credentials.site, credentials.api_key) == (SITE, KEY)
+    assert (credentials.site, credentials.api_key) == (SITE, API_KEY)
     assert ("email", credentials.email) in pairs
 
 
 # ---- The end of a flow
 
 
-def test_a_flow_is_finished_once(flow: SSOFlow) -> None:
+def test_flow_is_finished_once(flow: SSOFlow) -> None:
     pad, url = pad_of(flow), redirect(flow)
     flow.finish(url)
     for again in (url, "", None):
-        error = check_refused(flow, again, SSOFlowEndedError, [pad, KEY, url, encrypt(KEY, pad)])
-        assert str(error) == "This login in the browser was finished. Start another one."
-    with pytest.raises(SSOFlowEndedError, match="was finished") as caught:
+        error = finish_error(
+            flow, again, SSOFlowEndedError, [pad, API_KEY, url, encrypt(API_KEY, pad)]
+        )
+        assert str(error) == "This SSO flow is already complete. Start a new one."
+    with pytest.raises(SSOFlowEndedError, match="already complete") as caught:
         _ = flow.url
     SecretScanner(pad).check_error(caught.value)
     SecretScanner(pad).check_object(vars(flow), "the flow")
 
 
-def test_a_flow_expires(flow: SSOFlow, clock: Clock) -> None:
+def test_flow_expires(flow: SSOFlow, clock: Clock) -> None:
     pad, url = pad_of(flow), redirect(flow)
-    clock.now += LIFETIME
-    error = check_refused(flow, url, SSOFlowEndedError, [pad, KEY, url, encrypt(KEY, pad)])
-    assert str(error) == "This login in the browser took more than 10 minutes. Start another one."
-    with pytest.raises(SSOFlowEndedError, match="10 minutes") as caught:
+    clock.now += FLOW_TIMEOUT
+    error = finish_error(flow, url, SSOFlowEndedError, [pad, API_KEY, url, encrypt(API_KEY, pad)])
+    assert str(error) == "This SSO flow expired after 10 minutes. Start a new one."
+    with pytest.raises(SSOFlowEndedError, match="after 10 minutes") as caught:
         _ = flow.url
     SecretScanner(pad).check_error(caught.value)
 
 
-def test_a_flow_lasts_until_it_expires(flow: SSOFlow, clock: Clock) -> None:
-    clock.now += LIFETIME - 0.001
+def test_flow_lasts_until_it_expires(flow: SSOFlow, clock: Clock) -> None:
+    clock.now += FLOW_TIMEOUT - 0.001
     assert flow.finish(redirect(flow)) == EXPECTED
 
 
-def test_a_flow_reads_a_clock_that_nobody_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flow_uses_monotonic_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     flow = AuthClient(SITE).start_sso(METHOD)
     monkeypatch.setattr("time.time", lambda: 1e12)
     assert flow.finish(redirect(flow)) == EXPECTED
 
 
-def test_an_ended_flow_is_no_bad_input() -> None:
-    # Who asks again after bad input would ask for ever.
+def test_ended_error_is_not_invalid_input() -> None:
+    # A caller that prompts again after invalid input would never end.
     assert not issubclass(SSOFlowEndedError, InvalidInputError)
 
 
-# ---- What is seen of a flow
+# ---- Secrets of a flow
 
 
-def test_a_flow_shows_no_pad(flow: SSOFlow) -> None:
+def test_flow_hides_its_pad(flow: SSOFlow) -> None:
     pad = pad_of(flow)
     assert repr(flow) == str(flow) == f"<SSOFlow {SITE}>"
     SecretScanner(pad).check(f"{flow} {flow!r} {vars(flow)} {[flow]}", "the flow")
 
 
-def test_a_flow_is_neither_copied_nor_pickled(flow: SSOFlow) -> None:
+def test_flow_cannot_be_copied_or_pickled(flow: SSOFlow) -> None:
     attempts: list[Callable[[], object]] = [
         lambda: copy.copy(flow),
         lambda: copy.deepcopy([flow]),
@@ -508,7 +515,7 @@ def test_a_flow_is_neither_copied_nor_pickled(flow: SSOFlow) -> None:
         ),
     ]
     for attempt in attempts:
-        with pytest.raises(TypeError, match="is neither copied nor pickled") as caught:
+        with pytest.raises(TypeError, match=r"^cannot copy or pickle SSOFlow: ") as caught:
             attempt()
         SecretScanner(pad_of(flow)).check_error(caught.value)
 
@@ -520,7 +527,7 @@ CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Any]:
-    """A headless Chromium that finds its way to 127.0.0.1 alone, and tells what it loads."""
+    """A headless Chromium that reaches only 127.0.0.1 and logs its requests."""
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
@@ -546,15 +553,15 @@ def browser(tmp_path: Path) -> Iterator[Any]:
     driver.quit()
 
 
-def where_it_goes(browser: Any) -> str | Literal[False]:
-    """Return the address of Zulip's own kind that a browser was sent to, if it was by now.
+def find_zulip_url(browser: Any) -> str | Literal[False]:
+    """Return the zulip:// URL that the browser was redirected to, if any.
 
-    No page ever has it: Chromium knows no program for it, and stays where it is.
+    Chromium has no program for it and stays on its page.
     """
     for entry in browser.get_log("performance"):
-        said = json.loads(entry["message"])["message"]
-        if said["method"] == "Network.requestWillBeSent":
-            url: str = said["params"]["request"]["url"]
+        event = json.loads(entry["message"])["message"]
+        if event["method"] == "Network.requestWillBeSent":
+            url: str = event["params"]["request"]["url"]
             if url.startswith("zulip:"):
                 return url
     return False
@@ -565,7 +572,7 @@ def where_it_goes(browser: Any) -> str | Literal[False]:
     not (CHROMIUM and DRIVER),
     reason="needs Chromium and its driver: apt-get install chromium chromium-driver",
 )
-async def test_a_real_browser_logs_in(browser: Any) -> None:
+async def test_real_chromium_browser(browser: Any) -> None:
     from selenium.webdriver.support.wait import WebDriverWait
 
     async with FakeZulip({"iago+1&2@zulip.com": "x", "hamlet@zulip.com": "x"}) as server:
@@ -576,7 +583,7 @@ async def test_a_real_browser_logs_in(browser: Any) -> None:
         browser.get(flow.url)
         assert browser.title == "Log in to Zulip Dev"
         browser.find_element("link text", "iago+1&2@zulip.com").click()
-        url = WebDriverWait(browser, 30).until(where_it_goes)
+        url = WebDriverWait(browser, 30).until(find_zulip_url)
         credentials = flow.finish(url)
         account = server.account("iago+1&2@zulip.com")
         assert credentials == Credentials(

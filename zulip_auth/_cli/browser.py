@@ -25,7 +25,7 @@ from zulip_auth._client import AuthClient
 from zulip_auth._credentials import Credentials
 from zulip_auth._exceptions import InvalidInputError, ZulipAuthError
 from zulip_auth._models import ExternalMethod
-from zulip_auth._sso import LIFETIME, SSOFlow
+from zulip_auth._sso import FLOW_TIMEOUT, SSOFlow
 
 from . import output
 from .url_handler import redirect_listener
@@ -105,7 +105,7 @@ async def _wait_for_redirect(flow: SSOFlow) -> Credentials:
             result.set_result(InvalidInputError("No valid redirect URL received."))
 
     # An expired flow raises for any input.
-    expiry = loop.call_later(LIFETIME, on_url, b"")
+    expiry = loop.call_later(FLOW_TIMEOUT, on_url, b"")
     try:
         async with redirect_listener(on_url) as is_listening:
             with _echo_disabled():
