@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import json
 import logging
+import socket
 import time
 from base64 import b64decode
 from typing import Any
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 
 import zulip_auth
 from helpers import faults
-from helpers.constants import API_KEY, PASSWORD, SUCCESS, USERNAME
+from helpers.constants import API_KEY, PASSWORD, SUCCESS, USER_ID, USERNAME
 from helpers.errors import login_error
 from helpers.raw_server import (
     Connection,
@@ -43,6 +44,7 @@ from zulip_auth import (
     BadRequestError,
     Bot,
     Credentials,
+    InsecureSiteError,
     InvalidInputError,
     InvalidResponseError,
     RateLimitedError,
@@ -458,12 +460,13 @@ async def test_login_passes_options_to_client(call: Any) -> None:
 @pytest.mark.parametrize("call", [login, dev_login, AuthClient])
 def test_login_option_defaults(call: Any) -> None:
     parameters = inspect.signature(call).parameters
-    assert {name: parameters[name].default for name in list(parameters)[-5:]} == {
+    assert {name: parameters[name].default for name in list(parameters)[-6:]} == {
         "timeout": 30.0,
         "retry": RetryPolicy(),
         "ssl_context": None,
         "transport": None,
         "user_agent": None,
+        "allow_http": False,
     }
 
 
@@ -517,6 +520,7 @@ INVALID_ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
         "transport must be an instance of AsyncBaseTransport, not str",
     ),
     "transport false": ({"transport": False}, "transport must"),
+    "allow_http": ({"allow_http": "false"}, "allow_http must be an instance of bool, not str"),
     "user agent": ({"user_agent": "a\r\nb: c"}, "user_agent must"),
 }
 
@@ -535,6 +539,81 @@ async def test_invalid_argument_sends_nothing(bad: dict[str, Any], message: str)
         assert server.connections == 0
         await login(**good)
         assert server.connections == 1
+
+
+@pytest.fixture
+def development_host(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return a host name for development servers, which resolves to 127.0.0.1 here."""
+    resolve = socket.getaddrinfo
+
+    def getaddrinfo(_host: object, *args: Any, **kwargs: Any) -> Any:
+        return resolve("127.0.0.1", *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return "zulip.zulipdev.com"
+
+
+async def test_dev_login_over_http(development_host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    async with ScriptedServer(succeed) as server:
+        site = f"http://{development_host}:{server.port}"
+        assert await dev_login(site, USERNAME) == Credentials(site, USERNAME, API_KEY, USER_ID)
+        [request] = server.requests
+        assert request.line == "POST /api/v1/dev_fetch_api_key HTTP/1.1"
+
+
+SECRET_CALLS: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "password": ("login", (USERNAME, PASSWORD)),
+    "token": ("jwt_login", ("a.b.c",)),
+    "key": ("verify", (...,)),
+    "new key": ("regenerate_api_key", (...,)),
+    "keys of bots": ("bots", (...,)),
+}
+
+
+@pytest.mark.parametrize(("call", "args"), SECRET_CALLS.values(), ids=SECRET_CALLS)
+async def test_development_site_gets_no_secrets(
+    call: str, args: tuple[Any, ...], development_host: str
+) -> None:
+    async with ScriptedServer(respond(401)) as server:
+        site = f"http://{development_host}:{server.port}"
+        args = tuple(Credentials(site, USERNAME, API_KEY) if arg is ... else arg for arg in args)
+        with pytest.raises(InsecureSiteError, match="unencrypted"):
+            await getattr(AuthClient(site), call)(*args)
+        assert server.connections == 0
+        with pytest.raises(InvalidResponseError):
+            await getattr(AuthClient(site, allow_http=True), call)(*args)
+        assert server.connections == 1
+
+
+async def test_allow_http(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    async with ScriptedServer(succeed) as server:
+        site = f"http://0.0.0.0:{server.port}"  # not a loopback address, but this machine
+        for function, args in ((login, (USERNAME, PASSWORD)), (dev_login, (USERNAME,))):
+            with pytest.raises(InsecureSiteError):
+                await function(site, *args)
+            assert server.connections == 0
+        credentials = await login(site, USERNAME, PASSWORD, allow_http=True)
+        assert credentials.site == site
+        assert await dev_login(site, USERNAME, allow_http=True) == credentials
+
+
+async def test_settings_over_http() -> None:
+    [recorded] = load_recordings("settings: realm")
+    methods = [
+        {"name": "sso", "display_name": "SSO", "login_url": "/accounts/login/sso/"},
+        {"name": "idp", "display_name": "IdP", "login_url": "http://idp.example.com/"},
+    ]
+    settings = {**recorded.json(), "external_authentication_methods": methods}
+    async with ScriptedServer(respond(200, settings)) as server:
+        site = f"http://0.0.0.0:{server.port}"
+        client = AuthClient(site, allow_http=True)
+        sso, idp = (await client.server_settings()).external_methods
+        assert client.start_sso(sso).url.startswith(f"{site}/accounts/login/sso/?")
+        assert client.start_sso(idp).url.startswith("http://idp.example.com/?")
+        with pytest.raises(InvalidInputError, match="login_url"):
+            AuthClient("localhost").start_sso(sso)
 
 
 async def test_sync_transport_is_invalid() -> None:

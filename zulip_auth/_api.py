@@ -22,6 +22,7 @@ async def login(
     ssl_context: ssl.SSLContext | None = None,
     transport: AnyTransport | None = None,
     user_agent: str | None = None,
+    allow_http: bool = False,
 ) -> Credentials:
     """Log in to an organization with a password, once.
 
@@ -38,6 +39,7 @@ async def login(
         transport: A transport of httpx or httpx2, which the caller closes.
         user_agent: Text to put before `zulip-auth/<version>` in the User-Agent
             header.
+        allow_http: Whether plain http is allowed for all hosts.
 
     Returns:
         The credentials.
@@ -54,6 +56,7 @@ async def login(
         ssl_context=ssl_context,
         transport=transport,
         user_agent=user_agent,
+        allow_http=allow_http,
     )
     return await client.login(username, password)
 
@@ -68,6 +71,7 @@ async def dev_login(
     ssl_context: ssl.SSLContext | None = None,
     transport: AnyTransport | None = None,
     user_agent: str | None = None,
+    allow_http: bool = False,
 ) -> Credentials:
     """Log in to a development server without a password, once.
 
@@ -83,6 +87,7 @@ async def dev_login(
         transport: A transport of httpx or httpx2, which the caller closes.
         user_agent: Text to put before `zulip-auth/<version>` in the User-Agent
             header.
+        allow_http: Whether plain http is allowed for all hosts.
 
     Returns:
         The credentials.
@@ -99,5 +104,6 @@ async def dev_login(
         ssl_context=ssl_context,
         transport=transport,
         user_agent=user_agent,
+        allow_http=allow_http,
     )
     return await client.dev_login(username)

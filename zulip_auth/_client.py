@@ -54,7 +54,7 @@ from ._responses.success import (
 )
 from ._retry import RetryPolicy, RetryState
 from ._sso import SSOFlow
-from ._urls import normalize_site
+from ._urls import is_development_site, normalize_site
 from ._validation import (
     MAX_TOKEN_LENGTH,
     get_asyncio_loop,
@@ -85,7 +85,8 @@ class AuthClient:
 
     Args:
         site: The organization URL. `chat.example.com` means https; plain http
-            is for loopback addresses only.
+            is for loopback addresses only. For `*.localhost` and
+            `*.zulipdev.com`, `dev_login` and `server_settings` work over it.
         timeout: Seconds for a whole call, retries included.
         retry: The retry policy.
         ssl_context: The trusted CAs; the default is httpx's.
@@ -94,9 +95,12 @@ class AuthClient:
             gets the body of each request as a stream that can be read once.
         user_agent: Text to put before `zulip-auth/<version>` in the User-Agent
             header.
+        allow_http: Whether plain http is allowed for all hosts, which sends
+            passwords and keys unencrypted.
 
     Raises:
         InvalidInputError: If an argument is invalid.
+        InsecureSiteError: If the site is plain http and *allow_http* is False.
     """
 
     def __init__(
@@ -108,8 +112,12 @@ class AuthClient:
         ssl_context: ssl.SSLContext | None = None,
         transport: AnyTransport | None = None,
         user_agent: str | None = None,
+        allow_http: bool = False,
     ) -> None:
-        self._site = normalize_site(site)
+        self._allow_http = validate_type("allow_http", allow_http, bool)
+        self._site = normalize_site(site, allow_http=True)
+        if not is_development_site(self._site):
+            self._check_secure()
         self._timeout = validate_seconds("timeout", timeout, allow_zero=False)
         self._retry = validate_type("retry", retry, RetryPolicy)
         self._user_agent = validate_user_agent(user_agent)
@@ -143,6 +151,8 @@ class AuthClient:
     @hide_locals
     async def login(self, username: str, password: str) -> Credentials:
         """Log in with a password.
+
+        The server counts an attempt, and emails the account's owner on success.
 
         Args:
             username: The account's email address in any case, or its LDAP name
@@ -274,7 +284,7 @@ class AuthClient:
         Source: https://zulip.com/api/changelog (feature level 108), and a
         redirect recorded from a real server.
         """
-        return SSOFlow(self._site, method)
+        return SSOFlow(self._site, method, allow_http=self._allow_http)
 
     @hide_locals
     async def verify(self, credentials: Credentials) -> Owner:
@@ -307,7 +317,8 @@ class AuthClient:
     async def regenerate_api_key(self, credentials: Credentials) -> Credentials:
         """Replace the account's API key.
 
-        The old key is revoked immediately. A request that may have reached the
+        The old key is revoked immediately, and the account's mobile push
+        registrations are removed. A request that may have reached the
         server is not sent again: the second one would carry a revoked key, and
         its rejection would hide the success of the first.
 
@@ -385,6 +396,10 @@ class AuthClient:
             )
         return tuple(bots)
 
+    def _check_secure(self) -> None:
+        """Raise InsecureSiteError if secrets must not be sent to the site."""
+        normalize_site(self._site, allow_http=self._allow_http)
+
     def _check_credentials(self, credentials: Credentials) -> None:
         validate_type("credentials", credentials, Credentials)
         if not (is_email(credentials.email) and is_api_key(credentials.api_key)):
@@ -443,6 +458,8 @@ class AuthClient:
                 the default is `timeout` from now.
             fresh: Whether to open a new connection.
         """
+        if context.auth not in ("dev", "none"):
+            self._check_secure()
         loop = get_asyncio_loop()
         deadline = deadline or self._deadline()
         state = RetryState(evolve(self._retry, max_sends=max_sends or self._retry.max_sends))
@@ -496,7 +513,7 @@ def _may_have_no_organization(error: ZulipAuthError) -> bool:
     """Return whether *error* may be that of Zulip 3 for a site without an organization."""
     return (
         isinstance(error, ServerError)
-        and (error.status_code, error.code) == (500, None)
+        and (error.status_code, error.code, error.attempts_remaining) == (500, None, None)
         and error.message == "Internal server error"
     )
 

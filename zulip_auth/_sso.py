@@ -58,11 +58,16 @@ class SSOFlow:
     """
 
     def __init__(
-        self, site: str, method: ExternalMethod, *, clock: Callable[[], float] = time.monotonic
+        self,
+        site: str,
+        method: ExternalMethod,
+        *,
+        allow_http: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._site = site
         self._login_url = validate_type("method", method, ExternalMethod).login_url
-        if not is_secure_url(self._login_url):
+        if not is_secure_url(self._login_url, allow_http=allow_http):
             raise InvalidInputError(
                 "method.login_url must use https:// (http:// only for localhost)."
             )

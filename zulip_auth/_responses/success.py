@@ -168,7 +168,7 @@ def parse_settings(parsed: object, context: RequestContext) -> ServerSettings:
         zulip_version=_expect(parsed.zulip_version, str),
         feature_level=_expect(parsed.zulip_feature_level, int, default=0),
         realm_name=_expect(parsed.realm_name, str),
-        realm_url=try_normalize_site(url) or url,
+        realm_url=try_normalize_site(url, allow_http=True) or url,
         password_enabled=_expect(methods.password, bool, default=email_enabled),
         ldap_enabled=_expect(methods.ldap, bool, default=False),
         dev_enabled=_expect(methods.dev, bool, default=False),
@@ -199,8 +199,9 @@ def _absolute_login_url(url: str, site: str) -> str:
         absolute = urljoin(f"{site}/", url)
     except ValueError:
         absolute = ""
-    # The one-time pad is sent to this URL.
-    if not is_secure_url(absolute) or not url.isprintable():
+    # The one-time pad is sent to this URL; plain http only if the site uses it.
+    allow_http = not is_secure_url(site)
+    if not is_secure_url(absolute, allow_http=allow_http) or not url.isprintable():
         raise UnexpectedValue
     return absolute
 
