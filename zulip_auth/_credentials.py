@@ -13,6 +13,7 @@ from typing import NoReturn, Self
 from attrs import field, frozen
 
 from ._exceptions import ZuliprcError
+from ._redaction import hide_locals
 from ._urls import try_normalize_site
 from ._zuliprc import (
     ZuliprcSection,
@@ -155,6 +156,7 @@ class Credentials:
             client_cert_key=values.get("client_cert_key") or None,
         )
 
+    @hide_locals
     def save(self, path: FilePath | None = None, *, overwrite: bool = False) -> None:
         """Write the credentials to a zuliprc, which only its owner can read.
 

@@ -1,0 +1,221 @@
+"""Fail in many ways and print what an error tracker records: python failures.py TRACKER."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import traceback
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+if __name__ == "__main__":  # as a script, the directory of the helpers is not on the path
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import httpx
+
+import zulip_auth
+from helpers.raw_server import (
+    Scenario,
+    ScriptedServer,
+    close_without_response,
+    never_respond,
+    respond,
+    succeed,
+)
+from zulip_auth.httpx_auth import ApiKeyAuth
+
+Recorder = Callable[[BaseException], str]
+
+
+# Calls, since trackers evaluate names and attributes in the source lines of each frame.
+def password() -> str:
+    return "correct horse & battery=+%é"
+
+
+def api_key() -> str:
+    return "fAEg1OmbknQqBdDG3cVHyP2jjGLMfmtF"
+
+
+def credentials(site: str) -> zulip_auth.Credentials:
+    return zulip_auth.Credentials(site, "iago@zulip.com", api_key(), 16)
+
+
+class InterruptingTransport(httpx.AsyncBaseTransport):
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await request.aread()
+        raise KeyboardInterrupt
+
+
+def error(code: str, msg: str = "No") -> dict[str, Any]:
+    return {"result": "error", "msg": msg, "code": code}
+
+
+WRONG = respond(401, error("AUTHENTICATION_FAILED"))
+ECHO = respond(401, error("AUTHENTICATION_FAILED", f"not {password()}"))
+REVOKED = respond(401, error("UNAUTHORIZED"), {"WWW-Authenticate": 'Basic realm="zulip"'})
+
+
+async def log_in(site: str, **options: Any) -> object:
+    return await zulip_auth.login(site, "iago@zulip.com", password(), **options)
+
+
+def source(site: str) -> zulip_auth.ApiKeySource:
+    return zulip_auth.ApiKeySource(zulip_auth.AuthClient(site), "iago@zulip.com", password())
+
+
+async def get_from_source(site: str) -> None:
+    await source(site).get()
+
+
+async def refresh_source(site: str) -> None:
+    await source(site).refresh(credentials(site))
+
+
+async def request_with_auth(site: str) -> None:
+    async with httpx.AsyncClient(auth=ApiKeyAuth(source(site))) as http:
+        await http.get(f"{site}/api/v1/users/me")
+
+
+async def cancel(site: str) -> None:
+    await asyncio.wait_for(log_in(site), 0.05)
+
+
+async def jwt_login(site: str) -> None:
+    await zulip_auth.AuthClient(site).jwt_login(api_key())
+
+
+async def verify(site: str) -> None:
+    await zulip_auth.AuthClient(site).verify(credentials(site))
+
+
+async def verify_a_str(site: str) -> None:
+    await zulip_auth.AuthClient(site).verify(api_key())  # type: ignore[arg-type]
+
+
+async def regenerate(site: str) -> None:
+    await zulip_auth.AuthClient(site).regenerate_api_key(credentials(site))
+
+
+async def misspelled_option(site: str) -> None:
+    await log_in(site, tiemout=3)
+
+
+async def password_with_newline(site: str) -> None:
+    await zulip_auth.login(site, "iago@zulip.com", password() + "\n")
+
+
+async def source_with_newline(site: str) -> None:
+    zulip_auth.ApiKeySource(zulip_auth.AuthClient(site), "iago@zulip.com", password() + "\n")
+
+
+async def bug(site: str) -> None:
+    with mock.patch("zulip_auth._client.parse_credentials", side_effect=RuntimeError("a bug")):
+        await log_in(site)
+
+
+async def interrupt(site: str) -> None:
+    await log_in(site, transport=InterruptingTransport())
+
+
+async def unreachable(_site: str) -> None:
+    await log_in("http://127.0.0.1:1", retry=zulip_auth.RetryPolicy(attempts=1))
+
+
+async def save_to_directory(site: str) -> None:
+    credentials(site).save("/proc/self")
+
+
+FAILURES: dict[str, tuple[Callable[[str], Awaitable[object]], Scenario]] = {
+    "wrong password": (log_in, WRONG),
+    "echoed password": (log_in, ECHO),
+    "lost connection": (log_in, close_without_response),
+    "malformed response": (log_in, respond(200, "{}")),
+    "unreachable": (unreachable, WRONG),
+    "cancelled": (cancel, never_respond),
+    "invalid password": (password_with_newline, WRONG),
+    "misspelled option": (misspelled_option, WRONG),
+    "bug": (bug, succeed),
+    "KeyboardInterrupt": (interrupt, WRONG),
+    "rejected token": (jwt_login, WRONG),
+    "rejected key": (verify, REVOKED),
+    "key instead of credentials": (verify_a_str, REVOKED),
+    "lost new key": (regenerate, close_without_response),
+    "source, wrong password": (get_from_source, WRONG),
+    "source, invalid password": (source_with_newline, WRONG),
+    "httpx auth, wrong password": (request_with_auth, WRONG),
+    "save": (save_to_directory, WRONG),
+}
+
+
+def record_nothing_but_locals(exc: BaseException) -> str:
+    return "".join(traceback.TracebackException.from_exception(exc, capture_locals=True).format())
+
+
+def ipython_recorder() -> Recorder:
+    from IPython.core.ultratb import VerboseTB
+
+    formatter = VerboseTB(include_vars=True)
+
+    def record(exc: BaseException) -> str:
+        return formatter.text(type(exc), exc, exc.__traceback__)
+
+    return record
+
+
+def sentry_recorder(*, pure_eval: bool) -> Recorder:
+    import sentry_sdk
+    from sentry_sdk.integrations.pure_eval import PureEvalIntegration
+
+    events: list[str] = []
+
+    def keep(event: Any, _hint: Any) -> None:
+        events.append(json.dumps(event, default=str, ensure_ascii=False))
+
+    integrations = [PureEvalIntegration()] if pure_eval else []
+    sentry_sdk.init("http://key@127.0.0.1:1/1", before_send=keep, integrations=integrations)
+
+    def record(exc: BaseException) -> str:
+        sentry_sdk.capture_exception(exc)
+        return events.pop()
+
+    return record
+
+
+RECORDERS: dict[str, Callable[[], Recorder]] = {
+    "locals": lambda: record_nothing_but_locals,
+    "IPython": ipython_recorder,
+    "sentry": lambda: sentry_recorder(pure_eval=False),
+    "sentry with pure_eval": lambda: sentry_recorder(pure_eval=True),
+}
+
+
+def leak() -> None:
+    """Fail as a careless library does, to show that the recorder finds it."""
+    value = password()
+    raise ValueError(len(value))
+
+
+def report(name: str, exc: BaseException, record: Recorder) -> None:
+    # Printed, not collected: this frame is in the next report.
+    print(json.dumps([name, type(exc).__name__, record(exc)]))
+
+
+async def main(tracker: str) -> None:
+    record = RECORDERS[tracker]()
+    try:
+        leak()
+    except ValueError as exc:
+        report("leak", exc, record)
+    for name, (call, scenario) in FAILURES.items():
+        async with ScriptedServer(scenario) as server:
+            try:
+                await call(server.site)
+            except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001 - recorded
+                report(name, exc, record)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))
