@@ -61,7 +61,7 @@ SCENES = {
     "wrong-password": Scene(
         "A wrong password",
         (f"zulip-auth login chat.example.com {USERNAME}",),
-        shows="4 attempts are left",
+        shows="4 attempts remaining",
         typed={"Password": "a guess"},
     ),
     "program": Scene(
