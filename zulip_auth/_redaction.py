@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import re
 import traceback
@@ -135,7 +134,9 @@ def hide_locals(func: Callable[P, T]) -> Callable[P, T]:
 
 def _without_locals(error: BaseException) -> BaseException:
     """Remove from an exception all that leads to variables of its frames."""
-    if isinstance(error, ZulipAuthError | asyncio.CancelledError):
+    from asyncio import CancelledError  # late: `import zulip_auth` does without asyncio
+
+    if isinstance(error, ZulipAuthError | CancelledError):
         error.__cause__ = error.__context__ = error.__traceback__ = None
         return error
     seen: set[int] = set()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ._exceptions import InvalidInputError
 from ._redaction import hide_locals
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 
@@ -118,6 +120,8 @@ def get_asyncio_loop() -> asyncio.AbstractEventLoop:
     Raises:
         RuntimeError: If there is none, as under trio.
     """
+    import asyncio  # late: what never logs in, such as `--help`, does not need it
+
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
