@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import pty
 import select
+import struct
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import termios
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 from attrs import frozen
 from keyring.backend import KeyringBackend
@@ -53,28 +57,86 @@ class CLIRunner:
     ) -> tuple[int, str]:
         """Run the command in a terminal, and return its exit code and output.
 
-        *inputs* maps a prompt to the input, or to a function of the output so far.
+        Args:
+            arguments: The arguments of the command.
+            inputs: The line to type once a text is shown, or a function that
+                returns it for all that is shown.
+            environment: More environment variables.
         """
-        master, slave = pty.openpty()
+        with self.session(*arguments, columns=80, **environment) as session:
+            for text, line in (inputs or {}).items():
+                session.expect(text)
+                session.send_line(line if isinstance(line, str) else line(session.screen))
+            return session.wait(), session.screen
+
+    def session(self, *arguments: str, columns: int = 80, **environment: str) -> TerminalSession:
+        """Start it with a terminal."""
+        return TerminalSession([COMMAND, *arguments], self.environment(**environment), columns)
+
+
+class TerminalSession:
+    """A command on a terminal of its own."""
+
+    _TIMEOUT = 20.0  # seconds
+
+    def __init__(
+        self, command: Sequence[str | Path], environment: Mapping[str, str], columns: int
+    ) -> None:
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         start = "import os, sys; os.login_tty(0); os.execv(sys.argv[1], sys.argv[1:])"
-        command = [sys.executable, "-c", start, str(COMMAND), *arguments]
-        process = subprocess.Popen(command, stdin=slave, env=self.environment(**environment))
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", start, *command], stdin=slave, env=environment
+        )
         os.close(slave)
-        shown, waiting = b"", dict(inputs or {})
-        while select.select([master], [], [], 20)[0]:
-            try:
-                data = os.read(master, 1024)
-            except OSError:  # Linux raises at the end of the output
-                break
-            if not data:
-                break
-            shown += data
-            for prompt in [prompt for prompt in waiting if prompt.encode() in shown]:
-                type_input = waiting.pop(prompt)
-                text = type_input if isinstance(type_input, str) else type_input(shown.decode())
-                os.write(master, text.encode() + b"\n")
-        os.close(master)
-        return process.wait(10), shown.decode().replace("\r\n", "\n")
+        self._shown = b""
+        self._seen = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._master)  # which hangs up on a command that still runs
+        self.process.wait(self._TIMEOUT)
+
+    @property
+    def screen(self) -> str:
+        """All that was shown so far."""
+        return self._shown.decode().replace("\r\n", "\n")
+
+    @property
+    def is_echoing(self) -> bool:
+        return bool(termios.tcgetattr(self._master)[3] & termios.ECHO)
+
+    def expect(self, text: str) -> str:
+        """Wait until a text is shown after the last expected one; return what precedes it."""
+        wanted = text.replace("\n", "\r\n").encode()
+        while (found := self._shown.find(wanted, self._seen)) < 0:
+            assert self._read(), f"{text!r} is not shown, but:\n{self.screen}"
+        before = self._shown[self._seen : found].decode()
+        self._seen = found + len(wanted)
+        return before
+
+    def send(self, text: str) -> None:
+        os.write(self._master, text.encode())
+
+    def send_line(self, text: str) -> None:
+        self.send(f"{text}\n")
+
+    def wait(self) -> int:
+        """Wait until the command ends, and return its exit code."""
+        while self._read():
+            pass
+        return self.process.wait(self._TIMEOUT)
+
+    def _read(self) -> bytes:
+        assert select.select([self._master], [], [], self._TIMEOUT)[0], self.screen
+        try:
+            data = os.read(self._master, 4096)
+        except OSError:  # on Linux, the other side is closed
+            data = b""
+        self._shown += data
+        return data
 
 
 class FakeTTY(io.StringIO):
