@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
@@ -13,12 +17,12 @@ import pytest
 
 import zulip_auth
 from helpers import faults, raw_server
-from helpers.cli_runner import COMMAND, CLIRunner
+from helpers.cli_runner import COMMAND, CLIRunner, TerminalSession
 from helpers.constants import API_KEY, PASSWORD, USERNAME
 from helpers.secret_scanner import SecretScanner
 from zulip_auth import __main__, _cli
-from zulip_auth._cli import commands, output
-from zulip_auth.testing import FakeZulip
+from zulip_auth._cli import app, commands, output, parser
+from zulip_auth.testing import ExternalMethod, FakeZulip
 
 
 def test_run_as_module(server: FakeZulip, home: CLIRunner) -> None:
@@ -100,34 +104,127 @@ def test_exit_code_of_error(
     def fail(_: object) -> str:
         raise kind("No.", **arguments)
 
-    monkeypatch.setattr(_cli, "run", fail)
+    monkeypatch.setattr(app, "_run", fail)
     assert _cli.main(["logout"]) == code
-    assert capsys.readouterr() == ("", "zulip-auth: No.\n")
+    out, err = capsys.readouterr()
+    hint = f" {app._HINTS[kind]}" if kind in app._HINTS else ""
+    assert (out, err) == ("", f"zulip-auth: No.{hint}\n")
 
 
-def test_keyboard_interrupt(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("signum", "code", "message"),
+    [
+        (signal.SIGINT, 130, "Interrupted."),
+        (signal.SIGTERM, 143, "Terminated."),
+        (signal.SIGHUP, 129, "Terminated."),
+    ],
+)
+def test_signal(
+    signum: int,
+    code: int,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    handlers = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+
     def interrupt(_: object) -> str:
-        raise KeyboardInterrupt
+        signal.raise_signal(signum)
+        raise AssertionError
 
-    monkeypatch.setattr(_cli, "run", interrupt)
-    assert _cli.main(["whoami"]) == 130
-    assert capsys.readouterr() == ("", "\nzulip-auth: Interrupted.\n")
+    monkeypatch.setattr(app, "_run", interrupt)
+    assert _cli.main(["whoami"]) == code
+    assert capsys.readouterr() == ("", f"zulip-auth: {message}\n")
+    assert code in parser.EXIT_CODES
+    assert handlers == [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
 
 
-@pytest.mark.parametrize(("problem", "code"), [(None, 0), ("No space left on device", 74)])
+def test_ignored_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command goes on under nohup."""
+
+    def hang_up(_: object) -> str:
+        signal.raise_signal(signal.SIGHUP)
+        return "Done."
+
+    saved = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        monkeypatch.setattr(app, "_run", hang_up)
+        assert _cli.main(["whoami"]) == 0
+    finally:
+        signal.signal(signal.SIGHUP, saved)
+
+
+PROMPTS: dict[str, tuple[tuple[str, ...], str]] = {
+    "password": ((USERNAME,), f"Password for {USERNAME}: "),
+    "API key": ((USERNAME, "--api-key-stdin"), f"API key for {USERNAME}: "),
+    "menu": ((), "Choose [1-3]: "),
+    "browser": (("--sso",), "Redirect URL: "),
+}
+ENDINGS_OF_PROMPTS: dict[str, tuple[Callable[[TerminalSession], None], int, str]] = {
+    "Ctrl-C": (lambda session: session.send("\x03"), 130, "Interrupted."),
+    "SIGTERM": (lambda session: session.process.terminate(), 143, "Terminated."),
+    "SIGHUP": (lambda session: session.process.send_signal(signal.SIGHUP), 129, "Terminated."),
+    "Ctrl-D": (lambda session: session.send("\x04"), 64, ""),
+}
+
+
+@pytest.mark.parametrize(("argv", "prompt"), PROMPTS.values(), ids=PROMPTS)
+@pytest.mark.parametrize(
+    ("end", "code", "message"), ENDINGS_OF_PROMPTS.values(), ids=ENDINGS_OF_PROMPTS
+)
+def test_prompt_ends(
+    argv: tuple[str, ...],
+    prompt: str,
+    end: Callable[[TerminalSession], None],
+    code: int,
+    message: str,
+    server: FakeZulip,
+    home: CLIRunner,
+) -> None:
+    """The terminal and the home directory are as before, the message on a line of its own."""
+    server.realm.external_methods.append(ExternalMethod("google", "Google"))
+    with home.session("login", server.site, *argv, BROWSER="true", NO_COLOR="1") as session:
+        assert session.is_echoing
+        session.expect(prompt)
+        assert session.is_echoing == (prompt == "Choose [1-3]: ")
+        end(session)
+        assert session.wait() == code
+        assert session.is_echoing
+    last = session.screen.rpartition(prompt)[2]
+    assert last.removeprefix("^C").startswith(f"\nzulip-auth: {message}")
+    assert last.count("\n") == 2
+    assert list(home.path.iterdir()) == []
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+def test_signal_during_request(signum: signal.Signals, home: CLIRunner) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        host, port = server.getsockname()
+        argv = ("login", f"{host}:{port}", USERNAME, "--dev")
+        with home.session(*argv) as session, closing(server.accept()[0]):
+            session.process.send_signal(signum)
+            assert session.wait() == 128 + signum
+
+
+# ---- Output
+
+
+@pytest.mark.parametrize(("error", "code"), [(None, 0), ("No space left on device", 74)])
 def test_output_error(
-    problem: str | None,
+    error: str | None,
     code: int,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(_cli, "run", lambda _: "Done.")
-    monkeypatch.setattr(output, "print_output", lambda _: problem)
+    def print_output(_: str) -> None:
+        if error:
+            raise output.OutputError(error)
+
+    monkeypatch.setattr(app, "_run", lambda _: "Done.")
+    monkeypatch.setattr(output, "print_output", print_output)
     assert _cli.main(["logout"]) == code
-    said = f"zulip-auth: Done, but could not write the output: {problem}.\n" if problem else ""
-    assert capsys.readouterr().err == said
+    message = f"zulip-auth: Done, but could not write the output: {error}.\n" if error else ""
+    assert capsys.readouterr().err == message
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
@@ -207,6 +304,69 @@ async def test_secrets_are_not_printed(
 
 
 def test_command_table() -> None:
-    assert commands.COMMANDS.keys() == {
-        *("login", "whoami", "logout", "sso-handler", "completion"),
-    }
+    assert commands.COMMANDS.keys() == parser.COMMANDS.keys() - {"completion"}
+
+
+# ---- Errors
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (zulip_auth.APIStatusError("No.", **STATUS, message="Tea\u202eonly"), "Tea?only"),
+        (zulip_auth.BadRequestError("No.", **STATUS, message="Tea only"), "Tea only"),
+        (zulip_auth.BadRequestError("No.", **STATUS), None),
+        (zulip_auth.InvalidApiKeyError("No.", **STATUS, message="Tea only"), None),
+    ],
+)
+def test_server_message(
+    error: Exception,
+    text: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(_: object) -> str:
+        raise error
+
+    monkeypatch.setattr(app, "_run", fail)
+    _cli.main(["whoami"])
+    suffix = f" Server message: {text}" if text else ""
+    assert capsys.readouterr().err == f"zulip-auth: No.{suffix}\n"
+
+
+def test_warnings_as_errors(home: CLIRunner, server: FakeZulip) -> None:
+    home.run("login", server.site, USERNAME, "--dev")
+    home.zuliprc.chmod(0o644)
+    code, _, err = home.run("whoami", PYTHONWARNINGS="error")
+    assert code == 0
+    [line] = err.splitlines()
+    assert line.startswith("zulip-auth: ")
+    assert str(home.zuliprc) in line
+
+
+# ---- Imports
+
+FAST = {
+    "--version": 0,
+    "--help": 0,
+    "": 0,
+    "login --help": 0,
+    "completion zsh": 0,
+    "login": 64,
+    "whoami --bogus": 64,
+    "login --dev --sso localhost": 64,
+}
+
+
+@pytest.mark.parametrize(("argv", "code"), FAST.items(), ids=FAST)
+def test_fast_commands_import_little(argv: str, code: int) -> None:
+    script = f"""
+import sys, zulip_auth._cli
+try:
+    code = zulip_auth._cli.main({argv.split()!r})
+except SystemExit as exit_:
+    code = exit_.code or 0
+print(code, *{{"asyncio", "httpx", "zulip_auth_client"}} & sys.modules.keys())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == str(code)

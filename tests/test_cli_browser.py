@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html import unescape
 from pathlib import Path
 from subprocess import PIPE
@@ -79,7 +79,7 @@ def test_pasted_url_is_hidden(server: FakeZulip, home: CLIRunner) -> None:
 
     code, shown = home.run_in_pty(
         *("login", server.site, "--sso", "google"),
-        inputs={"Ctrl-C to cancel": paste},
+        inputs={"Redirect URL: ": paste},
         BROWSER="true",
         XDG_RUNTIME_DIR="",
     )
@@ -131,12 +131,15 @@ def opened(monkeypatch: pytest.MonkeyPatch, home: CLIRunner) -> list[str]:
     """Return the addresses at which the browser was opened."""
     found: list[str] = []
 
-    def open_browser(uri: str) -> bool:
-        page = Path(uri.removeprefix("file://")).read_text()
-        found.append(unescape(re.findall('url=(.*?)"', page)[0]))
-        return False
+    class Browser:
+        name = "/usr/bin/firefox"
 
-    monkeypatch.setattr(webbrowser, "open", open_browser)
+        def open(self, uri: str) -> bool:
+            page = Path(uri.removeprefix("file://")).read_text()
+            found.append(unescape(re.findall('url=(.*?)"', page)[0]))
+            return False
+
+    monkeypatch.setattr(webbrowser, "get", Browser)
     monkeypatch.setenv("HOME", str(home.path))
     return found
 
@@ -161,10 +164,67 @@ async def test_wrong_url_then_valid_url(
     credentials = await task
     assert credentials.basic_auth == (HAMLET, server.account(HAMLET).api_key)
     shown = capsys.readouterr().err
-    assert shown.count("zulip-auth: redirect_url is not a zulip://login URL") == 2
-    assert "Could not open a browser." in shown
+    assert "zulip-auth: That URL is incomplete. Copy all of it.\n" in shown
+    assert "zulip-auth: That is not a URL. Copy the full zulip://login?… URL.\n" in shown
+    assert "zulip-auth: Could not open a browser.\n" in shown
     assert "hunter2" not in shown
     assert opened[0] in shown
+
+
+PASTED: dict[str, tuple[Callable[[str], str], str | None]] = {
+    "quoted": (lambda end: f'"{end}"', None),
+    "in angle brackets": (lambda end: f"<{end}>", None),
+    "with other text": (lambda end: f"Failed to launch '{end}' because", None),
+    "of the HTML": (lambda end: f'<a href="{end.replace("&", "&amp;")}">', None),
+    "login page": (
+        lambda _: "https://chat.example.com/accounts/login/",
+        "That is the URL of a web page. Log in there, then copy the zulip://login?… URL.",
+    ),
+    "password": (lambda _: "hunter2", "That is not a URL. Copy the full zulip://login?… URL."),
+    "key": (
+        lambda end: re.findall("otp_encrypted_api_key=([^&]+)", end)[0],
+        "That is not a URL. Copy the full zulip://login?… URL.",
+    ),
+    "first half": (lambda end: end[:60], "That URL is incomplete. Copy all of it."),
+    "cut key": (
+        lambda end: re.sub("(otp_encrypted_api_key=.{63}).", r"\1", end),
+        "That URL is incomplete. Copy all of it.",
+    ),
+    "without realm": (
+        lambda end: re.sub("realm=[^&]+", "realm=", end),
+        "That URL is incomplete. Copy all of it.",
+    ),
+    "other organization": (
+        lambda end: re.sub("realm=[^&]+", "realm=https%3A%2F%2Fx.example.com", end),
+        "That URL is for a different organization, not {site}.",
+    ),
+    "earlier login": (
+        lambda end: re.sub("otp_encrypted_api_key=[^&]+", f"otp_encrypted_api_key={'0' * 64}", end),
+        "That URL is from a different login. Copy the latest one.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), PASTED.values(), ids=PASTED)
+async def test_pasted_text(
+    change: Callable[[str], str],
+    message: str | None,
+    server: FakeZulip,
+    opened: list[str],
+    stdin: int,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Pasted text is understood, or explained without names of parameters."""
+    task = await begin(server, opened)
+    end = await asyncio.to_thread(end_of, opened[0])
+    os.write(stdin, change(end).encode() + b"\n")
+    if message:
+        async with asyncio.timeout(10):
+            while "zulip-auth: That" not in (shown := capsys.readouterr().err):  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        assert f"zulip-auth: {message.format(site=server.site)}\n" in shown
+        os.write(stdin, end.encode() + b"\n")
+    assert (await task).email == HAMLET
 
 
 @pytest.mark.parametrize("given", [b"", b"\n", b"zulip://wrong", b"zulip://wrong\n"])
@@ -181,22 +241,31 @@ async def test_eof_without_valid_url(
 
 
 async def test_login_without_stdin(
+    server: FakeZulip, home: CLIRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    monkeypatch.setattr(webbrowser, "get", raise_no_browser)
+    monkeypatch.setenv("HOME", str(home.path))
+    client = AuthClient(server.site)
+    [method] = (await client.server_settings()).external_methods
+    with pytest.raises(InvalidInputError, match="No valid redirect URL"):
+        await login_with_browser(client, method)
+
+
+def raise_no_browser() -> webbrowser.BaseBrowser:
+    raise webbrowser.Error("could not locate runnable browser")
+
+
+async def test_login_without_stdin_with_url_handler(
     server: FakeZulip, opened: list[str], runtime_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", None)
-    monkeypatch.delenv("XDG_RUNTIME_DIR")
-    task = await begin(server, opened)
-    with pytest.raises(InvalidInputError, match="No valid redirect URL"):
-        await task
-    opened.clear()
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime_dir))
     task = await begin(server, opened)
     end = await asyncio.to_thread(end_of, opened[0])
-    for url in ("zulip://wrong", end):
-        assert (
-            await asyncio.to_thread(url_handler.forward_url, url)
-            == "Login completed; return to the terminal."
-        )
+    with pytest.raises(InvalidInputError, match="That URL is incomplete"):
+        await asyncio.to_thread(url_handler.forward_url, "zulip://wrong")
+    done = await asyncio.to_thread(url_handler.forward_url, end)
+    assert done == "Login completed; return to the terminal."
     assert (await task).email == HAMLET
 
 
@@ -249,3 +318,100 @@ def test_echo_without_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     with browser._echo_disabled():
         assert not output.is_interactive()
+
+
+# ---- Browsers
+
+
+@pytest.mark.parametrize("browser", ["w3m", "lynx", "www-browser", None])
+def test_console_browser_is_not_started(
+    browser: str | None, server: FakeZulip, home: CLIRunner
+) -> None:
+    """It would fight with the prompt over the terminal."""
+    tools = home.path / "bin"
+    tools.mkdir()
+    if browser:
+        (tools / browser).write_text(f"#!/bin/sh\ntouch {home.path}/started\n")
+        (tools / browser).chmod(0o755)
+    with home.session(
+        *("login", server.site, "--sso"),
+        BROWSER="",
+        DISPLAY="",
+        WAYLAND_DISPLAY="",
+        PATH=str(tools),
+        TERM="xterm",
+    ) as session:
+        session.expect("Could not open a browser. To log in, visit:\n")
+        session.expect("Redirect URL: ")
+        session.send("\x03")
+        assert session.wait() == 130
+    assert not (home.path / "started").exists()
+
+
+def test_browser_that_blocks(server: FakeZulip, home: CLIRunner) -> None:
+    """A first Firefox does not return before it is closed."""
+    with home.session(*("login", server.site, "--sso"), BROWSER="sh -c 'sleep 5' %s") as session:
+        session.expect("Opening your browser")
+        session.expect("Redirect URL: ")
+        [url] = re.findall(r"\n  (http://\S+)", session.screen)
+        session.send_line(end_of(url))
+        session.expect(f"Logged in to {server.site} as {HAMLET}")
+        assert session.wait() == 0
+
+
+def test_browser_starts_when_all_is_ready(
+    server: FakeZulip, home: CLIRunner, runtime_dir: Path
+) -> None:
+    """A browser that is logged in already redirects immediately."""
+    seen = home.path / "seen"
+    script = home.path / "browser.sh"
+    script.write_text(
+        f"#!/bin/sh\n{{ ls {runtime_dir}; stty -a < /dev/tty; }} > {seen}.tmp\n"
+        f"mv {seen}.tmp {seen}\n"
+    )
+    script.chmod(0o755)
+    with home.session(*("login", server.site, "--sso"), BROWSER=str(script)) as session:
+        session.expect("Redirect URL: ")
+        while not seen.exists():
+            pass
+        session.send("\x03")
+        assert session.wait() == 130
+    text = seen.read_text()
+    assert re.search(r"^zulip-auth-\w+\.socket$", text, re.MULTILINE)
+    assert re.search(r" -echo\b", text)
+
+
+def test_two_logins_get_their_own_redirects(
+    server: FakeZulip, home: CLIRunner, runtime_dir: Path
+) -> None:
+    argv = ("login", server.site, "--sso", "--no-save")
+    with (
+        home.session(*argv, BROWSER="true", NO_COLOR="1") as first,
+        home.session(*argv, BROWSER="true", NO_COLOR="1") as second,
+    ):
+        for session in (first, second):
+            session.expect("Redirect URL: ")
+        # In the order in which neither comes last.
+        for session in (first, second):
+            [url] = re.findall(r"\n  (http://\S+)", session.screen)
+            code, out, err = home.run("sso-handler", end_of(url))
+            assert (code, out, err) == (0, "Login completed; return to the terminal.\n", "")
+            assert session.wait() == 0
+            assert f"as {HAMLET}" in session.screen
+            assert "zulip-auth:" not in session.screen
+    code, out, err = home.run("sso-handler", "zulip://login?x")
+    assert (code, out) == (69, "")
+
+
+def test_handler_with_url_of_no_login(
+    server: FakeZulip, home: CLIRunner, runtime_dir: Path
+) -> None:
+    with home.session(*("login", server.site, "--sso"), BROWSER="true", NO_COLOR="1") as session:
+        session.expect("Redirect URL: ")
+        code, out, err = home.run("sso-handler", "zulip://login?x")
+        assert (code, out) == (64, "")
+        assert err == (
+            "zulip-auth: No login in progress accepts the URL: "
+            "That URL is incomplete. Copy all of it.\n"
+        )
+        session.expect("\nzulip-auth: That URL is incomplete. Copy all of it.\nRedirect URL: ")

@@ -1,36 +1,45 @@
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
 import shutil
+import socket
+import ssl
 import subprocess
 import sys
-from pathlib import Path
+import time
+from contextlib import closing
 
-import keyring
 import pytest
 import trustme
 import zulip
 
-from helpers.cli_runner import CLIRunner, InMemoryKeyring
+from helpers.cli_runner import COMMAND, CLIRunner, InMemoryKeyring
 from helpers.constants import PASSWORD, USERNAME
 from helpers.errors import error_message
+from helpers.raw_server import ScriptedServer, serve_keepalive
 from zulip_auth import (
     APIConnectionError,
     AuthClient,
+    ConfigurationError,
     Credentials,
+    CredentialStoreError,
     ExternalMethod,
     InvalidApiKeyError,
     InvalidInputError,
     InvalidSiteError,
+    KeyringError,
+    NotLoggedInError,
     ZuliprcError,
 )
-from zulip_auth._cli import commands
-from zulip_auth._cli.commands import _format_login, run
+from zulip_auth._cli import app, commands
+from zulip_auth._cli.commands import _format_login
 from zulip_auth._cli.parser import parse
 from zulip_auth.testing import ExternalMethod as FakeMethod
 from zulip_auth.testing import FakeZulip
+from zulip_auth.testing.state import Account
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +54,7 @@ def at_home(home: CLIRunner, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def do(*arguments: str) -> str:
     """Run a command in this process, and return what it would print."""
-    return run(parse(arguments))
+    return app._run(parse(arguments))
 
 
 def run_error(exc_type: type[Exception], *argv: str) -> str:
@@ -162,22 +171,83 @@ def test_login_keyring(server: FakeZulip, home: CLIRunner, memory: InMemoryKeyri
     assert "The API key is valid." in do("whoami")
     assert "from the system keyring" in do("logout")
     assert not memory.entries
-    assert do("logout") == f"No API key in {home.zuliprc}."
-    assert "no key" in run_error(ZuliprcError, "whoami")
+    assert run_error(NotLoggedInError, "logout") == NOT_LOGGED_IN
+    assert run_error(NotLoggedInError, "whoami") == NOT_LOGGED_IN
+
+
+def raise_locked(*_: object) -> None:
+    raise RuntimeError("locked")
 
 
 def test_login_locked_keyring(
     server: FakeZulip, home: CLIRunner, memory: InMemoryKeyring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def locked(*_: object) -> None:
-        raise RuntimeError("locked")
+    """Nothing was sent, and the saved key is where it was."""
+    do("login", server.site, USERNAME, "--dev")
+    sent = len(server.requests)
+    monkeypatch.setattr(memory, "set_password", raise_locked)
+    login = ("login", server.site, USERNAME, "--password-stdin", "--keyring")
+    assert "RuntimeError" in run_error(KeyringError, *login)
+    assert len(server.requests) == sent
+    assert do("api-key") == key(server)
 
-    monkeypatch.setattr(memory, "set_password", locked)
-    assert "RuntimeError" in run_error(
-        ZuliprcError, "login", server.site, USERNAME, "--dev", "--keyring"
+
+def test_login_without_keyring_extra(
+    server: FakeZulip, home: CLIRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    do("login", server.site, USERNAME, "--dev")
+    sent = len(server.requests)
+    monkeypatch.setitem(sys.modules, "keyring", None)
+    login = ("login", server.site, USERNAME, "--password-stdin", "--keyring")
+    assert "pip install" in run_error(ConfigurationError, *login)
+    assert len(server.requests) == sent
+    assert do("api-key") == key(server)
+
+
+def test_keyring_fails_after_login(
+    server: FakeZulip, home: CLIRunner, memory: InMemoryKeyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file has the old key until the keyring has the new one."""
+    do("login", server.site, USERNAME, "--dev")
+    old_key = key(server)
+    server.account(USERNAME).regenerate_api_key()
+    set_password = memory.set_password
+
+    def lock_later(service: str, username: str, password: str) -> None:
+        if password == key(server):
+            raise_locked()
+        set_password(service, username, password)
+
+    monkeypatch.setattr(memory, "set_password", lock_later)
+    login = ("login", server.site, USERNAME, "--password-stdin", "--keyring")
+    message = error_message(lambda: do(*login), KeyringError, secrets=(PASSWORD, key(server)))
+    assert message == (
+        f"Logged in as {USERNAME}, but could not save the API key: Could not access the system "
+        "keyring (RuntimeError). Is it unlocked? To print it, log in with --no-save --show-key."
     )
+    assert do("api-key") == old_key
+    assert memory.entries == {}
+
+
+def test_keyring_replaces_file(server: FakeZulip, home: CLIRunner, memory: InMemoryKeyring) -> None:
+    do("login", server.site, USERNAME, "--dev")
+    do("login", server.site, USERNAME, "--dev", "--keyring")
     assert key(server) not in home.zuliprc.read_text()
-    assert keyring.get_keyring() is memory
+    assert do("api-key") == key(server)
+
+
+def test_file_fails_after_login(
+    server: FakeZulip, home: CLIRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def log_in(client: AuthClient, username: str, password: str) -> Credentials:
+        home.zuliprc.mkdir()
+        return Credentials(client.site, username, key(server))
+
+    monkeypatch.setattr(AuthClient, "login", log_in)
+    login = ("login", server.site, USERNAME, "--password-stdin")
+    message = run_error(ZuliprcError, *login)
+    assert message.startswith(f"Logged in as {USERNAME}, but could not save the API key: ")
+    assert message.endswith("To print it, log in with --no-save --show-key.")
 
 
 def test_keyring_key_of_other_site(
@@ -196,7 +266,7 @@ def test_logout_of_file_and_keyring(
     do("login", server.site, USERNAME, "--dev", "--keyring")
     do("login", server.site, USERNAME, "--dev")
     told = do("logout").splitlines()[0]
-    assert told == f"Removed the API key from {home.zuliprc} and the system keyring."
+    assert told == f"Deleted the API key from {home.zuliprc} and the system keyring."
     assert not memory.entries
     assert key(server) not in home.zuliprc.read_text()
 
@@ -244,7 +314,7 @@ def test_whoami_environment_and_config(
 ) -> None:
     other = home.path / "other"
     do("login", server.site, USERNAME, "--dev", "--config", str(other))
-    assert "no site" in run_error(ZuliprcError, "whoami")
+    assert run_error(NotLoggedInError, "whoami") == NOT_LOGGED_IN
     assert USERNAME in do("whoami", "--config", str(other))
     monkeypatch.setenv("ZULIP_API_KEY", "x" * 32)
     run_error(InvalidApiKeyError, "whoami", "--config", str(other))
@@ -270,7 +340,7 @@ def test_whoami_cert_bundle(home: CLIRunner, server: FakeZulip) -> None:
 def test_logout(server: FakeZulip, home: CLIRunner) -> None:
     do("login", server.site, USERNAME, "--dev")
     told = do("logout")
-    assert told.splitlines()[0] == f"Removed the API key from {home.zuliprc}."
+    assert told.splitlines()[0] == f"Deleted the API key from {home.zuliprc}."
     assert "The key is still valid. To revoke it, " in told
     assert key(server) not in home.zuliprc.read_text()
     assert USERNAME in home.zuliprc.read_text()
@@ -278,45 +348,380 @@ def test_logout(server: FakeZulip, home: CLIRunner) -> None:
     assert Credentials.load().api_key == key(server)
 
 
-def test_logout_without_file(home: CLIRunner) -> None:
-    assert "No such file" in run_error(ZuliprcError, "logout")
+NOT_LOGGED_IN = "Not logged in. Run: zulip-auth login SITE"
+UNUSED_FILES = {"missing": None, "without a key": "[api]\nemail = iago@zulip.com\n"}
 
 
-def test_logout_without_account_or_key(home: CLIRunner) -> None:
-    home.zuliprc.write_text("[api]\ncolour = red\n")
-    home.zuliprc.chmod(0o600)
-    assert do("logout") == f"No API key in {home.zuliprc}."
+@pytest.mark.parametrize("command", ["whoami", "bots", "api-key", "logout", "logout --revoke"])
+@pytest.mark.parametrize("text", UNUSED_FILES.values(), ids=UNUSED_FILES)
+def test_not_logged_in(
+    command: str, text: str | None, home: CLIRunner, memory: InMemoryKeyring
+) -> None:
+    if text is not None:
+        home.zuliprc.write_text(text)
+        home.zuliprc.chmod(0o600)
+    assert run_error(NotLoggedInError, *command.split()) == NOT_LOGGED_IN
+    assert home.run(command.split()[0]) == (78, "", f"zulip-auth: {NOT_LOGGED_IN}\n")
+
+
+@pytest.mark.parametrize("place", ["file", "keyring"])
+def test_logout_of_one_place(
+    place: str,
+    server: FakeZulip,
+    home: CLIRunner,
+    memory: InMemoryKeyring,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was deleted is reported if the other place fails."""
+    do("login", server.site, USERNAME, "--dev", "--keyring")
+    do("login", server.site, USERNAME, "--dev")
+    if place == "file":
+        monkeypatch.setattr(memory, "delete_password", raise_locked)
+        deleted, reason = str(home.zuliprc), "Could not access the system keyring (RuntimeError)"
+    else:
+        monkeypatch.setattr(commands, "update_zuliprc", fail_to_write)
+        deleted, reason = "the system keyring", "No space left"
+    message = run_error(CredentialStoreError, "logout")
+    assert message.startswith(f"Deleted the API key from {deleted}. {reason}")
+    assert (len(memory.entries), key(server) in home.zuliprc.read_text()) == (
+        (1, False) if place == "file" else (0, True)
+    )
+
+
+def fail_to_write(*_: object) -> None:
+    raise ZuliprcError("No space left.")
+
+
+def test_logout_of_no_place(
+    server: FakeZulip, home: CLIRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    do("login", server.site, USERNAME, "--dev")
+    monkeypatch.setattr(commands, "update_zuliprc", fail_to_write)
+    assert run_error(CredentialStoreError, "logout") == "No space left."
+
+
+@pytest.mark.parametrize("option", [(), ("--keyring",)])
+def test_logout_revoke(
+    option: tuple[str, ...], server: FakeZulip, home: CLIRunner, memory: InMemoryKeyring
+) -> None:
+    do("login", server.site, USERNAME, "--dev", *option)
+    old_key = key(server)
+    assert do("logout", "--revoke").endswith(".\nThe key is revoked.")
+    assert key(server) != old_key
+    assert old_key not in home.zuliprc.read_text()
+    assert key(server) not in home.zuliprc.read_text()
+    assert memory.entries == {}
+
+
+def test_logout_revoke_of_revoked_key(server: FakeZulip, home: CLIRunner) -> None:
+    do("login", server.site, USERNAME, "--dev")
+    server.account(USERNAME).regenerate_api_key()
+    assert do("logout", "--revoke").endswith("The key is revoked.")
+    assert run_error(NotLoggedInError, "logout") == NOT_LOGGED_IN
+
+
+def test_logout_revoke_without_server(server: FakeZulip, home: CLIRunner) -> None:
+    """The key is still there for another attempt."""
+    do("login", server.site, USERNAME, "--dev")
+    server.stop()
+    run_error(APIConnectionError, "logout", "--revoke", "--timeout", "0.2")
+    assert do("api-key") == key(server)
+
+
+def test_logout_revoke_ignores_environment(
+    server: FakeZulip, home: CLIRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.add_user("hamlet@zulip.com", PASSWORD)
+    do("login", server.site, USERNAME, "--dev")
+    hamlet = server.account("hamlet@zulip.com").api_key
+    monkeypatch.setenv("ZULIP_EMAIL", "hamlet@zulip.com")
+    monkeypatch.setenv("ZULIP_API_KEY", hamlet)
+    do("logout", "--revoke")
+    assert server.account("hamlet@zulip.com").api_key == hamlet
+
+
+# ---- Keys
+
+
+def test_api_key(server: FakeZulip, home: CLIRunner, memory: InMemoryKeyring) -> None:
+    do("login", server.site, USERNAME, "--dev")
+    assert home.run("api-key") == (0, f"{key(server)}\n", "")
+    do("login", server.site, USERNAME, "--dev", "--keyring")
+    assert do("api-key") == key(server)
+
+
+def test_api_key_of_environment(
+    server: FakeZulip, home: CLIRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    do("login", server.site, USERNAME, "--dev")
+    monkeypatch.setenv("ZULIP_API_KEY", "x" * 32)
+    assert do("api-key") == "x" * 32
+
+
+def test_login_api_key_stdin(server: FakeZulip, home: CLIRunner) -> None:
+    login = ("login", server.site, USERNAME, "--api-key-stdin")
+    code, out, err = home.run(*login, stdin=f"{key(server)}\n")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"Logged in to {server.site} as {USERNAME} (user 10).\n")
+    assert Credentials.load(home.zuliprc).api_key == key(server)
+    assert [request.path for request in server.requests] == ["/api/v1/users/me"]
+
+
+def test_login_invalid_api_key(server: FakeZulip, home: CLIRunner) -> None:
+    login = ("login", server.site, USERNAME, "--api-key-stdin")
+    code, out, err = home.run(*login, stdin="hunter2hunter2hunter2hunter2abcd")
+    assert (code, out) == (77, "")
+    assert "hunter2" not in err
+    assert home.run(*login, stdin="two words")[0] == 64
+    assert not home.zuliprc.exists()
+
+
+def test_login_api_key_prompt(server: FakeZulip, home: CLIRunner) -> None:
+    with home.session("login", server.site, USERNAME, "--api-key-stdin") as session:
+        session.expect(f"API key for {USERNAME}: ")
+        session.send_line(key(server))
+        session.expect(f"Logged in to {server.site} as {USERNAME}")
+        assert session.wait() == 0
+    assert key(server) not in session.screen
+
+
+# ---- Bots
+
+
+@pytest.fixture
+def bot(server: FakeZulip) -> Account:
+    """A bot of the account, which has another one."""
+    bot = server.add_bot(USERNAME, "Helper")
+    server.add_bot(USERNAME, "Twin")
+    return bot
+
+
+def test_bots(server: FakeZulip, bot: Account, home: CLIRunner) -> None:
+    do("login", server.site, USERNAME, "--dev")
+    code, out, err = home.run("bots")
+    assert (code, err) == (0, "")
+    lines = [line.split() for line in out.splitlines()]
+    assert [bot.email, "Helper"] in lines
+    assert sorted(name for _, name in lines) == ["Helper", "Twin"]
+    fields = [{"username": username, "full_name": name} for username, name in lines]
+    assert json.loads(do("bots", "--json")) == fields
+
+
+def test_no_bots(server: FakeZulip, home: CLIRunner) -> None:
+    do("login", server.site, USERNAME, "--dev")
+    assert do("bots") == "No active bots."
+    assert do("bots", "--json") == "[]"
+
+
+@pytest.mark.parametrize("by", ["full name", "email"])
+def test_login_bot(by: str, server: FakeZulip, bot: Account, home: CLIRunner) -> None:
+    name = "Helper" if by == "full name" else bot.email
+    login = ("login", server.site, USERNAME, "--bot", name, "--password-stdin")
+    code, out, err = home.run(*login, stdin=PASSWORD)
+    assert (code, err) == (0, "")
+    assert out.startswith(f"Logged in to {server.site} as {bot.email}")
+    assert Credentials.load(home.zuliprc).basic_auth == (bot.email, bot.api_key)
+    assert ", bot)" in do("whoami")
+    assert key(server) not in home.zuliprc.read_text()
+    # The file has the bot, not the owner, who logs in.
+    assert home.run(*login, stdin=PASSWORD)[0] == 0
+
+
+def test_login_unknown_bot(server: FakeZulip, bot: Account, home: CLIRunner) -> None:
+    login = ("login", server.site, USERNAME, "--dev", "--bot")
+    message = run_error(InvalidInputError, *login, "hunter2")
+    assert message.startswith("No bot of the account has that name. Available: ")
+    assert bot.email in message
+    server.add_bot(USERNAME, "Second").full_name = "Twin"
+    message = run_error(InvalidInputError, *login, "Twin")
+    assert message.startswith("Several bots have that name. Available: ")
+    assert bot.email not in message
+    server.add_user("hamlet@zulip.com", PASSWORD)
+    login = ("login", server.site, "hamlet@zulip.com", "--dev", "--bot")
+    message = run_error(InvalidInputError, *login, "Helper")
+    assert message == "No bot of the account has that name. Available: none."
+    assert not home.zuliprc.exists()
+
+
+def test_login_bot_over_other_account(server: FakeZulip, bot: Account, home: CLIRunner) -> None:
+    """It is known only after the login; the file stays as it was."""
+    do("login", server.site, USERNAME, "--dev")
+    message = run_error(ZuliprcError, "login", server.site, USERNAME, "--dev", "--bot", "Helper")
+    assert "but could not save the API key" in message
+    assert "--overwrite" in message
+    assert do("api-key") == key(server)
+
+
+# ---- Before the password
+
+
+def test_menu_checks_account(server: FakeZulip, home: CLIRunner) -> None:
+    """The username is known only after the menu, but before the password."""
+    Credentials(server.site, "hamlet@zulip.com", "k3y").save(home.zuliprc)
+    with home.session("login", server.site, NO_COLOR="1") as session:
+        session.expect("Choose [1-2]: ")
+        session.send_line("3")
+        session.expect("Enter a number from 1 to 2.\nChoose [1-2]: ")
+        session.send_line("1")
+        session.expect("Username: ")
+        session.send_line(USERNAME)
+        session.expect("contains a different account.")
+        session.expect("--overwrite")
+        session.expect("--config")
+        assert session.wait() == 78
+    assert "Password" not in session.screen
+
+
+def test_password_command_of_shell(server: FakeZulip, home: CLIRunner) -> None:
+    login = ("login", server.site, USERNAME, "--password-command", "echo $PASSWORD")
+    code, out, err = home.run(*login, PASSWORD=PASSWORD)
+    assert (code, out) == (64, "")
+    assert err == "zulip-auth: --password-command uses no shell: use sh -c '…'\n"
+    assert not server.requests
+    login = (*login[:-1], "sh -c 'echo \"$PASSWORD\"'")
+    assert home.run(*login, PASSWORD=PASSWORD)[0] == 0
+
+
+def test_password_command_leaves_child(server: FakeZulip, home: CLIRunner) -> None:
+    command = f"sh -c 'sleep 20 2>&- & echo {USERNAME}'"
+    server.add_user("x@zulip.com", USERNAME)
+    login = ("login", server.site, "x@zulip.com", "--password-command", command)
+    started = time.monotonic()
+    assert home.run(*login)[0] == 0
+    assert time.monotonic() - started < 15
+
+
+def test_timeout(home: CLIRunner) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        host, port = server.getsockname()
+        login = ("login", f"{host}:{port}", USERNAME, "--dev", "--timeout", "0.1")
+        code, out, _ = home.run(*login)
+    assert (code, out) == (69, "")
+    assert home.run(*login[:-1], "0")[0] == 64
+
+
+def test_password_login_disabled(
+    server: FakeZulip, home: CLIRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.realm.password_login = False
+    login = ("login", server.site, USERNAME, "--password-stdin")
+    code, _, err = home.run(*login, stdin=PASSWORD)
+    assert code == 77
+    assert "--sso" not in err
+    server.realm.external_methods.append(FakeMethod("google", "Google"))
+    code, _, err = home.run(*login, stdin=PASSWORD)
+    assert code == 77
+    assert err.endswith(f" Run: zulip-auth login {server.site} --sso\n")
+
+
+# ---- TLS and plain http
+
+
+@pytest.mark.parametrize("source", ["option", "environment", "file"])
+async def test_login_cert_bundle(source: str, home: CLIRunner) -> None:
+    ca = trustme.CA()
+    bundle = home.path / "ca.pem"
+    ca.cert_pem.write_to_path(bundle)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("127.0.0.1").configure_cert(context)
+    async with ScriptedServer(serve_keepalive, tls=context) as server:
+        login = ["login", server.site, USERNAME, "--password-stdin"]
+        code, _, err = await asyncio.to_thread(home.run, *login, stdin=PASSWORD)
+        assert code == 69
+        assert "--cert-bundle, ZULIP_CERT_BUNDLE, or cert_bundle = PATH" in err
+        environment = {}
+        if source == "option":
+            login += ["--cert-bundle", os.path.relpath(bundle)]
+        elif source == "environment":
+            environment["ZULIP_CERT_BUNDLE"] = str(bundle)
+        else:
+            home.zuliprc.touch(0o600)
+            home.zuliprc.write_text(f"[api]\nsite = {server.site}\ncert_bundle = {bundle}\n")
+        code, _, err = await asyncio.to_thread(home.run, *login, stdin=PASSWORD, **environment)
+    assert (code, err) == (0, "")
+    assert Credentials.load(home.zuliprc).cert_bundle == str(bundle)
+
+
+def test_login_cert_bundle_of_other_site(server: FakeZulip, home: CLIRunner) -> None:
+    Credentials("https://x.example.com", USERNAME, "k3y", cert_bundle="/no/such/file").save()
+    do("login", server.site, USERNAME, "--dev", "--overwrite")
+    assert Credentials.load().cert_bundle is None
+
+
+def test_missing_cert_bundle(server: FakeZulip, home: CLIRunner) -> None:
+    login = ("login", server.site, USERNAME, "--password-stdin", "--cert-bundle", "/no/ca.pem")
+    run_error(ZuliprcError, *login)
+    assert not server.requests
+
+
+def test_plain_http(home: CLIRunner) -> None:
+    login = ("login", "http://chat.example.com", USERNAME, "--password-stdin")
+    code, _, err = home.run(*login, stdin=PASSWORD)
+    assert code == 64
+    assert err.endswith(" Use https://chat.example.com. To do so, pass --allow-http.\n")
 
 
 # ---- completion
 
+SHELLS = {
+    "bash": """
+source <(zulip-auth completion bash)
+COMP_WORDS=(@WORDS@); COMP_CWORD=$(( ${#COMP_WORDS[@]} - 1 ))
+_zulip_auth
+printf '%s\n' "${COMPREPLY[@]}" """,
+    "zsh": """
+autoload -Uz compinit; compinit -u -D
+source <(zulip-auth completion zsh)
+compadd() { printf '%s\n' "${@[2,-1]}"; }
+_files() { echo FILES; }
+[ "$_comps[zulip-auth]" = _zulip_auth ] || exit 1
+words=(@WORDS@); CURRENT=$#words
+_zulip_auth""",
+    "fish": """
+zulip-auth completion fish | source
+complete -C '@WORDS@'""",
+}
+COMPLETIONS = {
+    ("zulip-auth", "who"): "whoami",
+    ("zulip-auth", "login", "--pass"): "--password-stdin",
+    ("zulip-auth", "login", "--no-save", "--ke"): "--keyring",
+    ("zulip-auth", "logout", "--rev"): "--revoke",
+    ("zulip-auth", "completion", "fi"): "fish",
+}
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
-def test_completion_script(shell: str) -> None:
-    script = do("completion", shell)
-    for word in ("whoami", "password-command"):
-        assert word in script
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("words", COMPLETIONS, ids=" ".join)
+def test_completion(shell: str, words: tuple[str, ...], home: CLIRunner) -> None:
+    out = complete(shell, words, home)
+    assert COMPLETIONS[words] in out
+    if words[-1] == "--rev":
+        assert "--password-stdin" not in out
 
 
-@pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash")
-def test_bash_completion(tmp_path: Path) -> None:
-    script = tmp_path / "completion.sh"
-    script.write_text(do("completion", "bash"))
-    asking = (
-        f"source {script}; COMP_WORDS=(zulip-auth who); COMP_CWORD=1; "
-        "$(complete -p zulip-auth | sed 's/.*-F \\([^ ]*\\).*/\\1/') zulip-auth who zulip-auth; "
-        "echo ${COMPREPLY[@]}"
+@pytest.mark.parametrize("shell", SHELLS)
+def test_completion_of_paths(shell: str, home: CLIRunner) -> None:
+    (home.path / "zuliprc-of-bot").touch()
+    out = complete(shell, ("zulip-auth", "whoami", "--config", "zuliprc-"), home)
+    expected = {"bash": [], "zsh": ["FILES"], "fish": ["zuliprc-of-bot"]}
+    assert out == expected[shell]
+    if shell == "bash":  # which completes paths if a function has no answer
+        assert "compopt -o default" in do("completion", "bash")
+
+
+def complete(shell: str, words: tuple[str, ...], home: CLIRunner) -> list[str]:
+    if not shutil.which(shell):
+        pytest.skip(f"{shell} is not installed")
+    script = SHELLS[shell].replace("@WORDS@", " ".join(words))
+    done = subprocess.run(
+        [shell, "-f", "-c", script] if shell == "zsh" else [shell, "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=home.path,
+        env=home.environment(PATH=f"{COMMAND.parent}:{os.environ['PATH']}"),
     )
-    done = subprocess.run(["bash", "-c", asking], capture_output=True, text=True)
-    assert done.stdout.strip() == "whoami"
-
-
-def test_completion_missing_extra(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setitem(sys.modules, "shtab", None)
-    text = run_error(InvalidInputError, "completion", "bash")
-    assert text.endswith("pip install 'zulip-auth[completion]'")
+    assert done.stderr.replace("bash: warning: ", "") == ""
+    return done.stdout.split()
 
 
 # ---- Which way in
@@ -376,7 +781,9 @@ def test_login_sso(server: FakeZulip, home: CLIRunner, monkeypatch: pytest.Monke
     # Whose account it is to be is known only afterwards.
     assert "as google@zulip.com" in do("login", server.site, "--sso", "google")
     Credentials(server.site, USERNAME, "k3y").save(home.zuliprc, overwrite=True)
-    assert "something else" in run_error(ZuliprcError, "login", server.site, "--sso")
+    message = run_error(ZuliprcError, "login", server.site, "--sso")
+    assert message.startswith("Logged in as google@zulip.com, but could not save the API key: ")
+    assert "--overwrite" in message
 
 
 # ---- The handler

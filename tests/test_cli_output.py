@@ -15,6 +15,7 @@ from helpers.cli_runner import CLIRunner, FakeTTY
 from helpers.constants import PASSWORD, USERNAME
 from helpers.raw_server import ScriptedServer, respond, succeed
 from zulip_auth._cli import output
+from zulip_auth._cli.retries import show_retries
 from zulip_auth.testing import FakeZulip
 
 BUSY = {"result": "error", "msg": "Busy", "code": "RATE_LIMIT_HIT"}
@@ -49,29 +50,77 @@ class FailingStream(io.StringIO):
 
 
 def test_unencodable_output(monkeypatch: pytest.MonkeyPatch) -> None:
-    odd = FailingStream(UnicodeEncodeError("ascii", "é", 0, 1, "x"))
-    monkeypatch.setattr(sys, "stdout", odd)
-    assert output.print_output("é\nthe rest") is None
-    assert odd.getvalue() == "\\xe9\nthe rest\n"
+    data = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(data, encoding="ascii"))
+    output.print_output("é\nthe rest")
+    assert data.getvalue() == b"\\xe9\nthe rest\n"
 
 
 def test_closed_output(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", FailingStream(BrokenPipeError(32, "Broken pipe")))
-    assert output.print_output("text") == "Broken pipe"
+    with pytest.raises(output.OutputError, match=r"^Broken pipe$"):
+        output.print_output("text")
 
 
 def test_missing_outputs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "stderr", None)
-    output.print_err("The address holds a pad.")
+    output.print_err("The URL contains a pad.")
     output.print_error("No.")
     assert capsys.readouterr().out == ""
     monkeypatch.setattr(sys, "stdout", None)
-    assert output.print_output("key") == "standard output is closed"
+    with pytest.raises(output.OutputError, match="standard output is closed"):
+        output.print_output("key")
 
 
-# ---- Colours
+CONTROLS = "\x1b[2J \x9b2J \u202eevil\u202c \u2066x\u2069 \u200f \r \t"
+
+
+def test_control_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = use_fake_tty(monkeypatch)
+    monkeypatch.setenv("NO_COLOR", "1")
+    output.print_output(f"one\n{CONTROLS}")
+    output.print_error(CONTROLS)
+    shown = "?[2J ?2J ?evil? ?x? ? ? ?\n"
+    assert terminal.getvalue() == f"one\n{shown}zulip-auth: {shown}"
+
+
+def test_control_characters_in_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    """A file must get what it is meant to contain."""
+    output.print_output("\u202e")
+    assert capsys.readouterr().out == "\u202e\n"
+
+
+# ---- Width
+
+
+def test_errors_are_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = use_fake_tty(monkeypatch)
+    monkeypatch.setenv("COLUMNS", "40")
+    path = "/a-long/path/" * 5
+    output.print_error(f"Could not read the file {path}: permission denied.")
+    lines = without_control(terminal.getvalue()).splitlines()
+    assert lines == ["zulip-auth: Could not read the file", path + ":", "permission denied."]
+
+
+@pytest.mark.parametrize(("columns", "width"), [("200", 79), ("80", 79), ("50", 49)])
+def test_errors_are_no_wider_than_the_terminal(
+    columns: str, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = use_fake_tty(monkeypatch)
+    monkeypatch.setenv("COLUMNS", columns)
+    output.print_error("word " * 100)
+    longest = max(map(len, without_control(terminal.getvalue()).splitlines()))
+    assert width - 5 <= longest <= width
+
+
+def test_errors_in_pipe_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_error("word " * 100)
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+# ---- Colors
 
 
 def test_error_color(
@@ -112,10 +161,10 @@ def without_control(shown: str) -> str:
 async def test_countdown(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = use_fake_tty(monkeypatch)
     async with ScriptedServer(respond(429, BUSY, {"Retry-After": "0.35"}), succeed) as server:
-        with output.show_retries():
+        with show_retries():
             await zulip_auth.login(server.site, USERNAME, PASSWORD)
-    *lines, last = terminal.getvalue().split("\r\x1b[K")
-    assert last == ""
+    first, *lines, last = terminal.getvalue().split("\r\x1b[K")
+    assert (first, last) == ("", "")
     assert len(lines) >= 3
     seconds = [
         re.fullmatch(r"server busy; retrying in (0.[0-3]) s \(attempt 2 of 5\)", line)
@@ -138,10 +187,10 @@ async def test_countdown_reason(
     error: Exception, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     terminal = use_fake_tty(monkeypatch)
-    with output.show_retries():
+    with show_retries():
         log = logging.getLogger("zulip_auth")
         log.info("%s Trying again in %.1f s, attempt %d of %d.", error, 0.05, 2, 5)
-        assert terminal.getvalue().startswith(f"{reason}; retrying in 0.")
+        assert terminal.getvalue().startswith(f"\r\x1b[K{reason}; retrying in 0.")
         log.warning("Something else, %s.", "too")
         log.warning("And more.")
         await asyncio.sleep(0)
@@ -154,7 +203,7 @@ async def test_countdown_reason(
 async def test_cancelled_countdown(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = use_fake_tty(monkeypatch)
     async with ScriptedServer(respond(429, BUSY, {"Retry-After": "9"})) as server:
-        with output.show_retries():
+        with show_retries():
             waiting = asyncio.create_task(zulip_auth.login(server.site, USERNAME, PASSWORD))
             async with asyncio.timeout(10):
                 while "server busy" not in terminal.getvalue():  # noqa: ASYNC110
@@ -169,7 +218,7 @@ async def test_retries_without_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     async with ScriptedServer(respond(429, BUSY, {"Retry-After": "0.1"}), succeed) as server:
-        with output.show_retries():
+        with show_retries():
             await zulip_auth.login(server.site, USERNAME, PASSWORD)
     [line] = capsys.readouterr().err.splitlines()
     assert line.endswith("Retrying in 0.1 s (attempt 2 of 5).")
@@ -178,7 +227,7 @@ async def test_retries_without_terminal(
 def test_logger_is_restored() -> None:
     log = logging.getLogger("zulip_auth")
     before: tuple[Any, int] = (list(log.handlers), log.level)
-    with output.show_retries():
+    with show_retries():
         assert log.level == logging.INFO
     assert (log.handlers, log.level) == before
 
@@ -189,8 +238,20 @@ def test_countdown_on_pty(home: CLIRunner, fake_zulip: FakeZulip) -> None:
     _, shown = home.run_in_pty("login", "127.0.0.1:1", USERNAME, "--dev", TERM="xterm")
     assert "cannot connect; retrying in " in shown
     assert "attempt 5 of 5" in shown
-    assert without_control(shown).splitlines()[-1].startswith("zulip-auth: ")
+    assert without_control(shown.rpartition("\r\x1b[K")[2]).startswith("zulip-auth: ")
     _, shown = home.run_in_pty(
         *("login", fake_zulip.site, USERNAME, "--dev"), TERM="xterm", NO_COLOR="1"
     )
     assert "\x1b" not in shown
+
+
+def test_countdown_in_narrow_terminal(home: CLIRunner) -> None:
+    """A longer line would scroll, and stay on the terminal."""
+    argv = ("login", "127.0.0.1:1", USERNAME, "--dev")
+    with home.session(*argv, columns=40, TERM="xterm") as session:
+        session.wait()
+    counting = [
+        line for line in session.screen.split("\r\x1b[K") if line.startswith("cannot connect")
+    ]
+    assert counting
+    assert {len(line) for line in counting} == {39}

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 import zulip_auth
 from helpers.cli_runner import CLIRunner
 from helpers.constants import USERNAME
-from zulip_auth._cli.parser import EXIT_CODES, build_parser, parse
+from zulip_auth._cli.parser import COMMANDS, EXIT_CODES, OPTIONS, parse
 
 BAD_INPUT = {
-    "no command": ((), b""),
     "another command": (("log-in",), b""),
     "no site": (("login",), b""),
     "insecure site": (("login", "http://chat.example.com", USERNAME, "--dev"), b""),
@@ -57,15 +58,59 @@ def test_password_like_help_option(home: CLIRunner) -> None:
     assert "unter2" not in out + err
 
 
-def test_no_password_option(home: CLIRunner) -> None:
-    _, out, _ = home.run("login", "--help", COLUMNS="1000")
-    taking = {line.split()[0]: line.split()[1] for line in out.splitlines() if line[:4] == "  --"}
-    assert {name for name, value in taking.items() if value.isupper()} == {
+def test_no_password_option() -> None:
+    names = [option for group in OPTIONS.values() for option in group]
+    assert {name.split()[0] for name in names if " " in name} == {
         "--password-command",
+        "--bot",
+        "--cert-bundle",
         "--config",
         "--sso",
+        "--timeout",
     }
-    assert "--password-stdin" in taking
+    assert "--password-stdin" in names
+
+
+COMMAND_NAMES = "login, whoami, bots, api-key, logout, sso-handler, completion"
+MESSAGES = {
+    "hunter2": f"argument COMMAND: invalid choice (choose from {COMMAND_NAMES})",
+    "a'b\"c": f"argument COMMAND: invalid choice (choose from {COMMAND_NAMES})",
+    "(choose from hunter2)": f"argument COMMAND: invalid choice (choose from {COMMAND_NAMES})",
+    "login": "the following arguments are required: SITE",
+    "completion": "the following arguments are required: SHELL",
+    "completion hunter2": "argument SHELL: invalid choice (choose from bash, fish, zsh)",
+    "login x --config": "argument --config: expected one argument",
+    "login x --timeout hunter2": "argument --timeout: invalid float value",
+    "login x --dev=hunter2": "argument --dev: ignored explicit argument",
+    "login x --dev --sso": "argument --sso: not allowed with argument --dev",
+    "login x --sso=y --password-stdin": (
+        "argument --sso: not allowed with argument --password-stdin"
+    ),
+    "login x --no-save --keyring": "argument --keyring: not allowed with argument --no-save",
+    "sso-handler --install --uninstall": (
+        "argument --uninstall: not allowed with argument --install"
+    ),
+    "login x --passwrod=hunter2": (
+        "unknown option, or too many arguments (a password is not an argument)"
+    ),
+    "login x y hunter2": "unknown option, or too many arguments (a password is not an argument)",
+}
+
+
+@pytest.mark.parametrize(("argv", "message"), MESSAGES.items(), ids=MESSAGES)
+def test_usage_message(argv: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Argparse's own text is kept, up to the value, which may be a password."""
+    spaced = [argv] if argv.startswith("(") else argv.split()
+    with pytest.raises(SystemExit) as caught:
+        parse(spaced)
+    assert caught.value.code == 64
+    assert capsys.readouterr() == ("", f"zulip-auth: {message} (see --help)\n")
+
+
+def test_no_arguments(home: CLIRunner) -> None:
+    code, out, err = home.run()
+    assert (code, err) == (0, "")
+    assert out == home.run("--help")[1]
 
 
 def test_version(home: CLIRunner) -> None:
@@ -77,8 +122,8 @@ def test_help(home: CLIRunner) -> None:
     assert (code, err) == (0, "")
     for word in ("login", "whoami", "logout", "completion", "examples:", "exit codes:"):
         assert word in out
-    for number in EXIT_CODES.values():
-        assert f"\n  {number:3}  " in out
+    for code, text in EXIT_CODES.items():
+        assert f"\n  {code:3}  {text}\n" in out
     for command in ("login", "whoami", "logout", "completion"):
         code, out, err = home.run(command, "--help")
         assert (code, err) == (0, "")
@@ -86,9 +131,21 @@ def test_help(home: CLIRunner) -> None:
 
 
 def test_help_is_complete() -> None:
-    parser = build_parser()
-    [commands] = [each for each in parser._actions if isinstance(each.choices, dict)]
-    assert isinstance(commands.choices, dict)
-    for command in commands.choices.values():
-        for action in command._actions:
-            assert action.help, action
+    names = [name.split()[0] for group in OPTIONS.values() for name in group]
+    assert len(names) == len(set(names))
+    used = {name for _, options, _ in COMMANDS.values() for name in options.split()}
+    assert used == set(names)
+
+
+@pytest.mark.parametrize("columns", [None, 200, 80])
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_width(
+    command: str, columns: int | None, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", str(columns))
+    with pytest.raises(SystemExit):
+        parse([*command.split(), "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 79

@@ -9,16 +9,25 @@ from pathlib import Path
 
 import pytest
 
-from helpers.cli_runner import CLIRunner
+from helpers.cli_runner import CLIRunner, FakeTTY
 from helpers.constants import PASSWORD, USERNAME
 from helpers.errors import error_message
 from zulip_auth import InvalidInputError
-from zulip_auth._cli.prompts import read_password
+from zulip_auth._cli import prompts
+from zulip_auth._cli.prompts import prompt, read_password
 from zulip_auth.testing import FakeZulip
 
 
-def options(*, stdin: bool = False, command: str | None = None) -> argparse.Namespace:
-    return argparse.Namespace(password_stdin=stdin, password_command=command)
+def options(
+    *,
+    stdin: bool = False,
+    command: str | None = None,
+    api_key: bool = False,
+    timeout: float | None = None,
+) -> argparse.Namespace:
+    return argparse.Namespace(
+        password_stdin=stdin, password_command=command, api_key_stdin=api_key, timeout=timeout
+    )
 
 
 def password_error(given: argparse.Namespace) -> str:
@@ -54,6 +63,14 @@ def test_password_stdin_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Omit --password-stdin" in password_error(options(stdin=True))
 
 
+def test_api_key_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
+    piped(monkeypatch, b"k3y\n")
+    assert read_password(options(api_key=True), USERNAME) == "k3y"
+    monkeypatch.setattr(sys, "stdin", FakeTTY())
+    monkeypatch.setattr(getpass, "getpass", lambda text: f"{text}?")
+    assert read_password(options(api_key=True), USERNAME) == f"API key for {USERNAME}: ?"
+
+
 # ---- A command
 
 
@@ -65,6 +82,14 @@ def test_password_stdin_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         ("printf 'hunter3\\r\\nuser: iago\\n'", "hunter3"),
         ("printf '%s' 'two words; $HOME'", "two words; $HOME"),
         ("yes", "y"),
+        ("printf '%s' 'a|b > c; d & e < f `g`'", "a|b > c; d & e < f `g`"),
+        ('printf %s "a|b > c; d & e \\" f"', 'a|b > c; d & e " f'),
+        ("printf %s a\\|b\\$c\\;", "a|b$c;"),
+        ("""printf %s "it's" """, "it's"),
+        ("sh -c 'echo hunter3 | tr 3 4'", "hunter4"),
+        # A child keeps the output open.
+        ("sh -c 'echo hunter3; sleep 5 &'", "hunter3"),
+        ("head -c 70000 /dev/zero", "\0" * 65536),
     ],
 )
 def test_password_command(command: str, password: str) -> None:
@@ -78,6 +103,7 @@ def test_password_command(command: str, password: str) -> None:
         ("sh -c 'echo hunter2; exit 3'", "exited with status 3"),
         ("no-such-command hunter2", "could not be started"),
         ("'hunter2", "could not be started"),
+        ("no-such-command", "could not be started"),
         ("", "could not be started"),
         ("a\0b", "could not be started"),
     ],
@@ -87,6 +113,41 @@ def test_password_command_fails(command: str, reason: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
         read_password(options(command=command), USERNAME)
     assert str(caught.value) == f"Password command failed: {reason}."
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "pass zulip | head -1",
+        "pass zulip > /dev/null",
+        "cat < password",
+        "cd secrets; cat zulip",
+        "cd secrets && cat zulip",
+        "sleep 1 &",
+        "echo $PASSWORD",
+        'echo "$PASSWORD"',
+        'echo "${PASSWORD}"',
+        'echo "\\$PASSWORD"',  # without a shell, the backslash stays
+        "echo `cat password`",
+        'echo "`cat password`"',
+        "echo hunter2\necho hunter3",
+        "echo 'a' 'b' | tr a b",
+    ],
+)
+def test_password_command_with_shell_syntax(command: str) -> None:
+    message = password_error(options(command=command))
+    assert message == "--password-command uses no shell: use sh -c '…'"
+
+
+def test_password_command_child_without_newline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prompts, "_PIPE_GRACE", 0.2)
+    command = "sh -c 'printf hunter3; sleep 5 &'"
+    assert read_password(options(command=command), USERNAME) == "hunter3"
+
+
+def test_password_command_timeout() -> None:
+    message = password_error(options(command="sleep 60", timeout=0.05))
+    assert message == "Password command failed: still running after 0.05 seconds."
 
 
 def test_password_command_not_utf8(tmp_path: Path) -> None:
@@ -107,6 +168,32 @@ def test_password_command_prompts(home: CLIRunner, fake_zulip: FakeZulip) -> Non
 
 
 # ---- A prompt
+
+
+def test_prompt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "stdin", FakeTTY("\n \n iago@zulip.com \nmore\n"))
+    assert prompt("Username: ") == "iago@zulip.com"
+    assert capsys.readouterr().err == "Username: " * 3
+
+
+def test_prompt_eof(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "stdin", FakeTTY())
+    assert error_message(lambda: prompt("Username: ")) == "No input."
+    assert capsys.readouterr().err == "Username: \n"
+
+
+def test_prompt_not_utf8(monkeypatch: pytest.MonkeyPatch) -> None:
+    stdin = io.TextIOWrapper(io.BytesIO(b"\xff\n"), encoding="utf-8")
+    monkeypatch.setattr(stdin, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert error_message(lambda: prompt("Username: ")) == "Input is not valid UTF-8."
+
+
+def test_prompt_without_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stdin in (None, io.StringIO("hunter2\n")):
+        monkeypatch.setattr(sys, "stdin", stdin)
+        message = error_message(lambda: prompt("Username: "), secrets=("hunter2",))
+        assert message == "Cannot prompt without a terminal. Pass USERNAME."
 
 
 def test_prompt_is_hidden(home: CLIRunner, fake_zulip: FakeZulip) -> None:
@@ -135,15 +222,14 @@ def test_prompt_without_echo_control(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("trouble", "words"),
-    [
-        (EOFError(), "No password entered."),
-        (UnicodeDecodeError("utf-8", b"hunter2\xff", 7, 8, "x"), "not valid UTF-8"),
-    ],
+    "error", [EOFError(), UnicodeDecodeError("utf-8", b"hunter2\xff", 7, 8, "x")], ids=str
 )
-def test_prompt_fails(trouble: Exception, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def inputs(prompt: str) -> str:
-        raise trouble
+def test_prompt_fails(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def raise_error(text: str) -> str:
+        raise error
 
-    monkeypatch.setattr(getpass, "getpass", inputs)
-    assert words in password_error(options())
+    monkeypatch.setattr(getpass, "getpass", raise_error)
+    assert password_error(options()) == "No password entered, or not in UTF-8."
+    assert capsys.readouterr().err == "\n"

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,51 +18,118 @@ from zulip_auth._cli.url_handler import forward_url, install, redirect_listener,
 URL = "zulip://login?otp_encrypted_api_key=e5e3&email=hamlet%40zulip.com"
 
 
+class Waiting:
+    """A login that accepts URLs that contain a text."""
+
+    def __init__(self, accepts: str) -> None:
+        self.accepts = accepts
+        self.calls: list[tuple[str, bool]] = []
+
+    def on_url(self, url: str, show_error: bool) -> None:
+        self.calls.append((url, show_error))
+        if self.accepts not in url:
+            raise InvalidInputError(f"not for {self.accepts}")
+
+
+async def forward(url: str) -> str:
+    return await asyncio.to_thread(forward_url, url)
+
+
 async def test_forward_url(runtime_dir: Path) -> None:
-    taken: asyncio.Queue[bytes] = asyncio.Queue()
-    async with redirect_listener(taken.put_nowait) as is_listening:
+    login = Waiting("zulip:")
+    async with redirect_listener(login.on_url) as is_listening:
         assert is_listening
         [path] = runtime_dir.iterdir()
         assert path.stat().st_mode & 0o777 == 0o600
-        for url in (URL, "", "x" * 100_000):
-            assert (
-                await asyncio.to_thread(forward_url, url)
-                == "Login completed; return to the terminal."
-            )
-            assert (await taken.get()).decode() == url[: 64 * 1024]
+        assert await forward(URL) == "Login completed; return to the terminal."
+        assert login.calls == [(f"{URL}\n", False)]
+    assert not list(runtime_dir.iterdir())
     with pytest.raises(APIConnectionError) as caught:
         forward_url(URL)
-    assert str(caught.value) == "No login in progress. Start one with: zulip-auth login SITE --sso"
+    assert str(caught.value) == (
+        "No login in progress. Start one with: zulip-auth login SITE --sso"
+    )
 
 
-async def test_latest_listener_wins(runtime_dir: Path) -> None:
-    taken: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue()
+@pytest.mark.parametrize("name", ["one", "two", "three"])
+async def test_forward_url_to_its_own_login(name: str, runtime_dir: Path) -> None:
+    logins = {name: Waiting(name) for name in ("one", "two", "three")}
     async with (
-        redirect_listener(lambda data: taken.put_nowait((1, data))),
-        redirect_listener(lambda data: taken.put_nowait((2, data))) as is_listening,
+        redirect_listener(logins["one"].on_url),
+        redirect_listener(logins["two"].on_url),
+        redirect_listener(logins["three"].on_url),
     ):
-        assert is_listening
-        await asyncio.to_thread(forward_url, URL)
-        assert await taken.get() == (2, URL.encode())
+        assert await forward(f"zulip://{name}") == "Login completed; return to the terminal."
+    assert logins[name].calls == [(f"zulip://{name}\n", False)]
+    # The others show nothing.
+    assert not any(show_error for login in logins.values() for _, show_error in login.calls)
 
 
-async def test_unfinished_client_is_dropped(runtime_dir: Path) -> None:
-    taken: list[bytes] = []
-    async with redirect_listener(taken.append):
-        reader, writer = await asyncio.open_unix_connection(runtime_dir / "zulip-auth-sso.socket")
-        writer.write(b"zulip://")
-        await writer.drain()
-        await asyncio.sleep(0.05)  # in which it is accepted
-    async with asyncio.timeout(10):
-        assert await reader.read() == b""
-    writer.close()
-    assert taken == []
+async def test_forward_url_of_no_login(runtime_dir: Path) -> None:
+    """The logins show why, since nobody sees the output of a handler."""
+    logins = [Waiting("one"), Waiting("two")]
+    async with redirect_listener(logins[0].on_url), redirect_listener(logins[1].on_url):
+        with pytest.raises(InvalidInputError) as caught:
+            await forward("zulip://three")
+    assert str(caught.value).startswith("No login in progress accepts the URL: not for ")
+    for login in logins:
+        assert login.calls == [("zulip://three\n", False), ("zulip://three\n", True)]
+
+
+async def test_forward_too_long_url(runtime_dir: Path) -> None:
+    login = Waiting("x")
+    async with redirect_listener(login.on_url):
+        with pytest.raises(APIConnectionError):
+            await forward("x" * 100_000)
+    assert login.calls == []
+
+
+async def test_socket_of_killed_login(runtime_dir: Path) -> None:
+    stale = runtime_dir / "zulip-auth-dead.socket"
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(stale))
+    (runtime_dir / "zulip-auth-no.socket").touch()
+    login = Waiting("zulip:")
+    async with redirect_listener(login.on_url):
+        assert stale.exists()
+        assert await forward(URL) == "Login completed; return to the terminal."
+        with pytest.raises(InvalidInputError):
+            await forward("x")
+    assert not stale.exists()
+
+
+async def test_unfinished_client_is_dropped(
+    runtime_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(url_handler, "_TIMEOUT", 0.05)
+    login = Waiting("")
+    async with redirect_listener(login.on_url):
+        [path] = runtime_dir.iterdir()
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(b"!zulip://")
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+        writer.close()
+    assert login.calls == []
+
+
+async def test_listener_that_does_not_reply(
+    runtime_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(url_handler, "_TIMEOUT", 0.05)
+    path = runtime_dir / "zulip-auth-hung.socket"
+    with socket.socket(socket.AF_UNIX) as hung:
+        hung.bind(str(path))
+        hung.listen()
+        with pytest.raises(APIConnectionError):
+            await forward(URL)
+    assert path.exists()
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o711, 0o770, None])
 async def test_runtime_dir_must_be_private(mode: int | None, runtime_dir: Path) -> None:
     runtime_dir.rmdir() if mode is None else runtime_dir.chmod(mode)
-    async with redirect_listener(lambda _: None) as is_listening:
+    async with redirect_listener(Waiting("").on_url) as is_listening:
         assert not is_listening
     with pytest.raises(APIConnectionError):
         forward_url(URL)
@@ -68,13 +137,13 @@ async def test_runtime_dir_must_be_private(mode: int | None, runtime_dir: Path) 
 
 async def test_missing_runtime_dir(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    async with redirect_listener(lambda _: None) as is_listening:
+    async with redirect_listener(Waiting("").on_url) as is_listening:
         assert not is_listening
 
 
-async def test_socket_cannot_be_created(runtime_dir: Path) -> None:
-    (runtime_dir / "zulip-auth-sso.socket").mkdir()
-    async with redirect_listener(lambda _: None) as is_listening:
+async def test_socket_cannot_be_created(runtime_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets, "token_hex", lambda _: "x" * 200)
+    async with redirect_listener(Waiting("").on_url) as is_listening:
         assert not is_listening
 
 
@@ -151,4 +220,4 @@ def test_desktop_entry_command(desktop: Path, home: CLIRunner, runtime_dir: Path
     assert done.returncode == 69
     assert done.stderr.startswith("zulip-auth: No login in progress.")
     assert "e5e3" not in done.stderr
-    assert url_handler._DESKTOP_FILE_NAME in desktop.read_text()
+    assert url_handler._DESKTOP_ENTRY.name in desktop.read_text()

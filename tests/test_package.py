@@ -86,9 +86,11 @@ LAYERS = [
     {"__main__", "_pytest_plugin"},
 ]
 COMMAND_LINE = [
-    {"output", "keyring", "prompts", "url_handler"},
-    {"parser", "login_methods", "browser"},
+    {"output", "keyring", "url_handler"},
+    {"parser", "prompts", "retries", "browser"},
+    {"completion", "login_methods"},
     {"commands"},
+    {"app"},
     {"__init__"},
 ]
 

@@ -33,6 +33,8 @@ class CLIRunner:
 
     def environment(self, **more: str) -> Mapping[str, str]:
         inherited = {n: v for n, v in os.environ.items() if not n.startswith("ZULIP_")}
+        for name in ("COLUMNS", "LINES"):  # which pytest-xdist sets
+            inherited.pop(name, None)
         return {**inherited, "HOME": str(self.path), **more}
 
     def run(

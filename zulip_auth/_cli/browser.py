@@ -11,39 +11,48 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 import tempfile
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
 from html import escape
 from pathlib import Path
+from urllib.parse import parse_qs
 
 from zulip_auth._client import AuthClient
 from zulip_auth._credentials import Credentials
-from zulip_auth._exceptions import InvalidInputError, ZulipAuthError
+from zulip_auth._exceptions import InvalidInputError, SSOFlowEndedError
 from zulip_auth._models import ExternalMethod
+from zulip_auth._redaction import hide_locals
 from zulip_auth._sso import FLOW_TIMEOUT, SSOFlow
+from zulip_auth._urls import try_normalize_site
 
-from . import output
+from .output import is_interactive, print_err, print_error
 from .url_handler import redirect_listener
 
 _MAX_BYTES = 32 * 1024
 _PAGE = '<!DOCTYPE html><meta charset="utf-8"><meta http-equiv="refresh" content="0; url={}">\n'
+_CONSOLE_BROWSERS = {"elinks", "links", "lynx", "w3m", "www-browser"}
+_OPENING = "Opening your browser to log in. If it does not open, visit:"
+_NOT_OPENING = "Could not open a browser. To log in, visit:"
 _INSTRUCTIONS = """\
-Opening your browser to log in. If it does not open, visit:
+{opening}
 
   {url}
 
-{hint}"""
-_PASTE_HINT = """\
 After you log in, your browser is redirected to a zulip://login?… URL that it
-cannot open. Copy the full URL (from the address bar or the "open the app" link)
-and paste it here. Input is hidden. Press Ctrl-C to cancel.
+cannot open. Copy the full URL (from the address bar or the "open the app"
+link) and paste it here. Input is hidden. Press Ctrl-C to cancel.
+With `zulip-auth sso-handler --install`, this happens automatically.
 """
-_HANDLER_HINT = "With `zulip-auth sso-handler --install`, this happens automatically.\n"
+_PROMPT = "Redirect URL: "
+_URL_RE = re.compile(r"zulip://[^\s\"'<>]+")
+_COMPLETE_RE = re.compile(
+    r"(?=.*[?&]otp_encrypted_api_key=[^&]{64})(?=.*[?&]email=[^&])(?=.*[?&]realm=[^&])"
+)
 
 
 async def login_with_browser(client: AuthClient, method: ExternalMethod) -> Credentials:
@@ -52,15 +61,108 @@ async def login_with_browser(client: AuthClient, method: ExternalMethod) -> Cred
     Raises:
         ZulipAuthError: If the login fails.
     """
-    flow = client.start_sso(method)
-    with _redirect_page(flow.url) as page:
-        output.print_err(_INSTRUCTIONS.format(url=flow.url, hint=_PASTE_HINT + _HANDLER_HINT))
-        if page is None or not webbrowser.open(page.as_uri()):
-            output.print_err("Could not open a browser.")
-        credentials = await _wait_for_redirect(flow)
+    credentials = await _wait_for_redirect(client.start_sso(method))
     # The account in the redirect is not authenticated.
     await client.verify(credentials)
     return credentials
+
+
+async def _wait_for_redirect(flow: SSOFlow) -> Credentials:
+    """Return the credentials from the first valid redirect URL, pasted or forwarded."""
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[Credentials] = loop.create_future()
+    is_listening = has_failed = False
+
+    def on_url(text: str, show_error: bool = True) -> None:
+        nonlocal has_failed
+        if result.done():
+            return
+        try:
+            result.set_result(_finish(flow, text))
+        except SSOFlowEndedError as error:
+            result.set_exception(error)
+        except InvalidInputError as error:
+            has_failed = True
+            if show_error:
+                _interrupt_prompt(str(error))
+            raise
+
+    def on_line(line: bytes) -> None:
+        with suppress(InvalidInputError):
+            on_url(line.decode("utf-8", "replace"))
+
+    def on_eof() -> None:
+        # No other source is left, or the only one was wrong.
+        if not result.done() and (has_failed or not is_listening or is_interactive()):
+            result.set_exception(InvalidInputError("No valid redirect URL received."))
+
+    # An expired flow raises for any input.
+    expiry = loop.call_later(FLOW_TIMEOUT, on_line, b"")
+    try:
+        async with redirect_listener(on_url) as is_listening:
+            with _redirect_page(flow.url) as page, _echo_disabled():
+                browser = page and _find_browser()
+                opening = _OPENING if browser else _NOT_OPENING
+                print_err(_INSTRUCTIONS.format(opening=opening, url=flow.url))
+                _prompt(_PROMPT)
+                _start_thread(_read_stdin, loop, on_line, on_eof)
+                if page and browser:  # some commands block until the browser exits
+                    _start_thread(_open_browser, browser, page.as_uri())
+                await asyncio.wait([result])
+                _prompt("\n")
+                return result.result()
+    finally:
+        expiry.cancel()
+
+
+@hide_locals
+def _finish(flow: SSOFlow, text: str) -> Credentials:
+    """Finish a flow with what the user pasted, or explain what is wrong with that."""
+    match = _URL_RE.search(text.replace("&amp;", "&"))
+    try:
+        return flow.finish(match[0] if match else text)
+    except InvalidInputError:
+        pass
+    if match is None and "://" in text:
+        reason = "is the URL of a web page. Log in there, then copy the zulip://login?… URL."
+    elif match is None:
+        reason = "is not a URL. Copy the full zulip://login?… URL."
+    elif not _COMPLETE_RE.search(match[0]):
+        reason = "URL is incomplete. Copy all of it."
+    elif try_normalize_site(parse_qs(match[0].partition("?")[2])["realm"][0]) != flow.site:
+        reason = f"URL is for a different organization, not {flow.site}."
+    else:
+        reason = "URL is from a different login. Copy the latest one."
+    raise InvalidInputError(f"That {reason}")
+
+
+def _prompt(text: str) -> None:
+    if is_interactive():
+        print_err(text, end="")
+
+
+def _interrupt_prompt(message: str) -> None:
+    _prompt("\n")
+    print_error(message)
+    _prompt(_PROMPT)
+
+
+def _start_thread(target: Callable[..., None], *args: object) -> None:
+    threading.Thread(target=target, args=args, daemon=True).start()
+
+
+def _find_browser() -> webbrowser.BaseBrowser | None:
+    """Return the default browser, unless it would run in this terminal."""
+    with suppress(webbrowser.Error):
+        browser = webbrowser.get()
+        if Path(getattr(browser, "name", "")).name not in _CONSOLE_BROWSERS:
+            return browser
+    return None
+
+
+def _open_browser(browser: webbrowser.BaseBrowser, url: str) -> None:
+    if not browser.open(url):
+        _interrupt_prompt("Could not open a browser.")
 
 
 @contextmanager
@@ -79,72 +181,25 @@ def _redirect_page(url: str) -> Iterator[Path | None]:
         yield page
 
 
-async def _wait_for_redirect(flow: SSOFlow) -> Credentials:
-    """Return the credentials from the first valid redirect URL, pasted or forwarded."""
-    loop = asyncio.get_running_loop()
-    result: asyncio.Future[Credentials | ZulipAuthError] = loop.create_future()
-    errors: list[InvalidInputError] = []
-
-    def on_url(data: bytes) -> None:
-        try:
-            outcome: Credentials | ZulipAuthError = flow.finish(
-                data.decode("utf-8", "replace").strip()
-            )
-        except InvalidInputError as error:
-            output.print_error(str(error))
-            errors.append(error)
-            return
-        except ZulipAuthError as error:
-            outcome = error
-        if not result.done():
-            result.set_result(outcome)
-
-    def on_eof(is_listening: bool) -> None:
-        # No other source is left, or the only one was wrong.
-        if not result.done() and (errors or not is_listening or output.is_interactive()):
-            result.set_result(InvalidInputError("No valid redirect URL received."))
-
-    # An expired flow raises for any input.
-    expiry = loop.call_later(FLOW_TIMEOUT, on_url, b"")
-    try:
-        async with redirect_listener(on_url) as is_listening:
-            with _echo_disabled():
-                _read_stdin_lines(loop, on_url, partial(on_eof, is_listening))
-                outcome = await result
-    finally:
-        expiry.cancel()
-    if isinstance(outcome, ZulipAuthError):
-        raise outcome
-    return outcome
-
-
-def _read_stdin_lines(
-    loop: asyncio.AbstractEventLoop, on_url: Callable[[bytes], None], on_eof: Callable[[], None]
+def _read_stdin(
+    loop: asyncio.AbstractEventLoop, on_line: Callable[[bytes], None], on_eof: Callable[[], None]
 ) -> None:
-    """Read standard input in a daemon thread, without the lock of sys.stdin."""
-
-    def read() -> None:
-        buffer = b""
-        with suppress(OSError, RuntimeError):  # the loop may be closed
-            while data := os.read(descriptor, _MAX_BYTES):
-                *lines, buffer = (buffer + data)[-_MAX_BYTES:].split(b"\n")
-                for line in filter(bytes.strip, lines):
-                    loop.call_soon_threadsafe(on_url, line)
-            if buffer.strip():
-                loop.call_soon_threadsafe(on_url, buffer)
-            loop.call_soon_threadsafe(on_eof)
-
-    if sys.stdin is None:
-        on_eof()
-        return
-    descriptor = sys.stdin.fileno()
-    threading.Thread(target=read, daemon=True).start()
+    """Pass the lines of standard input to the loop, without the lock of sys.stdin."""
+    buffer = b""
+    with suppress(OSError, RuntimeError):  # the loop may be closed
+        while sys.stdin is not None and (data := os.read(sys.stdin.fileno(), _MAX_BYTES)):
+            *lines, buffer = (buffer + data)[-_MAX_BYTES:].split(b"\n")
+            for line in filter(bytes.strip, lines):
+                loop.call_soon_threadsafe(on_line, line)
+        if buffer.strip():
+            loop.call_soon_threadsafe(on_line, buffer)
+        loop.call_soon_threadsafe(on_eof)
 
 
 @contextmanager
 def _echo_disabled() -> Iterator[None]:
     """Hide the input on the terminal."""
-    if not output.is_interactive() or os.name != "posix":
+    if not is_interactive() or os.name != "posix":
         yield
         return
     import termios

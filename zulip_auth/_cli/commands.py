@@ -6,20 +6,16 @@ import argparse
 import asyncio
 import json
 import os
-import warnings
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from attrs import asdict
+from attrs import asdict, evolve
 
-from zulip_auth._client import AuthClient
-from zulip_auth._credentials import (
-    Credentials,
-    matches_account,
-    render_credentials,
-    save_account,
-)
-from zulip_auth._exceptions import InvalidInputError, ZuliprcError
-from zulip_auth._models import Owner
+import zulip_auth
+from zulip_auth import AuthClient, Credentials, ExternalMethod, InvalidInputError, ZuliprcError
+from zulip_auth._credentials import matches_account, render_credentials, save_account
+from zulip_auth._urls import normalize_site
 from zulip_auth._validation import validate_text
 from zulip_auth._zuliprc import (
     ZuliprcSection,
@@ -31,17 +27,18 @@ from zulip_auth._zuliprc import (
 
 from . import keyring
 from .browser import login_with_browser
-from .login_methods import LoginMethod, choose_method, prompt
+from .login_methods import LoginMethod, choose_method
 from .output import sanitize
-from .parser import build_parser
-from .prompts import read_password
+from .prompts import prompt, read_password
+from .retries import show_retries
 from .url_handler import forward_url, install, uninstall
 
 _ROLES = {100: "owner", 200: "administrator", 300: "moderator", 400: "member", 600: "guest"}
-_REVOKE_HINT = (
-    "The key is still valid. To revoke it, generate a new one in Zulip: "
-    "Personal settings > Account & privacy > API key."
-)
+_TLS_FILES = ("cert_bundle", "client_cert", "client_cert_key")
+_NOT_LOGGED_IN = "Not logged in. Run: zulip-auth login SITE"
+_REVOKE_HINT = """\
+The key is still valid. To revoke it, generate a new one in Zulip:
+Personal settings > Account & privacy > API key."""
 
 
 def run(options: argparse.Namespace) -> str:
@@ -50,171 +47,231 @@ def run(options: argparse.Namespace) -> str:
     Raises:
         ZulipAuthError: If it fails.
     """
-    return COMMANDS[options.command](options)
+    with show_retries():
+        return asyncio.run(COMMANDS[options.command](options))
 
 
-def _client(site: str, stored: Credentials | None = None) -> AuthClient:
-    context = None if stored is None else stored.ssl_context()
-    return AuthClient(site, ssl_context=context, user_agent="zulip-auth-cli")
-
-
-def _login(options: argparse.Namespace) -> str:
-    client = _client(options.site)
-    path = (
-        None if options.no_save or options.config == "-" else resolve_zuliprc_path(options.config)
+def _client(account: Credentials, options: argparse.Namespace) -> AuthClient:
+    account = evolve(account, cert_bundle=options.cert_bundle or account.cert_bundle)
+    return AuthClient(
+        account.site,
+        timeout=30.0 if options.timeout is None else options.timeout,
+        ssl_context=account.ssl_context(),
+        user_agent="zulip-auth-cli",
+        allow_http=options.allow_http,
     )
-    if options.username is not None:
-        validate_text("username", options.username)
-    elif options.password_stdin or options.password_command is not None or options.dev:
+
+
+async def _login(options: argparse.Namespace) -> str:
+    # All that can fail without the password is checked before it is read.
+    site = normalize_site(options.site, allow_http=True)
+    username: str | None = options.username
+    if username is not None:
+        validate_text("username", username)
+    elif options.password_stdin or options.password_command or options.api_key_stdin or options.dev:
         raise InvalidInputError("USERNAME is required with this option.")
     if options.config == "-" and options.keyring:
         raise InvalidInputError("--keyring cannot be combined with --config -.")
-    if path is not None and not options.overwrite:
-        _check_not_other_account(path, client.site, options.username)
-    # One line, since coverage on CPython 3.11 stops tracing a function after asyncio.run().
-    return _store(_do_login(client, options), path, options)
-
-
-def _do_login(client: AuthClient, options: argparse.Namespace) -> Credentials:
-    if options.username is not None and options.sso is None:
-        return _login_with(LoginMethod("dev" if options.dev else "password"), client, options)
-    return _login_with(_choose_method(client, options), client, options)
-
-
-def _choose_method(client: AuthClient, options: argparse.Namespace) -> LoginMethod:
-    return choose_method(asyncio.run(client.server_settings()), client.site, options)
-
-
-def _login_with(
-    login_method: LoginMethod, client: AuthClient, options: argparse.Namespace
-) -> Credentials:
-    if login_method.method is not None:
-        return asyncio.run(login_with_browser(client, login_method.method))
-    username = options.username or prompt("Username: ")
-    if login_method.kind == "dev":
-        return asyncio.run(client.dev_login(username))
-    return asyncio.run(client.login(username, read_password(options, username)))
-
-
-def _check_not_other_account(path: Path, site: str, username: str | None) -> None:
-    """Raise before any request if the credentials could not be saved."""
-    reason = why_not_replaceable(path)
-    if reason is not None:
+    printed = options.no_save or options.config == "-"
+    path = None if printed else resolve_zuliprc_path(options.config)
+    section = _check_account(path, site, None if options.bot else username, options)
+    if path is not None and (reason := why_not_replaceable(path)) is not None:
         raise ZuliprcError(f"{path} {reason}")
-    section = read_zuliprc(path, missing_ok=True)
-    if (
-        username is None or "@" not in username
-    ):  # only the server knows the email of such a username
-        section = ZuliprcSection(section, email=None)
-    if not matches_account(site, username or "", section):
+    if options.keyring:
+        keyring.check()
+    tls_files: dict[str, Any] = {name: section.get(name) for name in _TLS_FILES}
+    if bundle := options.cert_bundle or os.environ.get("ZULIP_CERT_BUNDLE"):
+        tls_files["cert_bundle"] = os.path.abspath(bundle)  # noqa: ASYNC240, PTH100
+    client = _client(Credentials(site, "", "", **tls_files), options)
+    method: LoginMethod = "dev" if options.dev else "password"
+    if username is None or options.sso is not None:
+        method = choose_method(await client.server_settings(), site, options.sso)
+    if method != "dev":
+        normalize_site(site, allow_http=options.allow_http)
+    if username is None and not isinstance(method, ExternalMethod):
+        username = prompt("Username: ")
+        _check_account(path, site, None if options.bot else username, options)
+    credentials = await _authenticate(client, method, username or "", options)
+    if options.bot is not None:
+        credentials = _find_bot(await client.bots(credentials), options.bot)
+    credentials = evolve(credentials, **tls_files)
+    if path is not None:
+        _save(credentials, path, options)
+    return _format_login(credentials, path, options)
+
+
+def _check_account(
+    path: Path | None, site: str, email: str | None, options: argparse.Namespace
+) -> ZuliprcSection:
+    """Return what the zuliprc has for the site. Raise if it is of a different account."""
+    if path is None:
+        return ZuliprcSection()
+    try:
+        section = read_zuliprc(path, missing_ok=True)
+    except ZuliprcError:
+        if options.overwrite:
+            return ZuliprcSection()
+        raise
+    is_site = matches_account(site, "", ZuliprcSection(section, email=None))
+    # Only the server knows the email of a bot, or of a username that is not one.
+    is_email = email is not None and "@" in email
+    is_account = is_site and (not is_email or matches_account(site, email or "", section))
+    if not (is_account or options.overwrite):
         raise ZuliprcError(
             f"{path} contains a different account. Use --overwrite to replace it, "
             "--config to use another file, or --no-save."
         )
+    return section if is_site else ZuliprcSection()
 
 
-def _store(credentials: Credentials, path: Path | None, options: argparse.Namespace) -> str:
-    if options.config == "-":
-        return render_credentials(credentials)
-    if path is not None and options.keyring:
-        # The key is not written to the file, not even temporarily.
-        save_account(credentials, path, overwrite=options.overwrite)
-        keyring.set_key(credentials)
-    elif path is not None:
-        credentials.save(path, overwrite=options.overwrite)
-    return _format_login(credentials, path, options)
+async def _authenticate(
+    client: AuthClient, method: LoginMethod, username: str, options: argparse.Namespace
+) -> Credentials:
+    if isinstance(method, ExternalMethod):
+        return await login_with_browser(client, method)
+    if method == "dev":
+        return await client.dev_login(username)
+    if options.api_key_stdin:
+        credentials = Credentials(client.site, username, read_password(options, username))
+        return evolve(credentials, user_id=(await client.verify(credentials)).user_id)
+    try:
+        return await client.login(username, read_password(options, username))
+    except zulip_auth.PasswordAuthDisabledError as error:
+        with suppress(zulip_auth.ZulipAuthError):
+            if (await client.server_settings()).external_methods:
+                error.add_note(f"Run: zulip-auth login {client.site} --sso")
+        raise
+
+
+def _find_bot(bots: tuple[zulip_auth.Bot, ...], name: str) -> Credentials:
+    found = [bot for bot in bots if name in (bot.username, bot.full_name)]
+    if len(found) == 1:
+        return found[0].credentials
+    names = ", ".join(bot.username for bot in found or bots)
+    reason = "Several bots have that name" if found else "No bot of the account has that name"
+    raise InvalidInputError(f"{reason}. Available: {names or 'none'}.")
+
+
+def _save(credentials: Credentials, path: Path, options: argparse.Namespace) -> None:
+    try:
+        _check_account(path, credentials.site, credentials.email, options)
+        if options.keyring:
+            # The file has the old key until the keyring has the new one.
+            keyring.set_key(credentials)
+            save_account(credentials, path, overwrite=options.overwrite)
+        else:
+            credentials.save(path, overwrite=options.overwrite)
+    except zulip_auth.CredentialStoreError as error:
+        raise type(error)(
+            f"Logged in as {credentials.email}, but could not save the API key: {error} "
+            "To print it, log in with --no-save --show-key."
+        ) from None
 
 
 def _format_login(credentials: Credentials, path: Path | None, options: argparse.Namespace) -> str:
-    key = credentials.api_key if options.show_key else None
+    if options.config == "-":
+        return render_credentials(credentials)
+    key = {"api_key": credentials.api_key} if options.show_key else {}
     if options.json:
-        result = {
-            "site": credentials.site,
-            "email": credentials.email,
-            "user_id": credentials.user_id,
-            "config": None if path is None else str(path),
-        }
-        return json.dumps(result if key is None else {**result, "api_key": key})
-    user_id_suffix = "" if credentials.user_id is None else f" (user {credentials.user_id})"
-    lines = [f"Logged in to {credentials.site} as {sanitize(credentials.email)}{user_id_suffix}."]
+        fields = {name: getattr(credentials, name) for name in ("site", "email", "user_id")}
+        return json.dumps({**fields, "config": path and str(path), **key})
+    suffix = "" if credentials.user_id is None else f" (user {credentials.user_id})"
+    lines = [f"Logged in to {credentials.site} as {sanitize(credentials.email)}{suffix}."]
     if path is not None:
         keyring_text = f"the system keyring (account details in {path})"
         lines.append(f"API key saved to {keyring_text if options.keyring else path}.")
-    if key is not None:
-        lines.append(f"API key: {key}")
+    if options.show_key:
+        lines.append(f"API key: {credentials.api_key}")
     elif path is None:
         lines.append("API key: ******** (use --show-key to show it)")
     return "\n".join(lines)
 
 
-def _whoami(options: argparse.Namespace) -> str:
+async def _whoami(options: argparse.Namespace) -> str:
     credentials = _load_credentials(options)
-    return _format_user(credentials.site, _verify(credentials), options)
-
-
-def _verify(credentials: Credentials) -> Owner:
-    client = _client(credentials.site, credentials)
-    return asyncio.run(client.verify(credentials))
-
-
-def _format_user(site: str, user: Owner, options: argparse.Namespace) -> str:
+    owner = await _client(credentials, options).verify(credentials)
     if options.json:
-        return json.dumps({"site": site, **asdict(user)})
-    role = _ROLES.get(user.role, f"role {user.role}")
-    name = sanitize(f"{user.full_name} <{user.email}>")
-    return f"{name} (user {user.user_id}, {role}) at {site}.\nThe API key is valid."
+        return json.dumps({"site": credentials.site, **asdict(owner)})
+    role = "bot" if owner.is_bot else _ROLES.get(owner.role, f"role {owner.role}")
+    name = sanitize(f"{owner.full_name} <{owner.email}>")
+    return f"{name} (user {owner.user_id}, {role}) at {credentials.site}.\nThe API key is valid."
 
 
-def _load_credentials(options: argparse.Namespace) -> Credentials:
-    """Return the credentials of the environment, the zuliprc and the keyring."""
+async def _bots(options: argparse.Namespace) -> str:
+    credentials = _load_credentials(options)
+    bots = await _client(credentials, options).bots(credentials)
+    if options.json:
+        return json.dumps([{"username": b.username, "full_name": b.full_name} for b in bots])
+    return "\n".join(sanitize(f"{b.username}  {b.full_name}") for b in bots) or "No active bots."
+
+
+async def _api_key(options: argparse.Namespace) -> str:
+    return _load_credentials(options).api_key
+
+
+def _load_credentials(options: argparse.Namespace, *, stored: bool = False) -> Credentials:
+    """Return the credentials of the environment, unless only *stored* ones count."""
     path = resolve_zuliprc_path(options.config)
-    # The key in the keyring belongs to the account in the file only.
-    from_env = any(os.environ.get(f"ZULIP_{name}") for name in ("EMAIL", "API_KEY", "SITE"))
-    key = None if from_env else _key_from_keyring(_read_section(path))
-    return Credentials.from_env(api_key=key, path=path)
+    section = read_zuliprc(path, missing_ok=True)
+    variables = ("ZULIP_EMAIL", "ZULIP_API_KEY", "ZULIP_SITE")
+    from_env = not stored and any(os.environ.get(name) for name in variables)
+    # The key in the keyring is for the account in the file.
+    api_key = None if from_env else section.get("key") or _keyring_key(section)
+    if api_key is None and not from_env:
+        raise zulip_auth.NotLoggedInError(_NOT_LOGGED_IN)
+    return Credentials.from_env(
+        email=None if from_env else section.get("email"),
+        api_key=api_key,
+        site=None if from_env else section.get("site"),
+        path=path,
+    )
 
 
-def _read_section(path: Path) -> ZuliprcSection:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the next read repeats it
-        return read_zuliprc(path, missing_ok=True)
-
-
-def _key_from_keyring(section: ZuliprcSection) -> str | None:
+def _keyring_key(section: ZuliprcSection) -> str | None:
     site, email = section.get("site"), section.get("email")
-    if section.get("key") is not None or site is None or email is None:
-        return None
-    return keyring.get_key(site, email)
+    return keyring.get_key(site, email) if site and email else None
 
 
-def _logout(options: argparse.Namespace) -> str:
+async def _logout(options: argparse.Namespace) -> str:
     path = resolve_zuliprc_path(options.config)
-    section = read_zuliprc(path)
-    removed_from = []
+    section = read_zuliprc(path, missing_ok=True)
+    if options.revoke:
+        credentials = _load_credentials(options, stored=True)
+        with suppress(zulip_auth.InvalidApiKeyError):  # it is revoked already
+            await _client(credentials, options).regenerate_api_key(credentials)
+    deleted, errors = [], []
+    # An earlier login may have left a key in the other place.
+    for place, delete in (
+        (str(path), _delete_from_file),
+        ("the system keyring", _delete_from_keyring),
+    ):
+        try:
+            if delete(path, section):
+                deleted.append(place)
+        except zulip_auth.CredentialStoreError as error:
+            errors.append(str(error))
+    done = [f"Deleted the API key from {' and '.join(deleted)}."] if deleted else []
+    if errors:
+        raise zulip_auth.CredentialStoreError(" ".join(done + errors))
+    if not deleted:
+        raise zulip_auth.NotLoggedInError(_NOT_LOGGED_IN)
+    return "\n".join([*done, "The key is revoked." if options.revoke else _REVOKE_HINT])
+
+
+def _delete_from_file(path: Path, section: ZuliprcSection) -> bool:
     if section.get("key") is not None:
         update_zuliprc(path, lambda _section: ZuliprcSection(key=None))
-        removed_from.append(str(path))
-    # An earlier login may have saved one there.
-    if keyring.is_installed() and _key_from_keyring(ZuliprcSection(section, key=None)) is not None:
+    return section.get("key") is not None
+
+
+def _delete_from_keyring(_path: Path, section: ZuliprcSection) -> bool:
+    key = _keyring_key(section) if keyring.is_installed() else None
+    if key is not None:
         keyring.delete_key(section["site"] or "", section["email"] or "")
-        removed_from.append("the system keyring")
-    if not removed_from:
-        return f"No API key in {path}."
-    return f"Removed the API key from {' and '.join(removed_from)}.\n{_REVOKE_HINT}"
+    return key is not None
 
 
-def _completion(options: argparse.Namespace) -> str:
-    try:
-        import shtab
-    except ModuleNotFoundError:
-        raise InvalidInputError(
-            "Completion requires an extra: pip install 'zulip-auth[completion]'"
-        ) from None
-    script: str = shtab.complete(build_parser(), shell=options.shell)
-    return script
-
-
-def _sso_handler(options: argparse.Namespace) -> str:
+async def _sso_handler(options: argparse.Namespace) -> str:
     if options.install:
         return install()
     if options.uninstall:
@@ -227,7 +284,8 @@ def _sso_handler(options: argparse.Namespace) -> str:
 COMMANDS = {
     "login": _login,
     "whoami": _whoami,
+    "bots": _bots,
+    "api-key": _api_key,
     "logout": _logout,
     "sso-handler": _sso_handler,
-    "completion": _completion,
 }

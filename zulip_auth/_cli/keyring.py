@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import secrets
 from importlib.util import find_spec
 from typing import Any
 
 from zulip_auth._credentials import Credentials
-from zulip_auth._exceptions import InvalidInputError, ZuliprcError
+from zulip_auth._exceptions import ConfigurationError, KeyringError
 from zulip_auth._redaction import hide_locals
 
 _SERVICE = "zulip-auth"
@@ -18,25 +18,36 @@ def is_installed() -> bool:
     return find_spec("keyring") is not None
 
 
+def check() -> None:
+    """Check that the keyring stores and returns values.
+
+    Raises:
+        ConfigurationError: If the extra is not installed.
+        KeyringError: If there is no keyring, or it is locked or read-only.
+    """
+    _set("test entry", secrets.token_hex(8))
+    _call("delete_password", "test entry")
+
+
 @hide_locals
 def set_key(credentials: Credentials) -> None:
     """Store the key of an account, replacing an earlier one.
 
     Raises:
-        InvalidInputError: If the extra is not installed.
-        ZuliprcError: If there is no keyring, or it is locked.
+        ConfigurationError: If the extra is not installed.
+        KeyringError: If the key was not stored.
     """
-    _call("set_password", credentials.site, credentials.email, credentials.api_key)
+    _set(f"{credentials.email} {credentials.site}", credentials.api_key)
 
 
 def get_key(site: str, email: str) -> str | None:
     """Return the key of an account, or None.
 
     Raises:
-        InvalidInputError: If the extra is not installed.
-        ZuliprcError: If there is no keyring, or it is locked.
+        ConfigurationError: If the extra is not installed.
+        KeyringError: If the keyring is locked.
     """
-    value = _call("get_password", site, email)
+    value = _call("get_password", f"{email} {site}")
     return value if isinstance(value, str) else None
 
 
@@ -44,24 +55,29 @@ def delete_key(site: str, email: str) -> None:
     """Delete the key of an account, which must exist.
 
     Raises:
-        InvalidInputError: If the extra is not installed.
-        ZuliprcError: If there is no keyring, or it is locked.
+        ConfigurationError: If the extra is not installed.
+        KeyringError: If the keyring is locked or read-only.
     """
-    _call("delete_password", site, email)
+    _call("delete_password", f"{email} {site}")
 
 
-def _call(name: str, site: str, email: str, *secret: str) -> Any:
+def _set(name: str, value: str) -> None:
+    _call("set_password", name, value)
+    if _call("get_password", name) != value:
+        raise KeyringError("The system keyring does not return the value stored in it.")
+
+
+def _call(function: str, *args: str) -> Any:
     try:
         import keyring
     except ModuleNotFoundError:
-        raise InvalidInputError(
+        raise ConfigurationError(
             "The keyring requires an extra: pip install 'zulip-auth[keyring]'"
         ) from None
-    function: Callable[..., Any] = getattr(keyring, name)
     try:
-        return function(_SERVICE, f"{email} {site}", *secret)
+        return getattr(keyring, function)(_SERVICE, *args)
     except Exception as error:  # noqa: BLE001 - backends raise any exception
-        error_name = type(error).__name__
-    if error_name == "NoKeyringError" and name == "get_password":
+        reason = type(error).__name__
+    if reason == "NoKeyringError" and function == "get_password":
         return None
-    raise ZuliprcError(f"Could not access the system keyring ({error_name}). Is it unlocked?")
+    raise KeyringError(f"Could not access the system keyring ({reason}). Is it unlocked?")

@@ -2,102 +2,79 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 from typing import Literal
-
-from attrs import frozen
 
 from zulip_auth._exceptions import InvalidInputError
 from zulip_auth._models import ExternalMethod, ServerSettings
 from zulip_auth._urls import try_normalize_site
 
-from . import output
-from .output import sanitize
+from .output import is_interactive, print_err, sanitize
+from .prompts import prompt
+
+LoginMethod = ExternalMethod | Literal["password", "dev"]
 
 
-@frozen
-class LoginMethod:
-    """A login method and its name in the menu."""
-
-    kind: Literal["password", "dev", "browser"]
-    name: str = ""
-    method: ExternalMethod | None = None
-
-
-def choose_method(settings: ServerSettings, site: str, options: argparse.Namespace) -> LoginMethod:
+def choose_method(settings: ServerSettings, site: str, sso: str | None) -> LoginMethod:
     """Return the method that the options name or the user chooses.
+
+    Args:
+        settings: The settings of the server.
+        site: The organization URL.
+        sso: The name of a browser login, empty for any, None for any method.
 
     Raises:
         InvalidInputError: If there is no such method, or no terminal.
     """
-    methods = _available_methods(settings)
-    if options.sso is not None:
-        methods = [m for m in methods if m.method and options.sso in ("", m.method.name)]
-        if not methods:
-            raise InvalidInputError(_no_browser_message(settings))
+    methods = _browser_logins(settings, sso) if sso is not None else _all_methods(settings)
     if not methods:
-        raise InvalidInputError(
-            f"{sanitize(settings.realm_name)} offers no supported login method."
-        )
-    chosen = methods[0] if len(methods) == 1 else _prompt_for_method(methods, settings)
-    if chosen.method is not None and settings.realm_url != site:
+        raise InvalidInputError(f"{settings.realm_name} offers no supported login method.")
+    method = next(iter(methods.values())) if len(methods) == 1 else _prompt(methods, settings)
+    if isinstance(method, ExternalMethod) and settings.realm_url != site:
         # The redirect names the organization by its realm_url.
         usable = try_normalize_site(settings.realm_url) == settings.realm_url
         hint = "Use it as SITE." if usable else "Browser logins need https; log in with a password."
-        raise InvalidInputError(f"The organization's URL is {sanitize(settings.realm_url)}. {hint}")
-    return chosen
+        raise InvalidInputError(f"The organization's URL is {settings.realm_url}. {hint}")
+    return method
 
 
-def _available_methods(settings: ServerSettings) -> list[LoginMethod]:
-    """Return the login methods that a server reports."""
-    methods = [LoginMethod("password", "password")] if settings.password_enabled else []
+def _all_methods(settings: ServerSettings) -> dict[str, LoginMethod]:
+    """Return the login methods that a server reports, by their names in the menu."""
+    methods: dict[str, LoginMethod] = {"password": "password"} if settings.password_enabled else {}
     for method in settings.external_methods:
-        name = sanitize(f"{method.display_name}, in a browser ({method.name})")
-        methods += [LoginMethod("browser", name, method)]
+        methods[f"{method.display_name}, in a browser ({method.name})"] = method
     if settings.dev_enabled:
-        methods += [LoginMethod("dev", "development login, without a password")]
+        methods["development login, without a password"] = "dev"
     return methods
 
 
-def _no_browser_message(settings: ServerSettings) -> str:
-    names = ", ".join(sanitize(method.name) for method in settings.external_methods)
-    if names:
-        return f"Unknown login method. Available with --sso: {names}."
-    message = f"{sanitize(settings.realm_name)} offers no browser login"
+def _browser_logins(settings: ServerSettings, name: str) -> dict[str, LoginMethod]:
+    methods = _all_methods(settings).items()
+    found: dict[str, LoginMethod] = {
+        text: method
+        for text, method in methods
+        if isinstance(method, ExternalMethod) and name in ("", method.name)
+    }
+    if found:
+        return found
+    if names := ", ".join(method.name for method in settings.external_methods):
+        raise InvalidInputError(f"Unknown login method. Available with --sso: {names}.")
+    hint = ""
     if settings.feature_level == 0:
-        version = sanitize(settings.zulip_version)
-        message += f" (Zulip {version} does not report login methods; 2.1 and later do)"
-    return f"{message}."
+        version = settings.zulip_version
+        hint = f" (Zulip {version} does not report login methods; 2.1 and later do)"
+    raise InvalidInputError(f"{settings.realm_name} offers no browser login{hint}.")
 
 
-def _prompt_for_method(methods: list[LoginMethod], settings: ServerSettings) -> LoginMethod:
-    if not output.is_interactive():
+def _prompt(methods: dict[str, LoginMethod], settings: ServerSettings) -> LoginMethod:
+    if not is_interactive():
         raise InvalidInputError(
             "Several login methods are available. Pass USERNAME or --sso METHOD."
         )
-    output.print_err(f"Login methods for {sanitize(settings.realm_name)}:")
-    for number, method in enumerate(methods, 1):
-        output.print_err(f"  {number}  {method.name}")
-    choice = prompt(f"Choose [1-{len(methods)}]: ")
-    if not (choice.isascii() and choice.isdigit() and 1 <= int(choice) <= len(methods)):
-        raise InvalidInputError(f"Enter a number from 1 to {len(methods)}.")
-    return methods[int(choice) - 1]
-
-
-def prompt(text: str) -> str:
-    """Return a line of input.
-
-    Raises:
-        InvalidInputError: If there is none.
-    """
-    if not output.is_interactive():  # piped input may be the password
-        raise InvalidInputError("Cannot prompt without a terminal. Pass USERNAME.")
-    output.print_err(text, end="")
-    try:
-        line = sys.stdin.readline()
-    except UnicodeDecodeError:
-        line = ""
-    if not line.strip():
-        raise InvalidInputError("No input.")
-    return line.strip()
+    print_err(sanitize(f"Login methods for {settings.realm_name}:"))
+    numbers = dict(zip(map(str, range(1, 100)), methods, strict=False))
+    for number, name in numbers.items():
+        print_err(sanitize(f"  {number}  {name}"))
+    # A wrong number is not an error, after which a password could be typed in plain sight.
+    while (number := prompt(f"Choose [1-{len(methods)}]: ")) not in numbers:
+        print_err(f"Enter a number from 1 to {len(methods)}.")
+    return methods[numbers[number]]

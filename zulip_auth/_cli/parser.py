@@ -1,176 +1,168 @@
-"""The commands and options, and the texts of `--help`."""
+"""The commands, their options and the texts of `--help`."""
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 from zulip_auth._version import __version__
 
-from .output import print_error
+from .output import print_error, terminal_width
 
-# From BSD's sysexits.h; 130 is the shells' code for SIGINT.
+# From BSD's sysexits.h; above 128, the shells' codes for signals.
 EXIT_CODES = {
-    "OK": 0,
-    "USAGE": 64,
-    "UNAVAILABLE": 69,
-    "IOERR": 74,
-    "TEMPFAIL": 75,
-    "PROTOCOL": 76,
-    "NOPERM": 77,
-    "CONFIG": 78,
-    "INTERRUPTED": 130,
+    0: "success",
+    64: "invalid arguments or input",
+    69: "server unreachable or failing",
+    74: "success, but the output could not be written",
+    75: "rate limited, or browser login expired; try again later",
+    76: "not a Zulip server",
+    77: "login or API key rejected",
+    78: "not logged in, or zuliprc or keyring not accessible",
+    129: "terminal closed",
+    130: "interrupted by Ctrl-C",
+    143: "terminated",
 }
-_EXIT_CODE_HELP = {
-    "OK": "success",
-    "USAGE": "invalid arguments or input",
-    "UNAVAILABLE": "server unreachable or failing",
-    "IOERR": "success, but the output could not be written",
-    "TEMPFAIL": "rate limited, or browser login expired; try again later",
-    "PROTOCOL": "not a Zulip server",
-    "NOPERM": "login or API key rejected",
-    "CONFIG": "zuliprc or keyring not accessible",
-    "INTERRUPTED": "interrupted",
+SHELLS = ("bash", "fish", "zsh")
+
+_SERVER = "--timeout --cert-bundle --allow-http"
+# Command: (arguments, options, help).
+COMMANDS = {
+    "login": (
+        "SITE [USERNAME]",
+        "--password-stdin --password-command --api-key-stdin --dev --sso --bot --config "
+        f"--no-save --keyring --overwrite --json --show-key {_SERVER}",
+        "log in and save the API key",
+    ),
+    "whoami": ("", f"--config --json {_SERVER}", "check the saved API key and show its account"),
+    "bots": ("", f"--config --json {_SERVER}", "list the bots of the account"),
+    "api-key": ("", "--config", "print the saved API key"),
+    "logout": ("", f"--revoke --config {_SERVER}", "delete the saved API key"),
+    "sso-handler": (
+        "[URL]",
+        "--install --uninstall",
+        "handle zulip:// URLs, to finish browser logins automatically (Linux desktops)",
+    ),
+    "completion": ("SHELL", "", "print a shell completion script"),
 }
-_EXIT_CODE_EPILOG = "exit codes:\n" + "\n".join(
-    f"  {code:3}  {_EXIT_CODE_HELP[name]}" for name, code in EXIT_CODES.items()
+_ARGUMENTS = {
+    "SITE": "organization URL, such as chat.example.com",
+    "[USERNAME]": "usually an email address; if omitted, choose a login method",
+    "[URL]": "URL passed by the desktop",
+    "SHELL": ", ".join(SHELLS),
+}
+OPTIONS = {
+    "authentication": {
+        "--password-stdin": "read the password from standard input",
+        "--password-command COMMAND": "read the password from the first line of COMMAND's output",
+        "--api-key-stdin": "read an API key from standard input instead of logging in",
+        "--dev": "log in to a development server, without a password",
+        "--sso [METHOD]": "log in with a browser; METHOD selects one of several",
+        "--bot NAME": "save the API key of a bot that the account owns",
+    },
+    "storage": {
+        "--config PATH": "zuliprc to use (default: $ZULIP_CONFIG or ~/.zuliprc)",
+        "--no-save": "do not save the key",
+        "--keyring": "save the key in the system keyring instead (extra: keyring)",
+        "--overwrite": "overwrite a different account",
+        "--revoke": "revoke the key on the server before deleting it",
+        "--install": "register the handler",
+        "--uninstall": "unregister the handler",
+    },
+    "output": {
+        "--json": "print JSON",
+        "--show-key": "include the API key in the output",
+    },
+    "connection": {
+        "--timeout SECONDS": "limit for a request (default: 30) or a password command",
+        "--cert-bundle PATH": "CA certificates to trust (default: $ZULIP_CERT_BUNDLE)",
+        "--allow-http": "send passwords and keys without encryption",
+    },
+}
+_EXCLUSIVE = (
+    "--password-stdin --password-command --api-key-stdin --dev --sso",
+    "--no-save --keyring",
+    "--install --uninstall",
 )
-_EXAMPLES = """\
+_EPILOG = """\
 examples:
   zulip-auth login chat.example.com iago@zulip.com
-  zulip-auth login chat.example.com iago@zulip.com --password-command 'pass zulip'
+  zulip-auth login chat.example.com iago@zulip.com \\
+      --password-command 'pass zulip'
   zulip-auth login chat.example.com --sso
   zulip-auth whoami
-"""
-_SAFE_MESSAGES = ("the following arguments are required", "too many arguments")
+
+exit codes:
+""" + "".join(f"  {code:3}  {text}\n" for code, text in EXIT_CODES.items())
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Return the options; exit if they are invalid."""
-    parser = build_parser()
+    """Return the options; exit if they are invalid, or after `--help`."""
+    parser = _build_parser()
     options, extra = parser.parse_known_args(argv)
-    if extra:
-        # Not repeated, since one may be a password.
-        parser.error("too many arguments (passwords are not accepted on the command line)")
+    if extra:  # not repeated, since one may be a password
+        parser.error("unknown option, or too many arguments (a password is not an argument)")
+    for names in _EXCLUSIVE:
+        values = {n: vars(options).get(n[2:].replace("-", "_")) for n in names.split()}
+        used = [name for name, value in values.items() if value not in (None, False)]
+        if len(used) > 1:
+            parser.error(f"argument {used[1]}: not allowed with argument {used[0]}")
+    if options.command is None:
+        parser.print_help()
+        sys.exit()
     return options
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands."""
-    parser = _Parser(
-        prog="zulip-auth",
-        description="Log in to Zulip and save the API key for other Zulip tools.",
-        epilog=f"{_EXAMPLES}\n{_EXIT_CODE_EPILOG}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def _build_parser() -> argparse.ArgumentParser:
+    description = "Log in to Zulip and save the API key for other Zulip tools."
+    parser = _Parser(prog="zulip-auth", description=description, epilog=_EPILOG)
     parser.add_argument("--version", action="version", version=f"zulip-auth {__version__}")
-    commands = parser.add_subparsers(
-        title="commands", dest="command", required=True, metavar="COMMAND"
-    )
-
-    def add(name: str, summary: str, **details: Any) -> argparse.ArgumentParser:
-        description = f"{summary[0].upper()}{summary[1:]}. {details.pop('details', '')}".strip()
-        return commands.add_parser(
-            name, help=summary, description=description, allow_abbrev=False, **details
-        )
-
-    _add_login(
-        add(
-            "login",
-            "log in and save the API key",
-            details="Prompts for the password unless an option provides it.",
-        )
-    )
-    whoami = add("whoami", "show the account of the saved API key and check that it is valid")
-    _add_config(whoami)
-    whoami.add_argument("--json", action="store_true", help="print JSON")
-    _add_config(
-        add(
-            "logout",
-            "delete the saved API key",
-            details="This does not revoke it; see the output for how to.",
-        )
-    )
-    handler = add(
-        "sso-handler",
-        "handle zulip:// URLs, so that browser logins finish automatically",
-        details="Requires a Linux desktop with xdg-mime.",
-    )
-    handler.add_argument("url", nargs="?", metavar="URL", help="URL passed by the desktop")
-    action = handler.add_mutually_exclusive_group()
-    action.add_argument("--install", action="store_true", help="register the handler")
-    action.add_argument("--uninstall", action="store_true", help="unregister the handler")
-    completion = add(
-        "completion",
-        "print a shell completion script",
-        details="Requires an extra: pip install 'zulip-auth[completion]'",
-    )
-    completion.add_argument(
-        "shell", choices=("bash", "zsh", "tcsh"), metavar="SHELL", help="bash, zsh or tcsh"
-    )
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
+    for name, (arguments, options, text) in COMMANDS.items():
+        description = f"{text[0].upper()}{text[1:]}."
+        command = commands.add_parser(name, help=text, description=description)
+        for argument in arguments.split():
+            command.add_argument(
+                argument.strip("[]").lower(),
+                metavar=argument.strip("[]"),
+                nargs="?" if argument.startswith("[") else None,
+                choices=SHELLS if argument == "SHELL" else None,
+                help=_ARGUMENTS[argument],
+            )
+        for title, group_options in OPTIONS.items():
+            group = command.add_argument_group(title)  # which is not shown if it is empty
+            for option, option_text in group_options.items():
+                if option.split()[0] in options.split():
+                    group.add_argument(*option.split()[:1], help=option_text, **_settings(option))
     return parser
 
 
-def _add_login(login: argparse.ArgumentParser) -> None:
-    login.add_argument("site", metavar="SITE", help="such as chat.example.com")
-    login.add_argument(
-        "username",
-        metavar="USERNAME",
-        nargs="?",
-        help="usually an email address; if omitted, choose a login method",
-    )
-    auth = login.add_argument_group("authentication").add_mutually_exclusive_group()
-    auth.add_argument(
-        "--password-stdin", action="store_true", help="read the password from standard input"
-    )
-    auth.add_argument(
-        "--password-command",
-        metavar="COMMAND",
-        help="read the password from the first line of COMMAND's output",
-    )
-    auth.add_argument(
-        "--dev", action="store_true", help="log in to a development server, without a password"
-    )
-    auth.add_argument(
-        "--sso",
-        nargs="?",
-        const="",
-        metavar="METHOD",
-        help="log in with a browser; METHOD selects one of several",
-    )
-    storage = login.add_argument_group("storage")
-    _add_config(storage, "; - for standard output")
-    saving = storage.add_mutually_exclusive_group()
-    saving.add_argument("--no-save", action="store_true", help="do not save the key")
-    saving.add_argument(
-        "--keyring",
-        action="store_true",
-        help="save the key in the system keyring instead of the zuliprc "
-        "(requires an extra: pip install 'zulip-auth[keyring]')",
-    )
-    storage.add_argument("--overwrite", action="store_true", help="overwrite a different account")
-    output = login.add_argument_group("output")
-    output.add_argument("--json", action="store_true", help="print JSON")
-    output.add_argument("--show-key", action="store_true", help="include the API key in the output")
-
-
-def _add_config(group: argparse._ActionsContainer, details: str = "") -> None:
-    group.add_argument(
-        "--config",
-        metavar="PATH",
-        help=f"zuliprc to use (default: $ZULIP_CONFIG or ~/.zuliprc){details}",
-    )
+def _settings(option: str) -> dict[str, Any]:
+    _, _, metavar = option.partition(" ")
+    if metavar == "[METHOD]":
+        return {"metavar": "METHOD", "nargs": "?", "const": ""}
+    if metavar:
+        return {"metavar": metavar, "type": float if metavar == "SECONDS" else str}
+    return {"action": "store_true"}
 
 
 class _Parser(argparse.ArgumentParser):
     """An ArgumentParser with one-line errors."""
 
+    def __init__(self, **settings: Any) -> None:
+        width = min(terminal_width(), 80) - 1
+        formatter = partial(argparse.RawDescriptionHelpFormatter, width=width, max_help_position=28)
+        super().__init__(allow_abbrev=False, formatter_class=formatter, **settings)
+
     def error(self, message: str) -> NoReturn:
-        # A value is not repeated, since it may be a misplaced password.
-        if not message.startswith(_SAFE_MESSAGES) and " not allowed with " not in message:
-            message = "invalid arguments"
-        print_error(f"{message} (see --help)")
-        sys.exit(EXIT_CODES["USAGE"])
+        # What argparse quotes is a value, which may be a misplaced password, or a choice.
+        text = re.split("[\"']", message)[0].rstrip(" :")
+        if "(choose from " in message:
+            choices = message.rpartition("(choose from ")[2].replace("'", "")
+            text = f"{text} (choose from {choices}"
+        print_error(f"{text} (see --help)")
+        sys.exit(64)

@@ -1,34 +1,64 @@
-"""Read the password: from standard input, a command or a prompt."""
+"""Read input: from standard input, a command or a prompt."""
 
 from __future__ import annotations
 
 import argparse
 import getpass
+import re
 import shlex
 import signal
 import subprocess
 import sys
+import threading
 import warnings
+from typing import IO
 
 from zulip_auth._exceptions import InvalidInputError
 from zulip_auth._redaction import hide_locals
 
+from .output import is_interactive, open_line, print_err
+
 _MAX_BYTES = 64 * 1024
+_PIPE_GRACE = 1.0  # seconds
+# Quoted text is skipped, unless a shell would expand it; group 1 is shell syntax.
+_SHELL_SYNTAX_RE = re.compile(r"""'[^']*'|\\.|"(?:\\[^$`]|[^"\\$`])*"|([|&;<>$`"\n])""", re.DOTALL)
+
+
+def prompt(text: str) -> str:
+    """Return a line of input, which is shown. Prompt again if it is empty.
+
+    Raises:
+        InvalidInputError: If there is none.
+    """
+    if not is_interactive():  # piped input may be the password
+        raise InvalidInputError("Cannot prompt without a terminal. Pass USERNAME.")
+    while True:
+        with open_line(text):
+            try:
+                line = sys.stdin.readline()
+            except UnicodeDecodeError:
+                raise InvalidInputError("Input is not valid UTF-8.") from None
+            if not line:
+                raise InvalidInputError("No input.")
+        if line.strip():
+            return line.strip()
 
 
 @hide_locals
 def read_password(options: argparse.Namespace, username: str) -> str:
-    """Return the password from the source that the options name.
+    """Return the password, or the API key, from the source that the options name.
 
     Raises:
         InvalidInputError: If there is none, or it cannot be read.
     """
     try:
-        if options.password_stdin:
+        if options.password_stdin or (options.api_key_stdin and not is_interactive()):
             return _decode(_read_stdin())
         if options.password_command is not None:
-            return _decode(_read_command(options.password_command))
-        return _prompt(username)
+            return _decode(_read_command(options.password_command, options.timeout))
+        return _prompt_hidden(
+            f"{'API key' if options.api_key_stdin else 'Password'} for {username}: "
+        )
     except UnicodeDecodeError:
         raise InvalidInputError("The password is not valid UTF-8.") from None
 
@@ -43,39 +73,57 @@ def _read_stdin() -> bytes:
     return sys.stdin.buffer.read(_MAX_BYTES)
 
 
-def _read_command(command: str) -> bytes:
+def _read_command(command: str, timeout: float | None) -> bytes:
     # The command is not repeated, since it may be a misplaced password.
+    if any(match[1] for match in _SHELL_SYNTAX_RE.finditer(command)):
+        raise InvalidInputError("--password-command uses no shell: use sh -c '…'")
     try:
-        # Without a shell, which would expand more than the user expects.
         argv = shlex.split(command)
-        with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:  # noqa: S603
-            assert process.stdout is not None
-            line = process.stdout.readline(_MAX_BYTES)
-            process.stdout.read(_MAX_BYTES)
-            process.stdout.close()  # which ends an endless writer by SIGPIPE
+        process = subprocess.Popen(argv, bufsize=0, stdout=subprocess.PIPE)  # noqa: S603
     except (OSError, ValueError, IndexError):
         raise InvalidInputError("Password command failed: could not be started.") from None
+    assert process.stdout is not None
+    line = bytearray()
+    reader = threading.Thread(target=_read_line, args=(process.stdout, line), daemon=True)
+    reader.start()
+    try:
+        process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        raise InvalidInputError(
+            f"Password command failed: still running after {timeout:g} seconds."
+        ) from None
+    finally:
+        process.kill()
+        process.wait()
+    reader.join(_PIPE_GRACE)  # a child of the command may keep the pipe open
     if process.returncode not in (0, -signal.SIGPIPE):
         raise InvalidInputError(
             f"Password command failed: exited with status {process.returncode}."
         )
-    return line
+    return bytes(line).partition(b"\n")[0]
+
+
+def _read_line(stream: IO[bytes], line: bytearray) -> None:
+    with stream:  # closing it ends an endless writer by SIGPIPE
+        while b"\n" not in line and len(line) < _MAX_BYTES and (data := stream.read(_MAX_BYTES)):
+            line += data
 
 
 def _decode(data: bytes) -> str:
     return data.decode().removesuffix("\n").removesuffix("\r")
 
 
-def _prompt(username: str) -> str:
+def _prompt_hidden(text: str) -> str:
     try:
         with warnings.catch_warnings():
             # It warns before it reads with echo, which must not happen.
             warnings.simplefilter("error", getpass.GetPassWarning)
-            return getpass.getpass(f"Password for {username}: ")
+            return getpass.getpass(text)
     except getpass.GetPassWarning:
         raise InvalidInputError(
             "Cannot prompt for a password without a terminal. "
             "Use --password-stdin or --password-command."
         ) from None
-    except EOFError:
-        raise InvalidInputError("No password entered.") from None
+    except (EOFError, UnicodeDecodeError):
+        print_err("")
+        raise InvalidInputError("No password entered, or not in UTF-8.") from None

@@ -1,7 +1,7 @@
 """The desktop's handler for `zulip://`: forward a redirect URL to the waiting login.
 
-It is sent over a Unix socket in the user's private runtime directory. A
-forwarded URL is trusted no more than a pasted one.
+It is sent over Unix sockets in the user's private runtime directory, one for
+each waiting login. A forwarded URL is trusted no more than a pasted one.
 """
 
 from __future__ import annotations
@@ -9,96 +9,97 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import secrets
 import shutil
 import socket
 import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 
 from zulip_auth._exceptions import APIConnectionError, InvalidInputError
 
-_MAX_BYTES = 32 * 1024
+_TIMEOUT = 5.0  # seconds
+_QUIET, _SHOW, _ACCEPTED = b"?", b"!", b"accepted"
 _MIME_TYPE = "x-scheme-handler/zulip"
-_DESKTOP_FILE_NAME = "zulip-auth.desktop"
-_DESKTOP_ENTRY = """\
-[Desktop Entry]
-Type=Application
-Name=zulip-auth
-Comment=Complete a Zulip login started by zulip-auth
-Exec={command}
-MimeType={mime_type};
-NoDisplay=true
-Terminal=false
-"""
-
-
-def _socket_path() -> Path | None:
-    """Return the path of the socket; None without a private directory for it."""
-    directory = os.environ.get("XDG_RUNTIME_DIR")
-    if not directory or not hasattr(socket, "AF_UNIX"):
-        return None
-    with suppress(OSError, ValueError):
-        status = Path(directory).stat()
-        if stat.S_IMODE(status.st_mode) & 0o077 == 0 and status.st_uid == os.getuid():
-            return Path(directory, "zulip-auth-sso.socket")
-    return None
+_DESKTOP_ENTRY = Path(__file__).with_name("data") / "zulip-auth.desktop"
 
 
 @asynccontextmanager
-async def redirect_listener(on_url: Callable[[bytes], None]) -> AsyncIterator[bool]:
-    """Pass forwarded URLs to *on_url*; yield whether that is possible."""
-    path = _socket_path()
+async def redirect_listener(on_url: Callable[[str, bool], None]) -> AsyncIterator[bool]:
+    """Pass forwarded URLs to *on_url*; yield whether that is possible.
 
-    async def handle_client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        client_tasks.add(task)
-        try:
-            with suppress(OSError):
-                data = b""
-                while len(data) <= _MAX_BYTES and (chunk := await reader.read(_MAX_BYTES)):
-                    data += chunk
-                on_url(data)
-        finally:
-            client_tasks.discard(task)
-            writer.transport.abort()
+    Args:
+        on_url: Called with a URL, and whether to show the user why it is
+            rejected. Raises InvalidInputError to reject it.
+    """
 
-    client_tasks: set[asyncio.Task[None]] = set()
-    server = None
-    if path is not None:
-        with suppress(OSError):
-            # The latest login receives the redirect; an earlier one still accepts a paste.
-            server = await asyncio.start_unix_server(handle_client, path)
+    async def on_client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with closing(writer), suppress(OSError, ValueError, TimeoutError):
+            async with asyncio.timeout(_TIMEOUT):
+                line = await reader.readline()
+            reply = _ACCEPTED
+            try:
+                on_url(line[1:].decode("utf-8", "replace"), line[:1] == _SHOW)
+            except InvalidInputError as error:
+                reply = str(error).encode()
+            writer.write(reply)
+
+    server, path = None, Path(f"zulip-auth-{secrets.token_hex(4)}.socket")
+    with suppress(OSError):
+        if directory := _runtime_dir():
+            path = directory / path
+            server = await asyncio.start_unix_server(on_client, path)
             path.chmod(0o600)
     try:
         yield server is not None
     finally:
         if server is not None:
             server.close()
-            for task in client_tasks:
-                task.cancel()
-            await asyncio.gather(*client_tasks, return_exceptions=True)
-            await asyncio.sleep(0)  # let aborted transports close
+            path.unlink(missing_ok=True)
 
 
 def forward_url(url: str) -> str:
-    """Send a redirect URL to the waiting login.
+    """Send a redirect URL to the waiting logins, one of which it belongs to.
 
     Raises:
         APIConnectionError: If no login is waiting.
+        InvalidInputError: If all of them reject it.
     """
-    path = _socket_path()
-    if path is not None:
-        with suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(str(path))
-            connection.sendall(os.fsencode(url))
-            return "Login completed; return to the terminal."
+    reason, directory = "", _runtime_dir()
+    for mark in (_QUIET, _SHOW):  # they show why when it belongs to none of them
+        for path in directory.glob("zulip-auth-*.socket") if directory else ():
+            try:
+                with socket.socket(socket.AF_UNIX) as connection:
+                    connection.settimeout(_TIMEOUT)
+                    connection.connect(str(path))
+                    connection.sendall(mark + os.fsencode(url) + b"\n")
+                    reply = connection.recv(1024)
+            except ConnectionRefusedError:  # left by a killed process
+                path.unlink(missing_ok=True)
+            except OSError:
+                continue
+            else:
+                if reply == _ACCEPTED:
+                    return "Login completed; return to the terminal."
+                reason = reply.decode()
+    if reason:
+        raise InvalidInputError(f"No login in progress accepts the URL: {reason}")
     raise APIConnectionError(
         "No login in progress. Start one with: zulip-auth login SITE --sso", sent=False
     )
+
+
+def _runtime_dir() -> Path | None:
+    """Return the user's private directory for sockets, if there is one."""
+    with suppress(AttributeError, KeyError, OSError, ValueError):
+        path = Path(os.environ["XDG_RUNTIME_DIR"])
+        status = path.stat()
+        if stat.S_IMODE(status.st_mode) & 0o077 == 0 and status.st_uid == os.getuid():
+            return path
+    return None
 
 
 def install() -> str:
@@ -110,41 +111,40 @@ def install() -> str:
     xdg_mime = shutil.which("xdg-mime")
     if xdg_mime is None:
         raise InvalidInputError("xdg-mime not found; this requires a Linux desktop.")
-    entry = _desktop_file()
-    reason = None
+    path = _desktop_file()
     try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        entry.write_text(
-            _DESKTOP_ENTRY.format(command=_command(), mime_type=_MIME_TYPE), encoding="utf-8"
-        )
-        subprocess.run([xdg_mime, "default", _DESKTOP_FILE_NAME, _MIME_TYPE], check=True)  # noqa: S603
+        path.parent.mkdir(parents=True, exist_ok=True)
+        entry = _DESKTOP_ENTRY.read_text(encoding="utf-8").replace("@COMMAND@", _command())
+        path.write_text(entry, encoding="utf-8")
+        status = subprocess.call([xdg_mime, "default", path.name, _MIME_TYPE])  # noqa: S603
+        reason = f"xdg-mime exited with status {status}"
     except OSError as error:
-        reason = error.strerror
-    except subprocess.CalledProcessError as error:
-        reason = f"xdg-mime exited with status {error.returncode}"
-    if reason is not None:
+        status, reason = 1, str(error.strerror)
+    if status:
         raise InvalidInputError(f"Could not install the handler: {reason}.")
-    return f"zulip-auth now handles zulip:// URLs ({entry})."
+    return f"zulip-auth now handles zulip:// URLs ({path})."
 
 
 def uninstall() -> str:
-    """Unregister the handler."""
-    entry = _desktop_file()
+    """Unregister the handler.
+
+    Raises:
+        InvalidInputError: If its file cannot be removed.
+    """
+    path = _desktop_file()
     try:
-        entry.unlink()
+        path.unlink()
     except FileNotFoundError:
         return "The handler is not installed."
     except OSError as error:
-        reason = error.strerror
-    else:
-        return f"Removed {entry}."
-    raise InvalidInputError(f"Could not remove {entry}: {reason}.")
+        raise InvalidInputError(f"Could not remove {path}: {error.strerror}.") from None
+    return f"Removed {path}."
 
 
 def _desktop_file() -> Path:
     data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
     with suppress(RuntimeError):
-        return Path(data).expanduser() / "applications" / _DESKTOP_FILE_NAME
+        return Path(data).expanduser() / "applications" / _DESKTOP_ENTRY.name
     raise InvalidInputError("Could not find the home directory.")
 
 
