@@ -124,6 +124,31 @@ class Holder:
             await self.release.wait()
 
 
+def test_event_loops_that_stop() -> None:
+    """A login in an event loop that does not run any more blocks no other."""
+
+    async def login_elsewhere() -> None:
+        async with login_slot(SITE, USERNAME, asyncio.get_running_loop().time()):
+            pass
+
+    loops = [asyncio.new_event_loop() for _ in range(MAX_LOGINS)]
+    holders = []
+    for loop in loops:
+
+        async def start() -> Holder:
+            return Holder(1)
+
+        holders.append(loop.run_until_complete(start()))
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+    asyncio.run(login_elsewhere())
+    for loop, holder in zip(loops, holders, strict=True):
+        assert holder.holding == 1
+        holder.release.set()
+        loop.run_until_complete(holder.tasks[0])
+        loop.close()
+
+
 async def test_cancelled_waiter_passes_the_slot_on() -> None:
     holder = Holder(MAX_LOGINS)
     await asyncio.sleep(0)

@@ -23,7 +23,7 @@ sixth simultaneous login would be rejected, even with the correct password.
 
 @define(eq=False)
 class _Slots:
-    used: int = 0
+    loops: list[asyncio.AbstractEventLoop] = Factory(list)  # one for each login in progress
     waiters: deque[asyncio.Future[None]] = Factory(deque)
 
 
@@ -43,14 +43,16 @@ async def login_slot(site: str, username: str, deadline: float) -> AsyncIterator
     Raises:
         APITimeoutError: If there were too many until then.
     """
-    key = site, username
+    key, loop = (site, username), asyncio.get_running_loop()
     while True:
         with _lock:
             slots = _slots.setdefault(key, _Slots())
-            if slots.used < MAX_LOGINS:
-                slots.used += 1
+            # An event loop that stopped during a login may never release its slot.
+            slots.loops = [other for other in slots.loops if other.is_running()]
+            if len(slots.loops) < MAX_LOGINS:
+                slots.loops.append(loop)
                 break
-            waiter = asyncio.get_running_loop().create_future()
+            waiter = loop.create_future()
             slots.waiters.append(waiter)
         try:
             async with asyncio.timeout_at(deadline):
@@ -70,9 +72,10 @@ async def login_slot(site: str, username: str, deadline: float) -> AsyncIterator
         yield
     finally:
         with _lock:
-            slots.used -= 1
+            with suppress(ValueError):  # the loop was stopped, and runs again
+                slots.loops.remove(loop)
             _wake_next(slots)
-            if not slots.used and not slots.waiters:
+            if not slots.loops and not slots.waiters:
                 _slots.pop(key, None)
 
 
