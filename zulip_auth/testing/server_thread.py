@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 
 import uvicorn
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -62,7 +63,8 @@ class _Server(uvicorn.Server):
 
     def __init__(self, app: ASGIApp) -> None:
         async def end_quietly(scope: Scope, receive: Receive, send: Send) -> None:
-            with suppress(asyncio.CancelledError):  # uvicorn logs it as an error
+            # uvicorn logs them as errors
+            with suppress(asyncio.CancelledError, ClientDisconnect):
                 await app(scope, receive, send)
 
         config = uvicorn.Config(
