@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import gzip
+import json
 import logging
 import multiprocessing
 import os
+import random
 import threading
 import time
 import traceback
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,8 +20,13 @@ import pytest
 from attrs import evolve
 
 import zulip_auth
-from helpers.constants import PASSWORD, USERNAME
-from helpers.raw_server import ScriptedServer, never_respond, respond, succeed
+from helpers.constants import AUTH_FAILED, PASSWORD, USERNAME
+from helpers.raw_server import (
+    ScriptedServer,
+    never_respond,
+    respond,
+    succeed,
+)
 from helpers.secret_scanner import SecretScanner
 from zulip_auth import (
     ApiKeySource,
@@ -115,6 +124,54 @@ async def test_connection_error_is_not_remembered(server: FakeZulip) -> None:
         await source.get()
 
 
+JSON_BODY = json.dumps(AUTH_FAILED).encode()
+BODIES: dict[str, tuple[bytes, dict[str, str]]] = {
+    "JSON": (JSON_BODY, {}),
+    "web page": (b"<html>Unauthorized</html>", {"Content-Type": "text/html"}),
+    "empty": (b"", {}),
+    "gzip": (gzip.compress(JSON_BODY), {"Content-Encoding": "gzip"}),
+    "unknown encoding": (b"?", {"Content-Encoding": "br"}),
+    "larger than 64 KiB": (b" " * (64 * 1024) + JSON_BODY, {}),
+}
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("status", [401, 403])
+async def test_rejection_with_any_body_is_remembered(status: int, body: str) -> None:
+    """Ten rounds of 20 tasks send a wrong password once."""
+
+    async with ScriptedServer(respond(status, *BODIES[body])) as server:
+        source = ApiKeySource(AuthClient(server.site), USERNAME, "a guess")
+        for _ in range(10):
+            tasks = [source.get() for _ in range(20)]
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            assert {getattr(error, "status_code", None) for error in results} == {status}
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("remaining", [0, 1, 2])
+@pytest.mark.parametrize("status", [401, 500])
+async def test_last_attempt_is_not_used(status: int, remaining: int) -> None:
+    """A server that fails may have counted an attempt, such as one without its LDAP directory."""
+
+    body = AUTH_FAILED if status == 401 else {"result": "error", "msg": "Internal error"}
+    fail = respond(status, body, {"X-RateLimit-Remaining": str(remaining)})
+    async with ScriptedServer(fail, succeed) as server:
+        source = ApiKeySource(AuthClient(server.site), USERNAME, PASSWORD)
+        with pytest.raises(zulip_auth.APIStatusError) as caught:
+            await source.get()
+        assert getattr(caught.value, "attempts_remaining", None) == remaining
+        if remaining > 1 and status == 500:
+            assert (await source.get()).email == USERNAME
+            return
+        for _ in range(3):
+            with pytest.raises(type(caught.value)):
+                await source.get()
+        assert len(server.requests) == 1
+        source.reset()
+        assert (await source.get()).email == USERNAME
+
+
 # ---- A key that was revoked
 
 
@@ -200,6 +257,30 @@ async def test_reset_during_a_login(server: FakeZulip) -> None:
     for _ in range(2):
         with pytest.raises(AuthenticationFailedError):
             await source.get()
+    assert logins(server) == 2
+
+
+async def test_refresh_during_a_login(server: FakeZulip) -> None:
+    """A login that started before the key was rejected is no reason to stop."""
+    asked, release = asyncio.Event(), asyncio.Event()
+
+    async def password() -> str:
+        if release.is_set():
+            server.account(USERNAME).regenerate_api_key()
+        asked.set()
+        await release.wait()
+        return PASSWORD
+
+    source = source_for(server, password)
+    old_key = server.account(USERNAME).api_key
+    getting = asyncio.create_task(source.get())
+    await asked.wait()
+    refreshing = asyncio.create_task(source.refresh(Credentials(server.site, USERNAME, old_key)))
+    await asyncio.sleep(0)
+    release.set()
+    assert (await getting).api_key == old_key
+    assert (await refreshing).api_key == server.account(USERNAME).api_key != old_key
+    assert await source.get() is await refreshing
     assert logins(server) == 2
 
 
@@ -680,6 +761,79 @@ async def test_zuliprc_that_cannot_be_saved(
     )
 
 
+async def test_zuliprc_that_fails_after_the_login(
+    server: FakeZulip, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A save that fails in any way leaves the key to its callers."""
+    directory = tmp_path / "directory"
+    directory.mkdir()
+
+    async def password() -> str:
+        directory.rmdir()
+        return PASSWORD
+
+    source = source_for(server, password, zuliprc=directory / "zuliprc")
+    with caplog.at_level(logging.WARNING, "zulip_auth"):
+        assert (await source.get()).email == USERNAME
+    assert await source.get() is await source.get()
+    [record] = caplog.records
+    assert record.getMessage().startswith("Logged in, but could not save the API key: ")
+
+
+async def test_zuliprc_that_hangs(server: FakeZulip, path: Path) -> None:
+    """A FIFO without a writer blocks its reader; the thread must not block the exit."""
+    os.mkfifo(path, 0o600)
+    source = ApiKeySource(AuthClient(server.site, timeout=0.1), USERNAME, PASSWORD, zuliprc=path)
+    async with asyncio.timeout(10):
+        results = await asyncio.gather(*(source.get() for _ in range(5)), return_exceptions=True)
+    assert {f"{error!r}" for error in results} == {
+        f"ZuliprcError('Could not read {path}: no response from the file system in 0.1 s. "
+        "Use a regular file, or increase the client's timeout.\")".replace("('", '("')
+    }
+    threads = [thread for thread in threading.enumerate() if thread.name.endswith(str(path))]
+    assert threads
+    assert all(thread.daemon for thread in threads)
+    path.open("w").close()
+    for thread in threads:
+        await asyncio.to_thread(thread.join, 10)
+    assert not server.requests
+
+
+async def test_warning_as_error_reaches_all_callers(server: FakeZulip, path: Path) -> None:
+    """A zuliprc that other users can read has a warning, which may be an error."""
+    await source_for(server, zuliprc=path).get()
+    path.chmod(0o644)
+    source = source_for(server, zuliprc=path)
+    for _ in range(2):
+        results = await asyncio.gather(*(source.get() for _ in range(5)), return_exceptions=True)
+        assert {type(error) for error in results} == {UserWarning}
+    path.chmod(0o600)
+    assert (await source.get()).email == USERNAME
+    assert logins(server) == 1
+
+
+async def test_thread_that_cannot_start(
+    server: FakeZulip, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    source = source_for(server, zuliprc=path)
+    with monkeypatch.context() as patch:
+        patch.setattr("zulip_auth._key_source.threading.Thread.start", fail)
+        results = await asyncio.gather(*(source.get() for _ in range(5)), return_exceptions=True)
+    assert {f"{error}" for error in results} == {"can't start new thread"}
+    assert (await source.get()).email == USERNAME
+
+
+async def test_default_executor_that_was_shut_down(server: FakeZulip, path: Path) -> None:
+    loop = asyncio.get_running_loop()
+    await loop.run_in_executor(None, int)
+    await loop.shutdown_default_executor()
+    assert (await source_for(server, zuliprc=path).get()).email == USERNAME
+    assert Credentials.load(path).email == USERNAME
+
+
 async def test_timeout_of_a_caller_leaves_the_login() -> None:
     async with ScriptedServer(never_respond, succeed) as server:
         retry = RetryPolicy(attempts=1)
@@ -691,3 +845,112 @@ async def test_timeout_of_a_caller_leaves_the_login() -> None:
             await source.get()
         assert len(server.requests) == 1
         assert not issubclass(ServerError, TimeoutError)
+
+
+# ---- Chaos
+
+
+CHAOS_LOOPS = int(os.environ.get("ZULIP_AUTH_CHAOS_LOOPS", "500"))
+CHAOS_TASKS = 21  # for each event loop
+
+
+class Chaos:
+    """Use one source in one event loop after another, in as many ways as possible."""
+
+    def __init__(self, server: FakeZulip, seed: int) -> None:
+        self.server = server
+        self.random = random.Random(seed)
+        self.outcomes: Counter[str] = Counter()
+        self.source = source_for(server, self.password)
+
+    async def password(self) -> str:
+        for _ in range(self.random.randrange(4)):
+            await asyncio.sleep(0)
+        if self.random.random() < 0.1:
+            errors: list[type[BaseException]] = [OSError, MemoryError, pytest.skip.Exception]
+            raise self.random.choice(errors)("chaos")
+        return PASSWORD
+
+    async def call(self) -> None:
+        credentials = await self.source.get()
+        assert (credentials.email, credentials.site) == (USERNAME, self.server.site)
+        chance = self.random.random()
+        if chance < 0.2:
+            assert (await self.source.refresh(credentials)).api_key != credentials.api_key
+        elif chance < 0.25:
+            self.server.account(USERNAME).regenerate_api_key()
+        elif chance < 0.3:
+            self.source.reset()
+
+    async def task(self) -> None:
+        try:
+            await self.call()
+        except BaseException as exc:
+            self.outcomes[type(exc).__name__] += 1
+            if isinstance(exc, asyncio.CancelledError):
+                raise
+        else:
+            self.outcomes["success"] += 1
+
+    async def main(self) -> None:
+        tasks = [asyncio.create_task(self.task()) for _ in range(CHAOS_TASKS)]
+        for _ in range(self.random.randint(1, 20)):
+            await asyncio.sleep(0)
+        for task in self.random.sample(tasks, self.random.randrange(8)):
+            task.cancel()
+        if self.random.random() < 0.05:
+            elsewhere = asyncio.to_thread(asyncio.run, self.source.get())
+            with pytest.raises(zulip_auth.InvalidInputError, match="in another event loop"):
+                await elsewhere
+            self.outcomes["other event loop"] += 1
+        if self.random.random() < 0.3:
+            return  # asyncio.run cancels the tasks
+        async with asyncio.timeout(60):
+            await asyncio.wait(tasks)
+
+    def run(self, loops: int) -> None:
+        for _ in range(loops):
+            if self.random.random() < 0.1:
+                self.stop()
+            asyncio.run(self.main())
+
+    def stop(self) -> None:
+        """Close an event loop in the middle, with all of its tasks."""
+        loop = asyncio.new_event_loop()
+        main = loop.create_task(self.main())
+        for _ in range(self.random.randrange(30)):
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+        self.outcomes["stopped event loop"] += 1
+        loop.set_exception_handler(lambda *_: None)  # it reports tasks that are pending
+        loop.close()
+        del main
+
+
+# An event loop that is closed during a login cannot close its sockets.
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore:coroutine:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_chaos(server: FakeZulip, record_property: Any) -> None:
+    """Whatever happens to the event loops, each call ends, and the source goes on."""
+    chaos = Chaos(server, seed=7)
+    start = time.perf_counter()
+    chaos.run(CHAOS_LOOPS)
+    seconds = time.perf_counter() - start
+    gc.collect()
+    chaos.source.reset()
+
+    async def current() -> Credentials:
+        credentials = await chaos.source.get()
+        if credentials.api_key != server.account(USERNAME).api_key:
+            return await chaos.source.refresh(credentials)
+        return credentials
+
+    chaos.random.random = lambda: 0.9  # type: ignore[method-assign]
+    assert asyncio.run(current()).api_key == server.account(USERNAME).api_key
+    assert chaos.outcomes["success"] > CHAOS_LOOPS * CHAOS_TASKS / 4
+    record_property("event loops", CHAOS_LOOPS)
+    record_property("tasks", CHAOS_LOOPS * CHAOS_TASKS)
+    record_property("logins", logins(server))
+    record_property("outcomes", dict(chaos.outcomes))
+    record_property("seconds", round(seconds, 1))
