@@ -7,7 +7,7 @@ INSTALL ?= $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: demo test quick interop check generate upstream-diff upstream-differences lint format types docs servers build bench mutants pins clean help
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' Makefile)
 
 demo: $(VENV)/.run ## log in to a local stand-in server
 	$(BIN)/python scripts/demo.py
@@ -61,6 +61,12 @@ build: $(VENV)/.test ## build wheel and sdist, and log in from the installed whe
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
 	$(BIN)/python scripts/check_wheel.py
+
+check-wheel: $(BIN)/python ## log in from the wheel in dist/
+	$(BIN)/python scripts/check_wheel.py
+
+publish: $(VENV)/.uv ## upload dist/ to the registry, in the release workflow only
+	$(BIN)/uv publish --trusted-publishing always
 
 bench: $(VENV)/.bench ## compare the speed of login clients
 	$(BIN)/python benchmarks/bench.py $(ARGS)

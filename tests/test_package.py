@@ -195,9 +195,28 @@ def test_packages_are_typed(package: str) -> None:
     assert (ROOT / package / "py.typed").exists()
 
 
-def test_version_is_in_changelog() -> None:
+def test_version_is_in_changelog_and_citation() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert f"## [{zulip_auth.__version__}]" in changelog
+    dates = dict(re.findall(r"^## \[([\d.]+)\] - (\S+)$", changelog, re.MULTILINE))
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {zulip_auth.__version__}\n" in citation
+    assert f'\ndate-released: "{dates[zulip_auth.__version__]}"\n' in citation
+
+
+def test_workflows_run_make_targets() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
+        text = path.read_text(encoding="utf-8")
+        commands = re.findall(r"\brun: (.*)", text)
+        assert commands
+        for command in commands:
+            target = re.match(r"make ([a-z-]+)( [A-Z]+=\S+)?$", command)
+            assert target, command
+            assert f"\n{target[1]}:" in makefile, command
+        # A tag can be moved to other code; a commit cannot.
+        for action in re.findall(r"\buses: (\S+)", text):
+            assert re.search(r"@[0-9a-f]{40}$|^\./", action), action
+        assert re.search(r"^permissions:\n  contents: read\n\n", text, re.MULTILINE)
 
 
 def test_contributing_lists_each_module() -> None:
@@ -218,7 +237,13 @@ def test_contributing_lists_each_module() -> None:
 
 
 def test_links_of_project_files() -> None:
-    for name in ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"):
+    for name in (
+        "CHANGELOG.md",
+        "CODE_OF_CONDUCT.md",
+        "CONTRIBUTING.md",
+        "RELEASING.md",
+        "SECURITY.md",
+    ):
         text = (ROOT / name).read_text(encoding="utf-8")
         for path in re.findall(r"\]\(([\w./-]+)\)|`((?:tests|docs)/[\w./-]+)`", text):
             assert (ROOT / (path[0] or path[1])).exists(), f"{name}: {path}"
