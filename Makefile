@@ -50,9 +50,14 @@ types: $(VENV)/.lint ## check types with mypy and pyright
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	PATH="$(BIN):$$PATH" pyright --ignoreexternal --verifytypes zulip_auth
 
-# Without the variable, Material for MkDocs prints a page about MkDocs 2.
 docs: $(VENV)/.docs ## build the documentation in site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	$(BIN)/python scripts/pages.py --check
+	rm -rf site
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs . site
+	rm -r site/.doctrees
+
+pages: $(VENV)/.docs ## write what docs/ shows of the code: reference, help texts, screenshots
+	$(BIN)/python scripts/pages.py
 
 servers: $(VENV)/.test ## write the tables of docs/servers.md from the tests
 	cd tests && $(abspath $(BIN))/python -m helpers.server_cases

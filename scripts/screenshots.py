@@ -79,7 +79,7 @@ SCENES = {
             "zulip-auth whoami",
             "zulip-auth logout",
         ),
-        shows="Removed the API key",
+        shows="Deleted the API key",
         typed={"Password": PASSWORD},
     ),
     "retries": Scene(
@@ -157,7 +157,8 @@ def screenshot(name: str) -> str:
             _, shown = run_on_a_terminal(command, scene.typed, site=server.site, home=Path(home))
             if scene.live:
                 before, words, _ = shown.partition(scene.shows)
-                shown = before + words
+                # The delay is random; the same picture is drawn each time.
+                shown = re.sub(r"in \d+\.\d s", "in 0.5 s", before + words)
             console.print(Text(f"$ {command}", style="bold"))
             console.print(Text.from_ansi(shown.strip("\n")))
     if scene.shows not in shown:

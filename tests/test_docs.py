@@ -1,16 +1,17 @@
-"""The pages say what is so: each of their code blocks is run, each of their tables is complete.
+"""Run the code blocks of the README and the pages in docs/, and check their tables and links.
 
-The README and the pages in docs/ are taken as they stand, with the stand-in server in the place
-of chat.example.com and localhost:9991. What a block's language says about it:
+The stand-in server replaces chat.example.com and localhost:9991. The language of a block decides
+what happens with it:
 
-- `python` is run. The blocks of a page share their names and one event loop, and may `await`.
-- `python` with a function `test_…` is a test of the reader's own. All of a page's make one file
-  that pytest runs, with what the page has as `toml` for its configuration.
-- `sh` is one command on each line, which stands in one of the tables below.
-- `text` right after a block that is run is what it prints; without one, it must print nothing.
+- `python` is executed. The blocks of a page share their names and one event loop, and may use
+  `await`.
+- `python` with a function `test_…` is a test of the reader. All such blocks of a page are one file
+  that pytest runs, with the page's `toml` block as its configuration.
+- `sh` has one command on each line, from one of the tables below.
+- `text` after an executed block is its output; without one, the output must be empty.
 - `ini` is a zuliprc, and is loaded.
 
-There is no other language, and no block that is only looked at.
+There is no other language.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import inspect
 import re
 import subprocess
 import sys
+import tomllib
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from contextlib import redirect_stdout
@@ -32,7 +34,9 @@ from typing import Any
 
 import httpx
 import jwt
+import pages
 import pytest
+import reference
 from attrs import define, frozen
 from screenshots import PASSWORD, SCENES, SITE, USERNAME, run_on_a_terminal, screenshot
 
@@ -46,25 +50,30 @@ from zulip_auth.testing import ExternalMethod, FakeZulip
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 CI = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+# Written pages. Those in docs/reference are generated.
 PAGES = {
-    path.relative_to(ROOT).as_posix(): path for path in [ROOT / "README.md", *DOCS.rglob("*.md")]
+    path.relative_to(ROOT).as_posix(): path for path in [ROOT / "README.md", *DOCS.glob("*.md")]
 }
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-NAMES = re.compile(r"(https?://)?(chat\.example\.com|localhost:9991)")
+ALL_PAGES = {
+    path.relative_to(ROOT).as_posix(): path
+    for path in [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), ROOT / "examples" / "README.md"]
+}
+FENCE_RE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SITE_RE = re.compile(r"(https?://)?(chat\.example\.com|localhost:9991)")
 JWT_KEY = "a key of at least thirty-two characters"
 
-# Which step of CI runs it, or the same with other arguments.
+# The step of CI that runs the command, or the same with other arguments.
 RUN_BY_CI = {
     "make demo": "step make demo",
     "make test": "step make test",
     "make check": "step make check",
-    "make generate": "step make check",  # which generates elsewhere, and compares
+    "make generate": "step make check",  # generates into another directory and compares
     "make upstream-diff UPSTREAM=path/to/zulip.yaml": "step make upstream-diff UPSTREAM=",
     "python -m pip install .": "-m pip --quiet install .\n",
     "python -m pip install '.[aiohttp]'": "-m pip --quiet install '.[aiohttp]'\n",
     "python -m pip install '.[testing]'": "-m pip --quiet install '.[testing]'\n",
 }
-# What is run here, and what is typed after which prompt.
+# Commands that run here, with the input for each prompt.
 RUN_HERE: dict[str, dict[str, str]] = {
     f"zulip-auth login chat.example.com {USERNAME}": {"Password": PASSWORD},
     f'printf %s "$ZULIP_PASSWORD" | zulip-auth login chat.example.com {USERNAME} '
@@ -79,17 +88,31 @@ RUN_HERE: dict[str, dict[str, str]] = {
 
 
 @frozen
-class Block:
+class CodeBlock:
     language: str
     code: str
     line: int
 
+    @property
+    def is_test(self) -> bool:
+        return self.language == "python" and "def test_" in self.code
 
-def blocks_of(page: str) -> list[Block]:
-    text = PAGES[page].read_text(encoding="utf-8")
+
+def written_text(page: str) -> str:
+    """Return a page without its generated regions, but with the same lines."""
+    return re.sub(
+        r"(?<=<!-- begin: ).*?(?=<!-- end -->)",
+        lambda match: "\n" * match[0].count("\n"),
+        PAGES[page].read_text(encoding="utf-8"),
+        flags=re.DOTALL,
+    )
+
+
+def blocks_of(page: str) -> list[CodeBlock]:
+    text = written_text(page)
     return [
-        Block(match[1], match[2], text.count("\n", 0, match.start()) + 1)
-        for match in FENCE.finditer(text)
+        CodeBlock(match[1], match[2], text.count("\n", 0, match.start()) + 1)
+        for match in FENCE_RE.finditer(text)
     ]
 
 
@@ -97,8 +120,8 @@ BLOCKS = {page: blocks_of(page) for page in PAGES}
 
 
 @define
-class Reader:
-    """Does what a page says, from top to bottom."""
+class PageRunner:
+    """Run the blocks of a page, from top to bottom."""
 
     page: str
     server: FakeZulip
@@ -106,40 +129,42 @@ class Reader:
     names: dict[str, Any]
     runner: asyncio.Runner
 
-    def do(self, block: Block) -> str:
-        """Do what one block says, and return what it wrote."""
-        where = f"{self.page}, line {block.line}"
+    def run_block(self, block: CodeBlock) -> str:
+        """Run one block and return its output."""
+        source = f"{self.page}, line {block.line}"
         if block.language == "sh":
-            return "".join(map(self.run, block.code.splitlines()))
+            for command in block.code.splitlines():
+                self.run_command(command)
+            return ""
         if block.language == "ini":
-            path = self.home / "zuliprc"
+            path = self.home / "loaded-zuliprc"
             path.touch(0o600)
             path.write_text(block.code)
             assert zulip_auth.Credentials.load(path).site == SITE
             return ""
-        assert block.language == "python", where
-        return self.execute(block, where)
+        assert block.language == "python", source
+        return self.execute(block, source)
 
-    def run(self, command: str) -> str:
+    def run_command(self, command: str) -> None:
         if command in RUN_BY_CI:
             assert RUN_BY_CI[command] in CI
-            return ""
-        code, shown = run_on_a_terminal(
+            return
+        # The output has prompts; the screenshots show it.
+        code, output = run_on_a_terminal(
             command, RUN_HERE[command], site=self.server.site, home=self.home
         )
-        assert code == 0, shown
-        return ""  # a terminal shows prompts, too; the screenshots have them
+        assert code == 0, output
 
-    def execute(self, block: Block, where: str) -> str:
-        source = "\n" * block.line + NAMES.sub(self.server.site, block.code)
+    def execute(self, block: CodeBlock, source: str) -> str:
+        text = "\n" * block.line + SITE_RE.sub(self.server.site, block.code)
         flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-        code = compile(source, where, "exec", flags, dont_inherit=True)
-        with redirect_stdout(StringIO()) as written:
+        code = compile(text, source, "exec", flags, dont_inherit=True)
+        with redirect_stdout(StringIO()) as output:
             if code.co_flags & inspect.CO_COROUTINE:
                 self.runner.run(eval(code, self.names))
             else:
                 exec(code, self.names)
-        return written.getvalue().replace(self.server.site, SITE)
+        return output.getvalue().replace(self.server.site, SITE)
 
 
 @pytest.fixture
@@ -151,97 +176,130 @@ def server() -> Iterator[FakeZulip]:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory that is the home and the working directory, with a password in a file."""
+def home(server: FakeZulip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home and working directory, with a password in a file and the zuliprc of a bot."""
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("CONFIG", "EMAIL", "API_KEY", "SITE", "CERT_BUNDLE"):
         monkeypatch.delenv(f"ZULIP_{name}", raising=False)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "zulip").write_text(f"{PASSWORD}\n")
+    bot = server.add_user("greeter-bot@chat.example.com", "unused")
+    zulip_auth.Credentials(server.site, bot.email, bot.api_key).save(tmp_path / "zuliprc")
     return tmp_path
 
 
 @pytest.fixture
-def browser(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A person who logs in with a browser, and pastes the address that it ends at."""
-    ended_at: list[str] = []
+def person(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person who types the password, logs in with a browser and pastes the redirect URL."""
+    redirects: list[str] = []
 
     def log_in(url: str) -> None:
-        answer = httpx.get(url, params={**httpx.URL(url).params, "email": USERNAME})
-        ended_at.append(answer.headers["location"])
+        response = httpx.get(url, params={**httpx.URL(url).params, "email": USERNAME})
+        redirects.append(response.headers["location"])
 
+    monkeypatch.setattr("getpass.getpass", lambda: PASSWORD)
     monkeypatch.setattr("webbrowser.open", log_in)
-    monkeypatch.setattr("builtins.input", lambda prompt: ended_at.pop())
-
-
-def is_a_test(block: Block) -> bool:
-    return block.language == "python" and "def test_" in block.code
+    monkeypatch.setattr("builtins.input", lambda prompt: redirects.pop())
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_each_block_is_seen_here(page: str) -> None:
-    rest = FENCE.sub("", PAGES[page].read_text(encoding="utf-8"))
+def test_blocks_are_fenced(page: str) -> None:
+    rest = FENCE_RE.sub("", written_text(page))
     assert not re.search(r"```|~~~|<pre", rest)
-    assert not re.search(r"^\s*\n(?: {4}|\t)", rest, re.MULTILINE)  # which is a block, too
+    assert not re.search(r"^\s*\n(?: {4}|\t)", rest, re.MULTILINE)  # an indented block
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if BLOCKS[page]])
-@pytest.mark.usefixtures("browser")
-def test_what_a_page_shows_is_so(page: str, server: FakeZulip, home: Path) -> None:
+@pytest.mark.usefixtures("person")
+def test_doc_blocks(page: str, server: FakeZulip, home: Path) -> None:
     blocks = BLOCKS[page]
-    given = {"password": PASSWORD, "token": jwt.encode({"email": USERNAME}, JWT_KEY, "HS256")}
-    doing = [
-        each for each in blocks if each.language not in ("text", "toml") and not is_a_test(each)
+    names = {"password": PASSWORD, "token": jwt.encode({"email": USERNAME}, JWT_KEY, "HS256")}
+    executed = [
+        block for block in blocks if block.language not in ("text", "toml") and not block.is_test
     ]
-    expected = {id(do): then.code for do, then in pairwise(blocks) if then.language == "text"}
-    assert len(expected) == [each.language for each in blocks].count("text")
-    assert set(expected) <= {id(each) for each in doing if each.language == "python"}
+    expected = {
+        id(block): following.code
+        for block, following in pairwise(blocks)
+        if following.language == "text"
+    }
+    assert len(expected) == [block.language for block in blocks].count("text")
+    assert set(expected) <= {id(block) for block in executed if block.language == "python"}
     with asyncio.Runner() as runner:
-        reader = Reader(page, server, home, given, runner)
-        for block in doing:
-            assert reader.do(block) == expected.get(id(block), ""), f"{page}, line {block.line}"
+        page_runner = PageRunner(page, server, home, names, runner)
+        for block in executed:
+            output = page_runner.run_block(block)
+            assert output == expected.get(id(block), ""), f"{page}, line {block.line}"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PAGES if any(map(is_a_test, BLOCKS[page]))])
-def test_what_a_page_shows_as_tests_passes(page: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(block.is_test for block in BLOCKS[page])]
+)
+def test_doc_blocks_with_tests(page: str, tmp_path: Path) -> None:
     blocks = BLOCKS[page]
-    tests = "\n".join(block.code for block in blocks if is_a_test(block))
+    tests = "\n".join(block.code for block in blocks if block.is_test)
     (tmp_path / "test_page.py").write_text(tests)
     toml = "".join(block.code for block in blocks if block.language == "toml")
     (tmp_path / "pyproject.toml").write_text(toml)
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
     )
-    assert f"{tests.count('def test_')} passed" in done.stdout, done.stdout + done.stderr
+    passed = f"{tests.count('def test_')} passed"
+    assert passed in result.stdout, result.stdout + result.stderr
 
 
-def test_configuration_stands_only_on_pages_with_tests() -> None:
+def test_configuration_needs_tests() -> None:
     for page in PAGES:
         languages = [block.language for block in BLOCKS[page]]
-        assert "toml" not in languages or any(map(is_a_test, BLOCKS[page]))
+        assert "toml" not in languages or any(block.is_test for block in BLOCKS[page])
 
 
-# ---- What the pages say of the code
+# ---- The README
 
 
-def test_what_to_do_is_said_of_each_error() -> None:
-    text = PAGES["docs/errors.md"].read_text(encoding="utf-8").partition("## What to do\n")[2]
-    told = re.findall(r"^\| `(\w+Error)` \| \S", text, re.MULTILINE)
-    assert sorted(told) == sorted(every_error())
+def test_readme_samples_are_short() -> None:
+    samples = [block for block in BLOCKS["README.md"] if block.language == "python"]
+    assert len(samples) == 2
+    for sample in samples:
+        assert len([line for line in sample.code.splitlines() if line]) <= 12
+
+
+def test_readme_python_versions() -> None:
+    metadata = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    versions = re.findall(r"Python :: (3\.\d+)", "\n".join(metadata["classifiers"]))
+    assert f"| Python | {', '.join(versions)} |" in PAGES["README.md"].read_text(encoding="utf-8")
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    matrix = re.findall(r"python: \[(.*)\]", workflow)[0].replace('"', "").split(", ")
+    assert set(versions) <= set(matrix)
+
+
+# ---- Names and links
 
 
 def every_error() -> set[str]:
     return {name for name in zulip_auth.__all__ if name.endswith("Error")} - {"ZulipAuthError"}
 
 
-def test_the_reference_has_every_public_name_once() -> None:
-    pages = [path.read_text(encoding="utf-8") for path in (DOCS / "reference").glob("*.md")]
-    told = re.findall(r"^::: ([\w.]+)$", "\n".join(pages), re.MULTILINE)
+def test_error_table_is_the_hierarchy() -> None:
+    parents: dict[int, str] = {0: "ZulipAuthError"}
+    text = PAGES["docs/errors.md"].read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| ((?:– )*)\[`(\w+Error)`\]\((\S+)\) \| \S.* \| \S.* \|$", text, re.MULTILINE
+    )
+    for dashes, name, url in rows:
+        depth = dashes.count("–") + 1
+        parents[depth] = name
+        assert getattr(zulip_auth, name).__bases__[0].__name__ == parents[depth - 1]
+        assert url == f"reference/exceptions.md#{name.lower()}"
+    assert sorted(name for _, name, _ in rows) == sorted(every_error())
+
+
+def test_reference_has_each_public_name() -> None:
+    names = [name for page in reference.PAGES.values() for name in page.names]
     public = [f"zulip_auth.{name}" for name in zulip_auth.__all__]
     public += [f"zulip_auth.testing.{name}" for name in zulip_auth.testing.__all__]
     public += [
@@ -250,60 +308,106 @@ def test_the_reference_has_every_public_name_once() -> None:
         for name, value in vars(module).items()
         if getattr(value, "__module__", "") == module.__name__ and not name.startswith("_")
     ]
-    assert sorted(told) == sorted([*public, "zulip_auth._pytest_plugin.fake_zulip"])
+    assert sorted(names) == sorted([*public, "zulip_auth._pytest_plugin.fake_zulip"])
 
 
-def test_every_error_that_a_page_names_exists() -> None:
-    known = every_error() | {
-        "ZulipAuthError",
-        "RuntimeError",
-        "TimeoutError",
-        "TypeError",
-        "ValueError",
-    }
-    for page, path in PAGES.items():
-        named = set(re.findall(r"`(\w+Error)\b", path.read_text(encoding="utf-8")))
-        assert named <= known, page
+def test_errors_in_pages_exist() -> None:
+    known = every_error() | {"ZulipAuthError", "ValueError", "TypeError", "TimeoutError"}
+    known |= {"KeyError", "ModuleNotFoundError", "RuntimeError"}
+    for page, path in ALL_PAGES.items():
+        if page != "CHANGELOG.md":
+            named = set(re.findall(r"`(\w+Error)\b", path.read_text(encoding="utf-8")))
+            assert named <= known, page
 
 
-def test_every_target_that_a_page_names_exists() -> None:
+def test_make_targets_in_pages_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    texts = [contributing, *(path.read_text(encoding="utf-8") for path in PAGES.values())]
-    for target in re.findall(r"(?:^|`)make ([\w-]+)", "\n".join(texts), re.MULTILINE):
-        assert f"\n{target}:" in makefile
+    for path in ALL_PAGES.values():
+        text = path.read_text(encoding="utf-8")
+        for target in re.findall(r"(?:^|`)make ([\w-]+)", text, re.MULTILINE):
+            assert f"\n{target}:" in makefile
+
+
+def anchors_of(text: str) -> set[str]:
+    """Return the anchors of the headings, as a repository view computes them."""
+    rest = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^#+ (.+)$", rest, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", ALL_PAGES)
+def test_links_work_in_a_repository_view(page: str) -> None:
+    """Sphinx checks the same links for the site, in `make docs`."""
+    path = ALL_PAGES[page]
+    text = path.read_text(encoding="utf-8")
+    prose = re.sub(r"^```.*?^```$|`[^`\n]*`", "", text, flags=re.MULTILINE | re.DOTALL)
+    assert not re.search(r"--8<--|^:::|\]\[\w|^```\{", text, re.MULTILINE)
+    assert not re.search(r"\[[^\]]+\]\[[^\]]*\]", prose)
+    for target, anchor in re.findall(r"\]\(\s*(?!https?:)([^)#\s]*)(?:#([^)\s]+))?\s*\)", text):
+        linked = (path.parent / target).resolve() if target else path
+        assert linked.exists(), f"{page}: {target}"
+        if anchor:
+            anchors = anchors_of(linked.read_text(encoding="utf-8"))
+            assert anchor in anchors, f"{page}: {target}#{anchor}"
+
+
+# ---- Generated text
+
+
+@pytest.mark.slow
+def test_generated_text_is_current() -> None:
+    stale = [
+        path.relative_to(ROOT).as_posix()
+        for path, content in pages.expected_files().items()
+        if not path.exists() or path.read_text(encoding="utf-8") != content
+    ]
+    assert stale == [], "run `make pages`"
+
+
+def test_region_is_replaced() -> None:
+    text = "a\n<!-- begin: exit codes, written by `make pages` -->\nold\n<!-- end -->\nb\n"
+    filled = pages.fill_regions(text)
+    assert "\nold\n" not in filled
+    assert "\n| 0 | " in filled
+    assert filled.startswith("a\n<!-- begin: exit codes")
+    assert filled.endswith("\n\n<!-- end -->\nb\n")
+    assert pages.fill_regions(filled) == filled
+
+
+def test_unexplained_type_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(reference.PAGES, "client", replace(reference.PAGES["client"], types={}))
+    with pytest.raises(ValueError, match="has the type AnyTransport, which no page explains"):
+        reference.render_page("client")
 
 
 # ---- Screenshots
 
 
-def test_each_screenshot_has_its_place() -> None:
-    text = PAGES["docs/command-line.md"].read_text(encoding="utf-8")
-    assert sorted(re.findall(r"\(images/cli-([\w-]+)\.svg\)", text)) == sorted(SCENES)
+def test_screenshots_are_used() -> None:
+    text = "\n".join(path.read_text(encoding="utf-8") for path in PAGES.values())
+    assert set(re.findall(r"images/cli-([\w-]+)\.svg\)", text)) == set(SCENES)
 
 
-def test_a_screenshot_shows_what_the_command_wrote() -> None:
+def test_screenshot_shows_output() -> None:
     svg = screenshot("login")
-    shown = "".join(ET.fromstring(svg).itertext()).replace("\xa0", " ")
-    assert f"$ zulip-auth login chat.example.com {USERNAME}" in shown
-    assert f"Logged in to {SITE} as {USERNAME}" in shown
-    assert PASSWORD not in shown
+    text = "".join(ET.fromstring(svg).itertext()).replace("\xa0", " ")
+    assert f"$ zulip-auth login chat.example.com {USERNAME}" in text
+    assert f"Logged in to {SITE} as {USERNAME}" in text
+    assert PASSWORD not in text
     assert "url(" not in svg.replace("url(#", "")  # it loads nothing
 
 
-def test_a_screenshot_of_something_else_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_screenshot_without_expected_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SCENES, "login", replace(SCENES["login"], commands=("echo no",)))
     with pytest.raises(ValueError, match="does not show"):
         screenshot("login")
 
 
-def test_a_command_that_asks_too_much_is_hung_up_on(
-    server: FakeZulip, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_terminal_timeout(server: FakeZulip, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("screenshots.SECONDS", 0)
     with pytest.raises(TimeoutError):
         run_on_a_terminal("cat", {}, site=server.site, home=home)
 
 
-def test_a_failure_on_a_terminal_is_seen(server: FakeZulip, home: Path) -> None:
+def test_terminal_exit_code(server: FakeZulip, home: Path) -> None:
     assert run_on_a_terminal("echo no; exit 3", {}, site=server.site, home=home) == (3, "no\n")

@@ -1,0 +1,112 @@
+"""Configure the documentation site (`make docs`).
+
+Sphinx reads the pages from the root of the repository, so that a link leads to the same page on
+the site and in a view of the repository. Text that comes from the code is written into the pages
+by `make pages`.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+URLS = PROJECT.get("urls", {})
+
+project = "zulip-auth"
+author = PROJECT["authors"][0]["name"]
+release = re.findall(r'"(.+)"', (ROOT / "zulip_auth" / "_version.py").read_text())[0]
+
+extensions = ["myst_parser", "sphinx_copybutton"]
+root_doc = "README"
+include_patterns = ["*.md", "docs/**.md", "examples/README.md"]
+myst_heading_anchors = 4
+suppress_warnings = ["myst.header"]  # the reference has no level between page and name
+pygments_style = "default"
+pygments_dark_style = "github-dark"
+
+html_theme = "furo"
+html_title = "zulip-auth"
+html_favicon = "_static/favicon.svg"
+html_static_path = ["_static"]
+html_css_files = ["extra.css"]
+html_baseurl = URLS.get("Documentation", "")
+html_additional_pages = {"404": "404.html"}
+templates_path = ["_templates"]
+html_copy_source = False
+html_show_sphinx = False
+html_use_index = False
+html_theme_options: dict[str, Any] = {
+    "top_of_page_buttons": ["view"] if "Repository" in URLS else [],
+}
+if "Repository" in URLS:
+    html_theme_options |= {
+        "source_repository": URLS["Repository"],
+        "source_branch": "main",
+        "source_directory": "",
+    }
+
+# The navigation. A view of the repository has the table in README.md instead.
+NAVIGATION = {
+    "Guide": [
+        "docs/first-steps",
+        "docs/bot-frameworks",
+        "docs/errors",
+        "docs/retries",
+        "docs/fleets",
+        "docs/testing",
+        "docs/command-line",
+        "examples/README",
+    ],
+    "Reference": [
+        "docs/reference/client",
+        "docs/reference/keys",
+        "docs/reference/exceptions",
+        "docs/reference/testing",
+        "docs/environments",
+        "docs/servers",
+    ],
+    "Project": [
+        "docs/architecture",
+        "docs/regenerating",
+        "SECURITY",
+        "CONTRIBUTING",
+        "CHANGELOG",
+        "RELEASING",
+        "CODE_OF_CONDUCT",
+    ],
+}
+
+_EXTERNAL_RE = re.compile(r'<(?!a )[a-z]+ [^>]*(?:src|href)="?(?:https?:)?//', re.IGNORECASE)
+
+
+def add_navigation(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Append the navigation to the first page."""
+    if docname == root_doc:
+        for caption, pages in NAVIGATION.items():
+            toctree = "\n".join(["```{toctree}", ":hidden:", f":caption: {caption}", "", *pages])
+            source[0] += f"\n{toctree}\n```\n"
+
+
+def finish(app: Sphinx, exception: Exception | None) -> None:
+    """Write index.html, and fail if a page loads anything from another host."""
+    if exception is not None:
+        return
+    site = Path(app.outdir)
+    shutil.copy(site / f"{root_doc}.html", site / "index.html")
+    for page in site.rglob("*.html"):
+        if found := _EXTERNAL_RE.search(page.read_text(encoding="utf-8")):
+            raise ExtensionError(f"{page} loads something from another host: {found[0]}")
+
+
+def setup(app: Sphinx) -> None:
+    """Register the functions above."""
+    app.connect("source-read", add_navigation)
+    app.connect("build-finished", finish)
