@@ -58,7 +58,7 @@ def main() -> None:
 
         print("Log in with a wrong password:")
         output = run(*login, "--password-stdin", password="a guess", exit_code=77)
-        expect_output(output, "4 attempts are left")
+        expect_output(output, "4 attempts remaining")
 
         print("After five attempts, the server rejects even the correct password:")
         for number in range(2, 6):

@@ -62,7 +62,7 @@ _DECODERS = (unescape, unquote, unquote_plus, _unescape_json)
 
 def _encodings(secret: str) -> Iterator[str]:
     yield secret
-    # As a part of a form, too.
+    # Also as a part of a form.
     for form in {secret, quote(secret, safe=""), quote_plus(secret)}:
         data = form.encode()
         yield data.hex()
