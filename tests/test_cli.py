@@ -251,8 +251,7 @@ def test_warning_is_one_line(home: CLIRunner, server: FakeZulip) -> None:
     code, _, err = home.run("whoami")
     assert code == 0
     assert err.splitlines()[0] == (
-        f"zulip-auth: Others than the owner of {home.zuliprc} may read it. "
-        f"Take that from them: chmod 600 {home.zuliprc}"
+        f"zulip-auth: {home.zuliprc} is readable by other users. Run: chmod 600 {home.zuliprc}"
     )
     assert "Traceback" not in err
     assert len(err.splitlines()) == 1

@@ -18,39 +18,42 @@ from attrs import evolve
 from attrs.exceptions import FrozenInstanceError
 
 import zulip_auth
+from helpers.errors import error_message
 from helpers.secret_scanner import SecretScanner
-from zulip_auth import Credentials, ZuliprcError
+from zulip_auth import Credentials, NotLoggedInError, ZuliprcError
+from zulip_auth._credentials import render_credentials, save_credentials
+from zulip_auth._zuliprc import read_zuliprc
 from zulip_auth.testing import FakeZulip
 
 KEY = "fAEg1OmbknQqBdDG3cVHyP2jjGLMfmtF"
 CREDENTIALS = Credentials("https://chat.example.com", "iago@zulip.com", KEY, 16)
 
 
-def test_basic_auth_is_what_http_libraries_take() -> None:
+def test_basic_auth() -> None:
     assert CREDENTIALS.basic_auth == ("iago@zulip.com", KEY)
 
 
-def test_the_user_id_may_be_unknown() -> None:
+def test_user_id_optional() -> None:
     assert Credentials("https://chat.example.com", "iago@zulip.com", KEY).user_id is None
 
 
-def test_they_cannot_be_changed() -> None:
+def test_credentials_are_frozen() -> None:
     with pytest.raises(FrozenInstanceError):
         CREDENTIALS.api_key = "another"  # type: ignore[misc]
 
 
-def test_they_are_copied_but_not_pickled() -> None:
+def test_copy_and_pickle() -> None:
     assert copy.copy(CREDENTIALS) == copy.deepcopy([CREDENTIALS])[0] == CREDENTIALS
     assert evolve(CREDENTIALS, user_id=17).api_key == KEY
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         with pytest.raises(
-            TypeError, match=r"^Credentials are not pickled, since they hold the API key\.$"
+            TypeError, match=r"^cannot pickle Credentials: they contain the API key$"
         ) as caught:
             pickle.dumps(CREDENTIALS, protocol)
         assert KEY not in str(caught.value)
 
 
-def test_the_key_is_in_nothing_that_is_printed_or_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_key_is_not_printed(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         logging.getLogger("a bot").warning("%s %r", CREDENTIALS, CREDENTIALS)
     shown = [
@@ -72,13 +75,22 @@ def test_the_key_is_in_nothing_that_is_printed_or_logged(caplog: pytest.LogCaptu
 
 LINES = f"[api]\nemail=iago@zulip.com\nkey={KEY}\nsite=https://chat.example.com\n"
 LOADED = Credentials("https://chat.example.com", "iago@zulip.com", KEY)
-VARIABLES = ("ZULIP_CONFIG", "ZULIP_EMAIL", "ZULIP_API_KEY", "ZULIP_SITE", "ZULIP_CERT_BUNDLE")
+ENV_VARS = (
+    "ZULIP_CONFIG",
+    "ZULIP_EMAIL",
+    "ZULIP_API_KEY",
+    "ZULIP_SITE",
+    "ZULIP_CERT_BUNDLE",
+    "ZULIP_CERT",
+    "ZULIP_CERT_KEY",
+    "ZULIP_ALLOW_INSECURE",
+)
 
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return where a zuliprc is that nobody needs to name."""
-    for name in VARIABLES:
+    """Return the default path of the zuliprc."""
+    for name in ENV_VARS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     return tmp_path / ".zuliprc"
@@ -89,11 +101,8 @@ def write(path: Path, content: str) -> None:
     path.chmod(0o600)
 
 
-def refused(call: Callable[[], object], *secrets: str) -> str:
-    with pytest.raises(ZuliprcError) as caught:
-        call()
-    SecretScanner(KEY, *secrets).check_error(caught.value)
-    return str(caught.value)
+def zuliprc_error(call: Callable[[], object], exc_type: type[ZuliprcError] = ZuliprcError) -> str:
+    return error_message(call, exc_type, secrets=(KEY,))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +115,7 @@ def refused(call: Callable[[], object], *secrets: str) -> str:
         evolve(CREDENTIALS, cert_bundle="/a b/ca.pem", client_cert="c", client_cert_key="k"),
     ],
 )
-def test_what_is_saved_is_loaded(path: Path, credentials: Credentials) -> None:
+def test_save_and_load(path: Path, credentials: Credentials) -> None:
     credentials.save()
     assert Credentials.load() == credentials
     elsewhere = path.with_name("elsewhere")
@@ -127,9 +136,9 @@ LOADING: dict[str, tuple[str, Credentials | None]] = {
     "spaces": (LINES.replace("=", " = "), LOADED),
     "a byte order mark": ("\ufeff" + LINES, LOADED),
     "comments": (LINES.replace("key", "# from settings\nkey"), LOADED),
-    "insecure, which changes nothing": (LINES + "insecure=true\n", LOADED),
-    "unknown values": (LINES + "colour=red\n", LOADED),
-    "a number": (LINES + "user_id=16\n", CREDENTIALS),
+    "insecure": (LINES + "insecure=false\n", LOADED),
+    "unknown options": (LINES + "colour=red\n", LOADED),
+    "a user ID": (LINES + "user_id=16\n", CREDENTIALS),
     "certificates": (
         LINES + "cert_bundle=/ca.pem\nclient_cert=/c.pem\nclient_cert_key=/k.pem\n",
         evolve(LOADED, cert_bundle="/ca.pem", client_cert="/c.pem", client_cert_key="/k.pem"),
@@ -145,58 +154,150 @@ LOADING: dict[str, tuple[str, Credentials | None]] = {
     "a key beyond ASCII": (LINES.replace(KEY, f"{KEY}é"), None),
     "a key of 2,000 letters": (LINES.replace(KEY, KEY * 63), None),
     "an email with a space": (LINES.replace("iago@", "iago @"), None),
-    "a site that is none": (LINES.replace("chat.example.com", "chat example"), None),
+    "an invalid site": (LINES.replace("chat.example.com", "chat example"), None),
     "a site that would send the key unencrypted": (LINES.replace("https", "http"), None),
-    "a number that is none, which Zulip's own client ignores": (LINES + "user_id=x\n", LOADED),
-    "a number below one": (LINES + "user_id=0\n", LOADED),
+    "an invalid user ID, which Zulip's own client ignores": (LINES + "user_id=x\n", LOADED),
+    "a user ID below one": (LINES + "user_id=0\n", LOADED),
+    "a key in quotes": (LINES.replace(KEY, f'"{KEY}"'), None),
+    "an email in quotes": (LINES.replace("iago@zulip.com", "'iago@zulip.com'"), None),
+    "a file in quotes": (LINES + 'cert_bundle="/ca.pem"\n', None),
     "a key twice": (LINES + f"key={KEY}\n", None),
-    "a line that is none": (LINES + f"{KEY}\n", None),
+    "an invalid line": (LINES + f"{KEY}\n", None),
 }
 
 
 @pytest.mark.parametrize(("content", "expected"), LOADING.values(), ids=LOADING)
-def test_a_file_is_loaded_or_refused(
-    path: Path, content: str, expected: Credentials | None
-) -> None:
+def test_load(path: Path, content: str, expected: Credentials | None) -> None:
     write(path, content)
     if expected is None:
-        assert refused(Credentials.load).startswith(str(path))
+        with pytest.raises(ZuliprcError, match=re.escape(str(path))) as caught:
+            Credentials.load()
+        SecretScanner(KEY).check_error(caught.value)
     else:
         assert Credentials.load() == expected
 
 
-def test_the_error_names_all_that_is_missing(path: Path) -> None:
-    write(path, "[api]\n")
-    assert refused(Credentials.load) == (
-        f"{path} has no site and no email and no key that can be used. "
-        "`zulip-auth login` writes a file that has all."
+NOT_LOGGED_IN = {
+    "no section": ("", "No section [api] in {path}"),
+    "no options": ("[api]\n", "No section [api] in {path}"),
+    "no account": ("[api]\nx=y\n", "No site and no email and no key in section [api] of {path}"),
+    "no key": ("[api]\nemail=a@x.org\nsite=x.org\n", "No key in section [api] of {path}"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), NOT_LOGGED_IN.values(), ids=NOT_LOGGED_IN)
+def test_load_without_key(path: Path, content: str, message: str) -> None:
+    assert zuliprc_error(Credentials.load, NotLoggedInError) == (
+        f"{path} does not exist. Run `zulip-auth login`."
+    )
+    write(path, content)
+    assert zuliprc_error(Credentials.load, NotLoggedInError) == (
+        f"{message.format(path=path)}. Run `zulip-auth login`."
+    )
+
+
+INVALID_VALUES = {
+    "email missing": ("email", "", "No email in {source}. Run `zulip-auth login`."),
+    "email": (
+        "email",
+        "a b",
+        "email in {source} is too long, or has spaces or control characters.",
+    ),
+    "key": (
+        "key",
+        f"{KEY} {KEY}",
+        "key in {source} is too long, or has spaces or characters beyond ASCII.",
+    ),
+    "key in quotes": ("key", f"'{KEY}'", "key in {source} is in quotation marks. Remove them."),
+    "path": (
+        "site",
+        "x.org/path",
+        "site in {source} is invalid: site must not contain a path. "
+        "Use the organization URL, such as https://chat.example.com.",
+    ),
+    "plain http": (
+        "site",
+        "http://x.org",
+        "site in {source} is invalid: Plain http to x.org would send the password unencrypted. "
+        "Use https://x.org.",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"), INVALID_VALUES.values(), ids=INVALID_VALUES
+)
+def test_load_error_message(path: Path, option: str, value: str, message: str) -> None:
+    write(path, re.sub(f"{option}=.*", f"{option}={value}", LINES))
+    assert zuliprc_error(Credentials.load) == message.format(source=f"section [api] of {path}")
+
+
+def test_load_section(path: Path) -> None:
+    write(path, LINES.replace("[api]", "[helper]") + LINES.replace("iago", "api"))
+    assert Credentials.load(section="helper") == LOADED
+    assert Credentials.from_env(section="helper") == LOADED
+    message = f"No section [other] in {path}. Run `zulip-auth login`."
+    assert zuliprc_error(lambda: Credentials.load(section="other"), NotLoggedInError) == message
+
+
+def test_load_over_http(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    credentials = evolve(LOADED, site="http://chat.example.com")
+    credentials.save()
+    for load in (Credentials.load, Credentials.from_env):
+        assert "Plain http" in zuliprc_error(load)
+        assert load(allow_http=True) == credentials
+    path.unlink()
+    monkeypatch.setenv("ZULIP_SITE", "http://chat.example.com")
+    arguments: dict[str, Any] = {"email": LOADED.email, "api_key": KEY}
+    assert Credentials.from_env(**arguments, allow_http=True) == credentials
+    assert zuliprc_error(lambda: Credentials.from_env(**arguments)).startswith(
+        "ZULIP_SITE is invalid: Plain http to chat.example.com would"
     )
 
 
 @pytest.mark.call_depth
-def test_a_file_open_to_others_is_warned_about_where_it_is_loaded(path: Path) -> None:
-    write(path, LINES)
+@pytest.mark.parametrize("load", [Credentials.load, Credentials.from_env])
+def test_warnings_name_the_caller(
+    path: Path, load: Callable[[], Credentials], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(path, LINES + "insecure = true\n")
     path.chmod(0o644)
-    with pytest.warns(UserWarning, match="chmod 600") as caught:
-        Credentials.load()
-    assert [warning.filename for warning in caught] == [__file__]
+    monkeypatch.setenv("ZULIP_ALLOW_INSECURE", "true")
+    with pytest.warns(UserWarning, match="readable|ignored") as caught:
+        assert load() == LOADED
+    messages = [str(warning.message) for warning in caught]
+    assert messages[-2:] == [
+        f"{path} is readable by other users. Run: chmod 600 {path}",
+        f"insecure in {path} is ignored; use cert_bundle.",
+    ]
+    expected = ["ZULIP_ALLOW_INSECURE is ignored; use ZULIP_CERT_BUNDLE."]
+    assert messages[:-2] == (expected if load == Credentials.from_env else [])
+    assert {warning.filename for warning in caught} == {__file__}
 
 
-def test_another_accounts_file_is_replaced_only_on_demand(path: Path) -> None:
-    write(path, LINES + "insecure = true\ncert_bundle = /ca.pem\n[zterm]\ntheme = dark\n")
+def test_save_over_another_account(path: Path) -> None:
+    write(
+        path,
+        LINES
+        + "insecure = true\nlogin_name = jdoe\ncert_bundle = /ca.pem\n[zterm]\ntheme = dark\n",
+    )
     for other in (evolve(LOADED, email="hamlet@zulip.com"), evolve(LOADED, site="https://x.org")):
         before = path.read_bytes()
-        assert "holds something else than this account" in refused(other.save)
+        assert zuliprc_error(other.save) == (
+            f"{path} belongs to a different account or is not a zuliprc. "
+            "Pass overwrite=True or use another path."
+        )
         assert path.read_bytes() == before
         other.save(overwrite=True)
         assert Credentials.load() == other
-    # What was the other site's has gone, and what is nobody's has stayed.
+    # Options of the other account are removed, and other sections are preserved.
     assert "insecure" not in path.read_text()
+    assert "login_name" not in path.read_text()
     assert "theme = dark" in path.read_text()
 
 
 @pytest.mark.parametrize(
-    "held",
+    "existing",
     [
         LINES,
         LINES.replace("iago", "IAGO").replace("https://", "").replace(KEY, "old"),
@@ -204,28 +305,52 @@ def test_another_accounts_file_is_replaced_only_on_demand(path: Path) -> None:
         LINES.replace(f"key={KEY}\n", ""),
     ],
 )
-def test_the_same_accounts_file_is_replaced(path: Path, held: str) -> None:
-    write(path, f"{held}insecure = false\ncert_bundle = /ca.pem\nuser_id = 15\n")
+def test_save_over_same_account(path: Path, existing: str) -> None:
+    write(
+        path,
+        f"{existing}insecure = false\nlogin_name = jdoe\ncert_bundle = /ca.pem\nuser_id = 15\n",
+    )
     CREDENTIALS.save()
     assert Credentials.load() == evolve(CREDENTIALS, cert_bundle="/ca.pem")
     assert "insecure = false" in path.read_text()
+    assert "login_name = jdoe" in path.read_text()
 
 
-def test_what_is_no_zuliprc_is_replaced_only_on_demand(path: Path) -> None:
+def test_render(path: Path) -> None:
+    write(path, render_credentials(CREDENTIALS))
+    assert Credentials.load() == CREDENTIALS
+
+
+def test_save_login_name(path: Path) -> None:
+    save_credentials(CREDENTIALS, path, login_name="jdoe")
+    assert read_zuliprc(path)["login_name"] == "jdoe"
+    assert Credentials.load() == CREDENTIALS
+    save_credentials(CREDENTIALS, path, login_name="john")
+    assert read_zuliprc(path)["login_name"] == "john"
+
+
+def test_save_without_key(path: Path) -> None:
+    CREDENTIALS.save()
+    save_credentials(CREDENTIALS, path, include_key=False)
+    assert "key" not in read_zuliprc(path)
+    assert read_zuliprc(path)["email"] == CREDENTIALS.email
+
+
+def test_save_over_another_file(path: Path) -> None:
     write(path, "precious")
-    assert "holds something else" in refused(CREDENTIALS.save)
+    assert "is not a zuliprc" in zuliprc_error(CREDENTIALS.save)
     assert path.read_text() == "precious"
     CREDENTIALS.save(overwrite=True)
     assert Credentials.load() == CREDENTIALS
 
 
 @pytest.mark.parametrize(
-    "odd",
+    "invalid",
     [
         {"email": "iago\n@zulip.com"},
         {"email": ""},
         {"site": "chat.example.com"},
-        {"site": "http://chat.example.com"},
+        {"site": "https://chat.example.com/api"},
         {"api_key": "a\n[api]"},
         {"user_id": 0},
         {"cert_bundle": ""},
@@ -233,47 +358,111 @@ def test_what_is_no_zuliprc_is_replaced_only_on_demand(path: Path) -> None:
         {"api_key": b"key"},
     ],
 )
-def test_what_no_login_gives_is_not_saved(path: Path, odd: dict[str, Any]) -> None:
-    refused(evolve(CREDENTIALS, **odd).save)
+def test_save_invalid_value(path: Path, invalid: dict[str, Any]) -> None:
+    message = zuliprc_error(
+        evolve(CREDENTIALS, **invalid).save,
+        NotLoggedInError if invalid.get("api_key") == "" else ZuliprcError,
+    )
+    assert "credentials" in message
     assert not path.exists()
 
 
-def test_each_value_is_the_arguments_else_the_environments_else_the_files(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(ZuliprcError, match="no site and no email and no key"):
-        Credentials.from_env()
+def test_from_env_precedence(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(path, LINES + "user_id=16\ncert_bundle=/file.pem\nclient_cert=/c.pem\n")
     stored = evolve(CREDENTIALS, cert_bundle="/file.pem", client_cert="/c.pem")
     assert Credentials.from_env() == stored
     monkeypatch.setenv("ZULIP_CERT_BUNDLE", "/env.pem")
-    assert Credentials.from_env() == evolve(stored, cert_bundle="/env.pem")
+    monkeypatch.setenv("ZULIP_CERT", "/env-cert.pem")
+    monkeypatch.setenv("ZULIP_CERT_KEY", "/env-key.pem")
+    in_env: dict[str, Any] = {
+        "cert_bundle": "/env.pem",
+        "client_cert": "/env-cert.pem",
+        "client_cert_key": "/env-key.pem",
+    }
+    assert Credentials.from_env() == evolve(stored, **in_env)
     monkeypatch.setenv("ZULIP_EMAIL", "bot@zulip.com")
     monkeypatch.setenv("ZULIP_API_KEY", "envkey")
-    # The number in the file is the number of its own account.
-    found = Credentials.from_env()
-    assert (found.email, found.api_key, found.user_id) == ("bot@zulip.com", "envkey", None)
-    assert found.site == stored.site
+    # The user ID in the file belongs to its own account.
+    assert Credentials.from_env() == Credentials(stored.site, "bot@zulip.com", "envkey", **in_env)
     monkeypatch.setenv("ZULIP_SITE", "env.example.com/api")
     assert Credentials.from_env().site == "https://env.example.com"
-    given = Credentials.from_env(
+    assert Credentials.from_env(
         email="arg@zulip.com", api_key="argkey", site="arg.example.com", cert_bundle="/arg.pem"
-    )
-    assert given == Credentials(
+    ) == Credentials(
         "https://arg.example.com",
         "arg@zulip.com",
         "argkey",
-        cert_bundle="/arg.pem",
-        client_cert="/c.pem",
+        **{**in_env, "cert_bundle": "/arg.pem"},
     )
-    path.unlink()
-    assert Credentials.from_env().api_key == "envkey"
-    monkeypatch.setenv("ZULIP_EMAIL", "")  # which counts as not there
-    refused(lambda: Credentials.from_env(api_key=KEY))
-    refused(lambda: Credentials.from_env(api_key=f"{KEY}\n"))
+    for name in ("ZULIP_CERT_BUNDLE", "ZULIP_CERT", "ZULIP_CERT_KEY"):
+        monkeypatch.setenv(name, "")  # like a missing one
+    assert Credentials.from_env().cert_bundle is None  # the file is not read
+    assert Credentials.from_env(path=path).cert_bundle == "/file.pem"
+    assert Credentials.from_env(path=path).api_key == "envkey"
 
 
-def test_zulips_own_client_reads_the_environment_in_the_same_order(
+def test_from_env_without_a_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    no_file = f"in the environment and section [api] of {path}. Run `zulip-auth login`."
+    message = f"No site and no email and no key {no_file}"
+    assert zuliprc_error(Credentials.from_env, NotLoggedInError) == message
+    monkeypatch.setenv("ZULIP_API_KEY", KEY)
+    monkeypatch.setenv("ZULIP_SITE", "x.org")
+    assert zuliprc_error(Credentials.from_env) == f"No email {no_file}"
+    monkeypatch.setenv("ZULIP_EMAIL", "iago@zulip.com")
+    # Neither the file nor the home directory is needed.
+    path.mkdir()
+    monkeypatch.setenv("HOME", "relative")
+    monkeypatch.setattr(Path, "expanduser", None)
+    monkeypatch.setattr(Path, "open", None)
+    assert Credentials.from_env() == Credentials("https://x.org", "iago@zulip.com", KEY)
+
+
+ENV_ERRORS: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
+    "variable in quotes": (
+        {"ZULIP_API_KEY": f'"{KEY}"'},
+        {},
+        "ZULIP_API_KEY is in quotation marks. Remove them.",
+    ),
+    "variable": (
+        {"ZULIP_EMAIL": "a b"},
+        {},
+        "ZULIP_EMAIL is too long, or has spaces or control characters.",
+    ),
+    "file name in quotes": (
+        {"ZULIP_CERT": "'/c.pem'"},
+        {},
+        "ZULIP_CERT is in quotation marks. Remove them.",
+    ),
+    "argument": (
+        {},
+        {"api_key": f"{KEY}\n"},
+        "argument api_key is too long, or has spaces or characters beyond ASCII.",
+    ),
+    "argument of another type": ({}, {"site": 7}, "argument site must be a str, not int."),
+    "file": (
+        {},
+        {},
+        "key in section [api] of {path} is in quotation marks. Remove them.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("env", "arguments", "message"), ENV_ERRORS.values(), ids=ENV_ERRORS)
+def test_from_env_error_message(
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    env: dict[str, str],
+    arguments: dict[str, Any],
+    message: str,
+) -> None:
+    write(path, LINES if env or arguments else LINES.replace(KEY, f'"{KEY}"'))
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    error = zuliprc_error(lambda: Credentials.from_env(**arguments))
+    assert error == message.format(path=path)
+
+
+def test_from_env_is_like_zulips_client(
     path: Path, monkeypatch: pytest.MonkeyPatch, fake_zulip: FakeZulip
 ) -> None:
     write(path, LINES.replace("https://chat.example.com", fake_zulip.site))
@@ -301,9 +490,7 @@ ACCEPTED = {name for name in ACCEPTED if LOADING[name][1] is not None}
 
 
 @pytest.mark.parametrize("name", sorted(ACCEPTED))
-def test_what_zulips_own_client_accepts_is_read_in_the_same_way(
-    path: Path, name: str, fake_zulip: FakeZulip
-) -> None:
+def test_load_is_like_zulips_client(path: Path, name: str, fake_zulip: FakeZulip) -> None:
     localhost = fake_zulip.add_realm("localhost").site.removeprefix("http://")
     content = LOADING[name][0].replace("localhost:9991", localhost)
     write(path, re.sub(r"(https://)?chat\.example\.com", fake_zulip.site, content))
@@ -317,9 +504,7 @@ def test_what_zulips_own_client_accepts_is_read_in_the_same_way(
 
 
 @pytest.mark.parametrize("email", ["iago@zulip.com", "50%off@zulip.com"])
-def test_zulips_own_client_logs_in_with_a_file_of_ours(
-    path: Path, email: str, fake_zulip: FakeZulip
-) -> None:
+def test_zulips_client_loads_saved_file(path: Path, email: str, fake_zulip: FakeZulip) -> None:
     account = fake_zulip.add_user(email, "secret")
     asyncio.run(zulip_auth.login(fake_zulip.site, email, "secret")).save()
     profile = zulip.Client(config_file=str(path)).get_profile()
@@ -329,7 +514,7 @@ def test_zulips_own_client_logs_in_with_a_file_of_ours(
 # ---- Certificates
 
 
-def test_the_certificates_that_are_named_make_a_context(tmp_path: Path) -> None:
+def test_ssl_context(tmp_path: Path) -> None:
     assert CREDENTIALS.ssl_context() is None
     test_ca = trustme.CA()
     bundle, cert = tmp_path / "ca.pem", tmp_path / "cert.pem"
@@ -342,10 +527,11 @@ def test_the_certificates_that_are_named_make_a_context(tmp_path: Path) -> None:
     with_key = evolve(CREDENTIALS, cert_bundle=str(bundle), client_cert=str(cert))
     assert with_key.ssl_context() is not None
     assert evolve(with_key, cert_bundle=None).ssl_context() is not None
-    for odd in (
-        {"cert_bundle": "/missing"},
-        {"cert_bundle": "a\0b"},
-        {"client_cert": __file__},
-        {"client_cert_key": 7},
+    for invalid, message in (
+        ({"cert_bundle": "/missing"}, "Could not load cert_bundle: No such file or directory."),
+        ({"cert_bundle": "a\0b"}, "Could not load cert_bundle: invalid path or file."),
+        ({"client_cert": __file__}, "Could not load client_cert or client_cert_key: "),
+        ({"client_cert_key": 7}, "Could not load client_cert or client_cert_key: invalid path"),
     ):
-        refused(evolve(with_key, **odd).ssl_context)
+        options: dict[str, Any] = dict(invalid)
+        assert zuliprc_error(evolve(with_key, **options).ssl_context).startswith(message)

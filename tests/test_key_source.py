@@ -756,7 +756,7 @@ async def test_zuliprc_that_cannot_be_saved(
         assert (await source.get()).email == USERNAME
     [record] = caplog.records
     assert record.getMessage() == (
-        f"Logged in, but could not save the API key: {tmp_path}/missing/zuliprc cannot be written: "
+        f"Logged in, but could not save the API key: Could not write {tmp_path}/missing/zuliprc: "
         "No such file or directory."
     )
 

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import os
-import re
+import stat
 import subprocess
 import sys
-from configparser import ConfigParser
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from configparser import ConfigParser, Error
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -13,14 +18,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.secret_scanner import SecretScanner
-from zulip_auth import ZuliprcError
+from zulip_auth import NotLoggedInError, ZuliprcError
 from zulip_auth._zuliprc import (
     ZuliprcSection,
+    _is_lossless_edit,
+    _Parser,
+    check_replaceable,
     read_zuliprc,
     render_zuliprc,
     resolve_zuliprc_path,
     update_zuliprc,
-    why_not_replaceable,
 )
 
 KEY = "fAEg1OmbknQqBdDG3cVHyP2jjGLMfmtF"
@@ -37,25 +44,25 @@ def write(path: Path, content: str | bytes, mode: int = 0o600) -> None:
     path.chmod(mode)
 
 
-def refused(call: Any, *arguments: Any) -> str:
-    """Return what the error says, once it is sure that it says nothing of the file."""
-    with pytest.raises(ZuliprcError) as caught:
-        call(*arguments)
+def zuliprc_error(call: Any, *args: Any, exc_type: type[ZuliprcError] = ZuliprcError) -> str:
+    """Return the message of the exception, which must not repeat the file's content."""
+    with pytest.raises(exc_type) as caught:
+        call(*args)
+    assert type(caught.value) is exc_type
     SecretScanner(KEY, "s3cret-line").check_error(caught.value)
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)
     return str(caught.value)
 
 
-def always(values: dict[str, str | None] | None) -> Any:
-    return lambda _held: None if values is None else ZuliprcSection(values)
+def constant(values: dict[str, str | None]) -> Any:
+    """Return an update that sets the same values in any file."""
+    return lambda _existing: ZuliprcSection(values)
 
 
-# ---- Where it is
+# ---- Path
 
 
-def test_the_path_is_given_or_named_by_the_environment_or_in_the_home(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_resolve_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/iago")
     monkeypatch.delenv("ZULIP_CONFIG", raising=False)
     assert resolve_zuliprc_path(None) == Path("/home/iago/.zuliprc")
@@ -65,8 +72,9 @@ def test_the_path_is_given_or_named_by_the_environment_or_in_the_home(
 
 
 @pytest.mark.parametrize("path", [7, "~nobody-of-that-name/zuliprc"])
-def test_what_is_no_path_is_refused(path: Any) -> None:
-    assert "path of a zuliprc" in refused(resolve_zuliprc_path, path)
+def test_resolve_path_invalid(path: Any) -> None:
+    with pytest.raises(ZuliprcError, match=r"^Invalid zuliprc path, or no home directory\.$"):
+        resolve_zuliprc_path(path)
 
 
 # ---- Reading
@@ -89,19 +97,40 @@ READ: dict[str, tuple[str | bytes, str | None]] = {
     "a % that refers to nothing": (LINES.replace(KEY, "%(x)s"), "%(x)s"),
     "beyond ASCII": (LINES.replace("iago", "iagó"), KEY),
     "no key": (LINES.replace("key", "kez"), None),
+    "a name with spaces": (LINES + "a name = x\n", KEY),
 }
 
 
 @pytest.mark.parametrize(("content", "key"), READ.values(), ids=READ)
-def test_what_tools_write_is_read(path: Path, content: str | bytes, key: str | None) -> None:
+def test_read_formats(path: Path, content: str | bytes, key: str | None) -> None:
     write(path, content)
     assert read_zuliprc(path).get("key") == key
 
 
-NOT_READ: dict[str, str | bytes] = {
+MISSING: dict[str, str] = {
     "empty": "",
-    "no section": LINES.removeprefix("[api]\n"),
     "another section": LINES.replace("[api]", "[API]"),
+    "an empty section": "[api]\n",
+}
+
+
+@pytest.mark.parametrize("content", MISSING.values(), ids=MISSING)
+def test_read_missing_section(path: Path, content: str) -> None:
+    write(path, content)
+    message = zuliprc_error(read_zuliprc, path, exc_type=NotLoggedInError)
+    assert message == f"No section [api] in {path}. Run `zulip-auth login`."
+    assert read_zuliprc(path, missing_ok=True) == {}
+
+
+def test_read_other_section(path: Path) -> None:
+    write(path, LINES + f"[bot 1]\nkey = {KEY[::-1]}\n")
+    assert read_zuliprc(path, section="bot 1") == {"key": KEY[::-1]}
+    with pytest.raises(NotLoggedInError, match=r"^No section \[bot 2\] in "):
+        read_zuliprc(path, section="bot 2")
+
+
+INVALID: dict[str, str | bytes] = {
+    "no section": LINES.removeprefix("[api]\n"),
     "the section twice": LINES + LINES,
     "a value twice": LINES + f"key={KEY}\n",
     "a line that is none": LINES + "s3cret-line\n",
@@ -114,53 +143,99 @@ NOT_READ: dict[str, str | bytes] = {
 }
 
 
-@pytest.mark.parametrize("content", NOT_READ.values(), ids=NOT_READ)
-def test_anything_else_is_refused_and_not_repeated(path: Path, content: str | bytes) -> None:
+@pytest.mark.parametrize("content", INVALID.values(), ids=INVALID)
+def test_read_invalid_content(path: Path, content: str | bytes) -> None:
     write(path, content)
-    assert refused(read_zuliprc, path).startswith(f"{path} is no zuliprc: ")
+    assert zuliprc_error(read_zuliprc, path).startswith(f"{path} is not a zuliprc: ")
 
 
-def test_a_file_that_cannot_be_read_is_refused(path: Path) -> None:
-    assert refused(read_zuliprc, path) == f"{path} cannot be read: No such file or directory."
+def test_read_invalid_messages(path: Path) -> None:
+    contents: dict[str | bytes, str] = {
+        "s3cret-line": "expected an [api] section with `name = value` lines. "
+        "Run `zulip-auth login` to create one.",
+        b"\xff": "not valid UTF-8.",
+        "#" * (2**16 + 1): "larger than 64 KiB.",
+    }
+    for content, reason in contents.items():
+        write(path, content)
+        assert zuliprc_error(read_zuliprc, path) == f"{path} is not a zuliprc: {reason}"
+
+
+def test_read_unreadable_file(path: Path) -> None:
     path.mkdir()
-    assert refused(read_zuliprc, path) == f"{path} cannot be read: Is a directory."
-    assert refused(read_zuliprc, Path("a\0b")).endswith("cannot be read: that is no path.")
-    assert "too long" in refused(read_zuliprc, Path("/dev/zero"))
+    assert zuliprc_error(read_zuliprc, path) == f"Could not read {path}: Is a directory."
+    assert zuliprc_error(read_zuliprc, Path("a\0b")).endswith(": invalid path.")
+    assert "larger than 64 KiB" in zuliprc_error(read_zuliprc, Path("/dev/zero"))
+
+
+def test_read_missing_file(path: Path) -> None:
+    message = zuliprc_error(read_zuliprc, path, exc_type=NotLoggedInError)
+    assert message == f"{path} does not exist. Run `zulip-auth login`."
+    assert read_zuliprc(path, missing_ok=True) == {}
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o610])
-def test_a_file_open_to_others_is_warned_about(path: Path, mode: int) -> None:
+def test_read_warns_of_mode(path: Path, mode: int) -> None:
     write(path, LINES, mode)
-    with pytest.warns(UserWarning, match=f"chmod 600 {path}$"):
+    with pytest.warns(UserWarning, match=f"^{path} is readable by other users. Run: chmod 600 "):
         read_zuliprc(path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="requires root, to give a file away")
+@pytest.mark.parametrize("mode", [0o440, 0o444, 0o644])
+def test_read_other_users_file(path: Path, mode: int) -> None:
+    write(path, LINES, mode)
+    os.chown(path, 12345, 12345)
+    assert read_zuliprc(path)["key"] == KEY  # without a warning
+
+
+@pytest.mark.parametrize("value", ["true", "True", "yes", "1"])
+def test_read_warns_of_insecure(path: Path, value: str) -> None:
+    write(path, LINES + f"insecure = {value}\n")
+    with pytest.warns(UserWarning, match=r"^insecure in .* is ignored; use cert_bundle\.$"):
+        read_zuliprc(path)
+    write(path, LINES + "insecure = False\n")
+    read_zuliprc(path)
+
+
+@pytest.mark.parametrize("line", ["a" + " " * 65_000 + "b", "a b " * 16_000, "a" * 65_000])
+def test_read_time_is_linear(path: Path, line: str) -> None:
+    start = time.process_time()
+    write(path, f"[api]\n{line}\n")
+    zuliprc_error(read_zuliprc, path)
+    write(path, f"[api]\n{line}= x\n")
+    assert read_zuliprc(path) == {line.rstrip(): "x"}
+    update_zuliprc(path, constant({line.rstrip(): None}))
+    # The pattern of ConfigParser takes more than half a minute for each.
+    assert time.process_time() - start < 5
 
 
 # ---- Writing
 
 
-def test_a_file_is_written_for_its_owner_alone(path: Path) -> None:
-    os.umask(os.umask(0))  # whatever it is here
-    update_zuliprc(path, always({"email": "iago@zulip.com", "key": KEY, "site": None}))
+def test_write_new_file(path: Path) -> None:
+    os.umask(os.umask(0))
+    update_zuliprc(path, constant({"email": "iago@zulip.com", "key": KEY, "site": None}))
     assert path.read_text() == f"[api]\nemail = iago@zulip.com\nkey = {KEY}\n"
     assert path.stat().st_mode & 0o777 == 0o600
     assert os.listdir(path.parent) == [path.name]  # noqa: PTH208
 
 
-def test_what_else_is_in_the_file_stays(path: Path) -> None:
+def test_update_preserves_other_lines(path: Path) -> None:
     old = (
         "# Mine\n\n[zterm]\ntheme = 50%\nkey = theirs\n\n"
         "[api]\n# Made by hand\nEMAIL: old@zulip.com\nkey = old\n  of two lines\n"
         "colour=red\nsite=https://chat.example.com\n\n[more]\nx = 1"
     )
     write(path, old, 0o644)
-    held: list[ZuliprcSection | None] = []
+    calls: list[ZuliprcSection | None] = []
 
-    def decide(each: ZuliprcSection | None) -> ZuliprcSection:
-        held.append(each)
+    def update(existing: ZuliprcSection | None) -> ZuliprcSection:
+        calls.append(existing)
         return ZuliprcSection(email="iago@zulip.com", key=KEY)
 
-    update_zuliprc(path, decide)
-    assert held == [
+    update_zuliprc(path, update)
+    assert calls == [
         {
             "email": "old@zulip.com",
             "key": "old\nof two lines",
@@ -176,34 +251,41 @@ def test_what_else_is_in_the_file_stays(path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_value_can_be_removed(path: Path) -> None:
+def test_update_removes_option(path: Path) -> None:
     write(path, LINES)
-    update_zuliprc(path, always({"key": None}))
+    update_zuliprc(path, constant({"key": None}))
     assert path.read_text() == LINES.replace(f"key={KEY}\n", "")
 
 
-def test_a_file_may_have_to_stay(path: Path) -> None:
+def test_update_that_raises(path: Path) -> None:
+    def update(_: ZuliprcSection | None) -> ZuliprcSection:
+        raise ZuliprcError("Not this file.")
+
     write(path, LINES, 0o644)
-    assert "holds something else" in refused(update_zuliprc, path, always(None))
+    assert zuliprc_error(update_zuliprc, path, update) == "Not this file."
     assert path.read_text() == LINES
+    assert list(path.parent.iterdir()) == [path]
 
 
-# To these, the section can be added.
-FREE = ("empty", "another section")
-UNPARSABLE = {name: content for name, content in NOT_READ.items() if name not in FREE}
-
-
-@pytest.mark.parametrize("content", UNPARSABLE.values(), ids=UNPARSABLE)
-def test_what_is_no_zuliprc_is_replaced_only_as_a_whole(path: Path, content: str | bytes) -> None:
+@pytest.mark.parametrize("content", MISSING.values(), ids=MISSING)
+def test_update_missing_section(path: Path, content: str) -> None:
     write(path, content)
-    held: list[ZuliprcSection | None] = []
+    update_zuliprc(path, constant({"name": "value"}))
+    assert read_zuliprc(path) == {"name": "value"}
+    assert path.read_text().startswith(content.replace("[api]\n", ""))
 
-    def decide(each: ZuliprcSection | None) -> ZuliprcSection:
-        held.append(each)
+
+@pytest.mark.parametrize("content", INVALID.values(), ids=INVALID)
+def test_overwrite_invalid_file(path: Path, content: str | bytes) -> None:
+    write(path, content)
+    calls: list[ZuliprcSection | None] = []
+
+    def update(existing: ZuliprcSection | None) -> ZuliprcSection:
+        calls.append(existing)
         return ZuliprcSection(key=KEY)
 
-    update_zuliprc(path, decide)
-    assert held == [None]
+    update_zuliprc(path, update)
+    assert calls == [None]
     assert path.read_text() == f"[api]\nkey = {KEY}\n"
 
 
@@ -215,21 +297,21 @@ UNEDITABLE = {
 
 
 @pytest.mark.parametrize("content", UNEDITABLE.values(), ids=UNEDITABLE)
-def test_what_cannot_be_changed_safely_is_left_alone(path: Path, content: str) -> None:
+def test_update_unsafe_content(path: Path, content: str) -> None:
     write(path, content)
     try:
-        update_zuliprc(path, always({"key": KEY}))
+        update_zuliprc(path, constant({"key": KEY}))
     except ZuliprcError as error:
-        assert "cannot be changed safely" in str(error)
+        assert str(error) == f"{path} cannot be updated safely. Use another path."
         assert path.read_text() == content
     else:
         assert read_zuliprc(path) == {"key": KEY}
 
 
-def test_indented_values_and_comments_are_what_they_are_for_other_tools(path: Path) -> None:
+def test_update_indented_options(path: Path) -> None:
     old = "[api]\n  # mine\n  email=old\n  key=a\n    b\n    # mine too\n\n  colour=red\n[x]\ny=1\n"
     write(path, old)
-    update_zuliprc(path, always({"email": "new", "key": "k3y"}))
+    update_zuliprc(path, constant({"email": "new", "key": "k3y"}))
     text = path.read_text()
     assert read_zuliprc(path) == {"email": "new", "key": "k3y", "colour": "red"}
     assert "# mine\n" in text
@@ -237,24 +319,35 @@ def test_indented_values_and_comments_are_what_they_are_for_other_tools(path: Pa
     assert "y=1" in text
 
 
-def test_a_section_is_added_to_the_others(path: Path) -> None:
+def test_update_adds_section(path: Path) -> None:
     write(path, "# mine\n[zterm]\ntheme = dark\n")
-    update_zuliprc(path, always({"key": "new"}))
+    update_zuliprc(path, constant({"key": "new"}))
     assert path.read_text() == "# mine\n[zterm]\ntheme = dark\n\n[api]\nkey = new\n"
 
 
-def test_a_value_of_two_lines_stays(path: Path) -> None:
+def test_update_preserves_continuation(path: Path) -> None:
     write(path, "[api]\nkey = old\ncolours = red\n  blue\n")
-    update_zuliprc(path, always({"key": "new"}))
+    update_zuliprc(path, constant({"key": "new"}))
     assert path.read_text() == "[api]\nkey = new\ncolours = red\n  blue\n"
 
 
-def test_what_would_be_no_zuliprc_any_more_is_not_made() -> None:
-    assert render_zuliprc(ZuliprcSection(key="a\nb")) is None
-    assert render_zuliprc(ZuliprcSection(key="a"), "no section") is None
+def test_section_repr_hides_values() -> None:
+    assert repr({"x": ZuliprcSection(key=KEY)}) == "{'x': <ZuliprcSection>}"
 
 
-def test_a_few_references_are_followed_and_no_more(path: Path) -> None:
+def test_lossless_edit() -> None:
+    for key, old, expected in [
+        ("a", "", True),
+        ("a\nb", "", False),
+        ("a\n[b]\nc=d", "", False),
+        ("a", "no section", False),
+        ("a", "[x]\ny=1\n", True),
+    ]:
+        section = ZuliprcSection(key=key)
+        assert _is_lossless_edit(old, render_zuliprc(section, old), section) is expected
+
+
+def test_read_limits_interpolation(path: Path) -> None:
     write(path, "[api]\nuser=iago\nemail=%(user)s@zulip.com\n")
     assert read_zuliprc(path)["email"] == "iago@zulip.com"
     lines = ["[api]", "a0=" + "x" * 40]
@@ -263,81 +356,272 @@ def test_a_few_references_are_followed_and_no_more(path: Path) -> None:
     assert read_zuliprc(path)["a5"] == "%(a4)s" * 40
 
 
-def test_only_a_file_is_replaced(path: Path) -> None:
-    os.mkfifo(path)
-    assert "is no file that could be replaced" in refused(update_zuliprc, path, always({}))
-    odd = Path("x" * 5000)
-    assert "File name too long" in refused(update_zuliprc, odd, always({}))
-    assert "File name too long" in refused(read_zuliprc, odd)
-    assert why_not_replaceable(Path("a\0b")) == "cannot be written: that is no path."
+def test_path_of_invalid_name() -> None:
+    path = Path("x" * 5000)
+    message = zuliprc_error(update_zuliprc, path, constant({}))
+    assert message == f"Could not write {path}: File name too long."
+    assert zuliprc_error(read_zuliprc, path) == f"Could not read {path}: File name too long."
+    assert zuliprc_error(check_replaceable, Path("a\0b")).endswith("b: invalid path.")
 
 
-def test_what_is_not_there_may_count_as_empty(path: Path) -> None:
-    assert read_zuliprc(path, missing_ok=True) == {}
+@pytest.mark.parametrize("previous", [None, LINES])
+def test_update_of_changed_file(path: Path, previous: str | None) -> None:
+    if previous is not None:
+        write(path, previous)
 
-
-@pytest.mark.parametrize("before", [None, LINES])
-def test_a_file_that_another_program_writes_meanwhile_is_not_lost(
-    path: Path, before: str | None
-) -> None:
-    if before is not None:
-        write(path, before)
-
-    def decide(_: ZuliprcSection | None) -> ZuliprcSection:
+    def update(_: ZuliprcSection | None) -> ZuliprcSection:
         write(path, "[api]\nkey = theirs\n")
         return ZuliprcSection(key="ours")
 
-    assert "was written by another program meanwhile" in refused(update_zuliprc, path, decide)
+    assert zuliprc_error(update_zuliprc, path, update) == (
+        f"{path} was changed by another program. Try again."
+    )
     assert read_zuliprc(path) == {"key": "theirs"}
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_file_that_goes_meanwhile_is_not_made_anew(path: Path) -> None:
+def test_update_of_removed_file(path: Path) -> None:
     write(path, LINES)
 
-    def decide(_: ZuliprcSection | None) -> ZuliprcSection:
+    def update(_: ZuliprcSection | None) -> ZuliprcSection:
         path.unlink()
         return ZuliprcSection(key="ours")
 
-    assert "was written by another program meanwhile" in refused(update_zuliprc, path, decide)
+    assert zuliprc_error(update_zuliprc, path, update) == (
+        f"{path} was changed by another program. Try again."
+    )
 
 
 @pytest.mark.parametrize("value", ["a\nb = c", " a", "a\n[x]", "a "])
-def test_a_value_that_would_not_come_back_is_not_written(path: Path, value: str) -> None:
-    assert "cannot hold this" in refused(update_zuliprc, path, always({"cert_bundle": value}))
+def test_update_unsafe_value(path: Path, value: str) -> None:
+    message = zuliprc_error(update_zuliprc, path, constant({"cert_bundle": value}))
+    assert message == f"{path} cannot be updated safely. Use another path."
     assert not path.exists()
 
 
-def test_no_symbolic_link_is_followed(path: Path) -> None:
+def symlink(path: Path) -> str:
     target = path.with_name("target")
     write(target, LINES)
     path.symlink_to(target)
-    assert "is a symbolic link" in refused(update_zuliprc, path, always({"key": "new"}))
-    assert read_zuliprc(path)["key"] == KEY
-    target.unlink()  # nor is one that leads nowhere
-    assert "is a symbolic link" in refused(update_zuliprc, path, always({"key": "new"}))
-    assert not target.exists()
+    return f"{path} is a symbolic link. Use the path of its target."
 
 
-def test_a_file_that_cannot_be_written_is_an_error_and_leaves_nothing(path: Path) -> None:
-    missing = path / "zuliprc"
-    assert refused(update_zuliprc, missing, always({"key": KEY})) == (
-        f"{missing} cannot be written: No such file or directory."
-    )
+def dangling_symlink(path: Path) -> str:
+    path.symlink_to(path.with_name("target"))
+    return f"{path} is a symbolic link. Use the path of its target."
+
+
+def fifo(path: Path) -> str:
+    os.mkfifo(path)
+    return f"{path} is not a regular file."
+
+
+def directory(path: Path) -> str:
     path.mkdir()
-    assert "is no file that could be replaced" in refused(
-        update_zuliprc, path, always({"key": KEY})
+    return f"{path} is not a regular file."
+
+
+def file_as_parent(path: Path) -> str:
+    path.parent.rmdir()
+    path.parent.touch()
+    return f"Could not write {path}: Not a directory."
+
+
+def missing_parent(path: Path) -> str:
+    path.parent.rmdir()
+    return f"Could not write {path}: No such file or directory."
+
+
+def directory_as_tmp_file(path: Path) -> str:
+    path.with_name(f".{path.name}.tmp").mkdir()
+    return f"Could not write {path}: Is a directory."
+
+
+def symlink_as_tmp_file(path: Path) -> str:
+    path.with_name(f".{path.name}.tmp").symlink_to("/dev/null")
+    return f"Could not write {path}: Too many levels of symbolic links."
+
+
+def fifo_as_tmp_file(path: Path) -> str:
+    os.mkfifo(path.with_name(f".{path.name}.tmp"))
+    return f"Could not write {path}: No such device or address."
+
+
+OBSTACLES = [
+    symlink,
+    dangling_symlink,
+    fifo,
+    directory,
+    file_as_parent,
+    missing_parent,
+    directory_as_tmp_file,
+    symlink_as_tmp_file,
+    fifo_as_tmp_file,
+]
+
+
+@pytest.mark.parametrize("obstacle", OBSTACLES)
+def test_obstacle_is_found_by_check(path: Path, obstacle: Callable[[Path], str]) -> None:
+    path = path.parent / "config" / "zuliprc"
+    path.parent.mkdir()
+    message = obstacle(path)
+    before = sorted(path.parent.parent.rglob("*"))
+    assert zuliprc_error(check_replaceable, path) == message
+    assert zuliprc_error(update_zuliprc, path, constant({"key": "new"})) == message
+    assert sorted(path.parent.parent.rglob("*")) == before
+
+
+@pytest.mark.parametrize("content", [None, LINES])
+def test_check_leaves_nothing(path: Path, content: str | None) -> None:
+    if content is not None:
+        write(path, content, 0o400)
+    before = [(file, file.stat().st_mode, file.read_text()) for file in path.parent.iterdir()]
+    check_replaceable(path)
+    after = [(file, file.stat().st_mode, file.read_text()) for file in path.parent.iterdir()]
+    assert after == before
+
+
+# Run in a process of its own, as a user without privileges.
+CHECK_AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from zulip_auth import ZuliprcError
+from zulip_auth._zuliprc import check_replaceable, update_zuliprc
+
+b"x".decode("unicode_escape")  # its module may not be accessible later
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+for call in (check_replaceable, lambda path: update_zuliprc(path, dict)):
+    try:
+        call(Path(sys.argv[1]))
+    except ZuliprcError as error:
+        print(error)
+"""
+
+
+def run_python(code: str, *args: object, command: tuple[str, ...] = ()) -> str:
+    """Run *code* in another process, and return its output."""
+    result = subprocess.run(
+        [*command, sys.executable, "-c", code, *map(str, args)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
     )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+requires_root = pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
+
+
+@pytest.mark.slow
+@requires_root
+@pytest.mark.parametrize(
+    ("directory_mode", "owner", "reason"),
+    [(0o755, 65534, "Permission denied"), (0o777, 0, "Operation not permitted")],
+    ids=["read-only directory", "another owner"],
+)
+def test_check_without_privileges(directory_mode: int, owner: int, reason: str) -> None:
+    with TemporaryDirectory() as name:  # pytest's own is not accessible to others
+        path = Path(name, "zuliprc")
+        write(path, LINES)
+        os.chown(path, owner, owner)
+        path.parent.chmod(directory_mode)
+        message = f"Could not write {path}: {reason}.\n"
+        assert run_python(CHECK_AS_NOBODY, path) == 2 * message
+
+
+@requires_root
+def test_update_preserves_owner(path: Path) -> None:
+    write(path, LINES)
+    os.chown(path, 12345, 54321)
+    update_zuliprc(path, constant({"key": "new"}))
+    status = path.stat()
+    assert (status.st_uid, status.st_gid) == (12345, 54321)
+    assert stat.S_IMODE(status.st_mode) == 0o600
+    assert "key = new" in path.read_text()
+
+
+CHECK_MOUNTED_FILE = """
+import subprocess, sys
+from pathlib import Path
+from zulip_auth import ZuliprcError
+from zulip_auth._zuliprc import check_replaceable
+
+path = Path(sys.argv[1])
+mount = subprocess.run(["mount", "--bind", sys.argv[2], path], capture_output=True)
+if mount.returncode:
+    print("cannot mount")
+else:
+    try:
+        Path(sys.argv[2]).replace(path)
+    except OSError as error:
+        print(error.strerror)
+    try:
+        check_replaceable(path)
+    except ZuliprcError as error:
+        print(error)
+"""
+
+
+@pytest.mark.slow
+@requires_root
+def test_check_mounted_file(path: Path) -> None:
+    path = path.with_name("a zuliprc é")
+    source = path.with_name("source")
+    write(path, LINES)
+    write(source, LINES)
+    try:
+        output = run_python(CHECK_MOUNTED_FILE, path, source, command=("unshare", "--mount"))
+    except (AssertionError, FileNotFoundError):
+        output = "cannot mount\n"
+    if output == "cannot mount\n":
+        pytest.skip("requires the right to mount")
+    reason, message = output.splitlines()
+    assert reason == "Device or resource busy"
+    assert message == f"{path} is a mount point. Mount its directory instead."
+
+
+def test_leftover_tmp_file_is_removed(path: Path) -> None:
+    write(path.with_name(f".{path.name}.tmp"), "[api]\nkey = leftover\n" * 100, 0o644)
+    update_zuliprc(path, constant({"key": "new"}))
+    assert path.read_text() == "[api]\nkey = new\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_full_disk_leaves_the_old_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writers_wait_for_each_other(path: Path) -> None:
+    entered, proceed = threading.Event(), threading.Event()
+
+    def slow(_: ZuliprcSection | None) -> ZuliprcSection:
+        entered.set()
+        assert proceed.wait(10)
+        return ZuliprcSection(first="1")
+
+    with ThreadPoolExecutor(2) as executor:
+        first = executor.submit(update_zuliprc, path, slow)
+        assert entered.wait(10)
+        second = executor.submit(update_zuliprc, path, constant({"second": "2"}))
+        wait([second], timeout=0.1)
+        assert not second.done()
+        proceed.set()
+        first.result(10)
+        second.result(10)
+    assert read_zuliprc(path) == {"first": "1", "second": "2"}
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_update_on_full_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_space(_: int) -> None:
         raise OSError(28, "No space left on device")
 
     write(path, LINES)
     monkeypatch.setattr(os, "fsync", no_space)
-    assert "No space left on device" in refused(update_zuliprc, path, always({"key": "new"}))
+    assert "No space left on device" in zuliprc_error(
+        update_zuliprc, path, constant({"key": "new"})
+    )
     assert path.read_text() == LINES
     assert list(path.parent.iterdir()) == [path]
 
@@ -354,73 +638,166 @@ others = st.dictionaries(
 
 
 @given(st.dictionaries(st.sampled_from(["key", "email"]), values.filter(bool)), others, others)
-def test_what_is_written_is_read_and_the_rest_is_as_it_was(
-    ours: dict[str, str], beside: dict[str, str], section: dict[str, str]
+def test_render_round_trip(
+    options: dict[str, str], other_options: dict[str, str], other_section: dict[str, str]
 ) -> None:
-    sections = {"api": {**beside, "key": "old"}, "zterm": section}
+    sections = {"api": {**other_options, "key": "old"}, "zterm": other_section}
     old = ""
-    for title, options in sections.items():
-        old += f"[{title}]\n" + "".join(f"{name} = {value}\n" for name, value in options.items())
-    new = render_zuliprc(ZuliprcSection(ours), old)
+    for title, items in sections.items():
+        old += f"[{title}]\n" + "".join(f"{name} = {value}\n" for name, value in items.items())
+    section = ZuliprcSection(options)
+    new = render_zuliprc(section, old)
+    is_lossless = _is_lossless_edit(old, new, section)
     before, after = ConfigParser(interpolation=None), ConfigParser(interpolation=None)
     try:
         before.read_string(old)
-    except Exception:  # noqa: BLE001 - what is no zuliprc is not kept
-        assert new is None
+    except Exception:  # noqa: BLE001 - a file that is not a zuliprc is not edited
+        assert not is_lossless
         return
-    if new is None:  # only where a value does not come back, such as one that begins a comment
+    if not is_lossless:  # such as a value that begins a comment
         return
     after.read_string(new)
     assert dict(after["zterm"]) == dict(before["zterm"])
     for name, value in before["api"].items():
-        if name not in ours:
+        if name not in options:
             assert after["api"][name] == value
     official = ConfigParser()
     official.read_string(new)
-    assert {name: official.get("api", name) for name in ours} == ours
+    assert {name: official.get("api", name) for name in options} == options
 
 
-# ---- A crash at any point
+lines = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"])
+    | st.sampled_from(":= %[]"),
+    max_size=30,
+)
+
+
+@given(st.lists(lines, max_size=5).map("\n".join))
+def test_parser_is_like_configparser(text: str) -> None:
+    results: list[object] = []
+    for parser in (ConfigParser(), _Parser()):
+        try:
+            parser.read_string(f"[api]\n{text}")
+        except Error as error:
+            results.append(type(error).__name__)
+        else:
+            results.append({name: dict(parser.items(name, raw=True)) for name in parser.sections()})
+    assert results[0] == results[1]
+
+
+# ---- Killed processes
+
+KILL_AT_EACH_LINE = """
+import itertools, os, signal, sys
+from pathlib import Path
+from zulip_auth import _zuliprc
+from zulip_auth._zuliprc import ZuliprcSection, read_zuliprc, update_zuliprc
+
+path = Path(sys.argv[1])
+key = ("old" * 100, "new" * 100)
+update_zuliprc(path, lambda _: ZuliprcSection(key=key[0]))
+for line_count in itertools.count(1):
+    child = os.fork()
+    if child == 0:
+        remaining = line_count
+
+        def trace(frame, event, arg):
+            global remaining
+            if frame.f_code.co_filename != _zuliprc.__file__:
+                return None
+            remaining -= event == "line"
+            if remaining == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return trace
+
+        sys.settrace(trace)
+        update_zuliprc(path, lambda _: ZuliprcSection(key=key[1]))
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    left = sorted(file.name for file in path.parent.iterdir() if file != path)
+    found = key.index(read_zuliprc(path)["key"])
+    print("killed" if status else "done", found, *left)
+    if status == 0:
+        break
+    assert all(file.stat().st_mode & 0o077 == 0 for file in path.parent.iterdir())
+    if found:
+        update_zuliprc(path, lambda _: ZuliprcSection(key=key[0]))
+"""
+
+
+@pytest.mark.slow
+def test_kill_at_each_line(path: Path, record_property: Any) -> None:
+    *killed, done = run_python(KILL_AT_EACH_LINE, path).splitlines()
+    record_property("killed", f"{len(killed)} lines")
+    tmp = f".{path.name}.tmp"
+    # Before the temporary file, with it, and after the old file was replaced.
+    assert sorted(set(killed)) == ["killed 0", f"killed 0 {tmp}", "killed 1"]
+    assert done == "done 1"
+
 
 KILL_200_TIMES = """
 import itertools, os, random, signal, sys, time, warnings
 from pathlib import Path
 from zulip_auth._zuliprc import ZuliprcSection, read_zuliprc, update_zuliprc
 
-warnings.simplefilter("error")  # about a file that others may read
+warnings.simplefilter("error")  # of a file that other users can read
 path = Path(sys.argv[1])
-draw = random.Random(1)
-torn, found = 0, set()
+jitter = random.Random(1)
+killed_writing, keys = 0, set()
 for run in range(200):
     child = os.fork()
     if child == 0:
         for number in itertools.count():
             key = f"{run:010}-{number:010}" * 100
-            update_zuliprc(path, lambda held: ZuliprcSection(email=key, key=key, site=key))
-    time.sleep(draw.uniform(0.0, 0.01))
+            update_zuliprc(path, lambda _: ZuliprcSection(email=key, key=key, site=key))
+    time.sleep(jitter.uniform(0.0, 0.03))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     if path.exists():
-        held = read_zuliprc(path)
-        assert held["email"] == held["key"] == held["site"]
-        found.add(held["key"])
-    for left in path.parent.iterdir():
-        assert left.stat().st_mode & 0o077 == 0
-        if left != path:
-            torn += 1
-            left.unlink()
-print(f"{len(found)} different files, {torn} of 200 kills in the midst of writing one")
+        section = read_zuliprc(path)
+        assert section["email"] == section["key"] == section["site"]
+        keys.add(section["key"])
+    killed_writing += len([file for file in path.parent.iterdir() if file != path])
+update_zuliprc(path, lambda _: ZuliprcSection(key="last"))
+assert list(path.parent.iterdir()) == [path]
+print(f"{len(keys)} different files, {killed_writing} of 200 kills while writing one")
 """
 
 
 @pytest.mark.slow
-def test_a_kill_at_any_point_leaves_the_old_file_or_the_new_one(
-    path: Path, record_property: Any
-) -> None:
-    command = [sys.executable, "-c", KILL_200_TIMES, str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    record_property("killed", done.stdout.strip())
-    different, torn = re.findall("[0-9]+", done.stdout)[:2]
-    assert int(different) > 50
-    assert int(torn) > 20
+def test_kill_200_times(path: Path, record_property: Any) -> None:
+    record_property("killed", run_python(KILL_200_TIMES, path).strip())
+
+
+WRITE_100_TIMES = """
+import os, sys, time
+from pathlib import Path
+from zulip_auth._zuliprc import ZuliprcSection, update_zuliprc
+
+path = Path(sys.argv[1])
+start = time.monotonic()
+children = []
+for number in range(20):
+    child = os.fork()
+    if child == 0:
+        def increment(section):
+            values = {name: section.get(name) or "0" for name in ("all", f"of {number}")}
+            return ZuliprcSection({name: str(int(text) + 1) for name, text in values.items()})
+
+        for _ in range(100):
+            update_zuliprc(path, increment)
+        os._exit(0)
+    children.append(child)
+assert [os.waitpid(child, 0)[1] for child in children] == [0] * 20
+print(f"{time.monotonic() - start:.1f} s")
+"""
+
+
+@pytest.mark.slow
+def test_20_writers_of_100_updates(path: Path, record_property: Any) -> None:
+    duration = run_python(WRITE_100_TIMES, path).strip()
+    record_property("concurrent writers", f"20 processes, 100 updates each, {duration}")
+    expected = {"all": "2000"} | {f"of {number}": "100" for number in range(20)}
+    assert read_zuliprc(path) == expected
+    assert list(path.parent.iterdir()) == [path]

@@ -356,7 +356,7 @@ def _load(path: Path, site: str, username: str) -> Credentials | None:
     section = read_zuliprc(path, missing_ok=True)
     if section.get("key") is None:
         return None
-    stored = credentials_from_section(section, str(path))
+    stored = credentials_from_section(Credentials, section, f"section [api] of {path}")
     has_email = "@" in username  # an LDAP name cannot be compared
     if stored.site != site or (has_email and stored.email.casefold() != username.casefold()):
         raise ZuliprcError(f"{path} contains a different account.")

@@ -1,288 +1,330 @@
-"""The file in which every Zulip tool looks for an account's key.
+"""Parse, edit and atomically replace the zuliprc, the file that Zulip's tools share.
 
-It reads and writes values; what they mean is the business of `_credentials.py`.
-No text of a file is in a frame that raises, since a traceback may show variables.
+`_credentials.py` interprets the values.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import secrets
 import stat
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from configparser import ConfigParser, Error, InterpolationError
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
-from attrs import field, frozen
+from ._exceptions import NotLoggedInError, ZuliprcError
+from ._redaction import hide_locals
 
-from ._exceptions import ZuliprcError
-
-_SECTION = "api"
-_MOST_BYTES = 64 * 1024
-_MOST_REFERENCES = 8
-_HEADER = re.compile(r"\[(.+)\]")
-_OPTION = re.compile(r"([^\s:=][^:=]*?)\s*[:=]")
+SECTION = "api"
+_MAX_BYTES = 64 * 1024
+_MAX_INTERPOLATIONS = 8
+_SECTION_RE = re.compile(r"\[(.+)\]")
+_OPTION_RE = re.compile(r"([^\s:=][^:=]*)[:=]")
 
 
 class ZuliprcSection(dict[str, str | None]):
-    """What stands in the section `[api]`, or shall; None is for what is not there."""
+    """A section; None marks a missing or removed option."""
 
     def __repr__(self) -> str:
-        return f"<values of [{_SECTION}]>"
+        return "<ZuliprcSection>"
+
+
+class _Parser(ConfigParser):
+    # ConfigParser's own pattern takes quadratic time for spaces within a line.
+    OPTCRE = re.compile(r"(?P<option>[^:=]*)(?P<vi>[:=])\s*(?P<value>.*)$")
 
 
 def resolve_zuliprc_path(path: str | os.PathLike[str] | None) -> Path:
-    """Return where the file is: as given, else as ZULIP_CONFIG says, else `~/.zuliprc`.
+    """Return *path*, or else that of ZULIP_CONFIG, or else `~/.zuliprc`.
 
     Raises:
-        ZuliprcError: It is no path, or there is no home directory.
+        ZuliprcError: If it is not a path, or there is no home directory.
     """
     with suppress(TypeError, RuntimeError):
         return Path(path or os.environ.get("ZULIP_CONFIG") or "~/.zuliprc").expanduser()
-    raise ZuliprcError("The path of a zuliprc must be a str or a Path, in a home that exists.")
+    raise ZuliprcError("Invalid zuliprc path, or no home directory.")
 
 
-def read_zuliprc(path: Path, *, missing_ok: bool = False) -> ZuliprcSection:
-    """Return what stands in the section `[api]`.
+@hide_locals
+def read_zuliprc(path: Path, *, section: str = SECTION, missing_ok: bool = False) -> ZuliprcSection:
+    """Return a section of a zuliprc.
 
-    It warns where others than the file's owner may read it.
-
-    Args:
-        path: Where the file is.
-        missing_ok: Whether a file that is not there counts as empty.
-
-    Raises:
-        ZuliprcError: There is no such file, it cannot be read, or it is no
-            zuliprc. The error repeats nothing of it.
-    """
-    found = _read(path)
-    if found.stat is None and missing_ok:
-        return ZuliprcSection()
-    if found.values is None:
-        raise ZuliprcError(f"{path} {found.problem}")
-    if os.name == "posix" and found.stat and found.stat.st_mode & 0o077:
-        warnings.warn(
-            f"Others than the owner of {path} may read it. Take that from them: chmod 600 {path}",
-            stacklevel=3,
-        )
-    return found.values
-
-
-def update_zuliprc(
-    path: Path, decide: Callable[[ZuliprcSection | None], ZuliprcSection | None]
-) -> None:
-    """Set values in the section `[api]`, so that nobody sees the file half-written.
-
-    Whatever else is in the file stays: other sections, other values, comments.
+    It warns if the file is the reader's own and others may access it, and if
+    certificates should not be verified (`insecure`), which is ignored.
 
     Args:
-        path: Where the file is, or will be.
-        decide: Called with what the section holds now, or with None where the
-            file that is there is no zuliprc. Returns what to set, where None
-            removes a value; or None in place of all where the file must stay.
+        path: The file.
+        section: The section.
+        missing_ok: Whether a missing file or section counts as empty.
 
     Raises:
-        ZuliprcError: The file must stay, or cannot be replaced. It is as it was.
+        NotLoggedInError: If there is no such file or section.
+        ZuliprcError: If the file cannot be read or is not a zuliprc. The
+            message repeats nothing of its content.
     """
-    problem = _rewrite(path, decide)
-    if problem is not None:
-        raise ZuliprcError(f"{path} {problem}")
-
-
-def why_not_replaceable(path: Path) -> str | None:
-    """Return what, if anything, speaks against putting a file in the place of another."""
     try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        return f"cannot be written: {_reason(error)}."
-    if stat.S_ISLNK(mode):
-        return "is a symbolic link. Give the path that it leads to."
-    return None if stat.S_ISREG(mode) else "is no file that could be replaced."
+        text, status = _read(path)
+        values = _get_section(_parse(text, path), section)
+        if not values and not missing_ok:
+            raise NotLoggedInError(f"No section [{section}] in {path}. Run `zulip-auth login`.")
+    except NotLoggedInError:
+        if missing_ok:
+            return ZuliprcSection()
+        raise
+    # hide_locals and Credentials.load are between this and the caller.
+    if os.name == "posix" and status.st_uid == os.geteuid() and status.st_mode & 0o077:
+        warnings.warn(f"{path} is readable by other users. Run: chmod 600 {path}", stacklevel=5)
+    if (values.get("insecure") or "false").lower() != "false":
+        warnings.warn(f"insecure in {path} is ignored; use cert_bundle.", stacklevel=5)
+    return values
 
 
-def render_zuliprc(values: ZuliprcSection, old: str = "") -> str | None:
-    """Return a file's text with other values, or None where that would change more than them."""
-    lines: list[str] = []
-    pad: str | None = None  # how far the section's values are indented
-    place = None  # where ours go
-    inside = dropped = in_value = False
-    depth = 0
-    for line in old.split("\n"):
-        text = line.strip()
-        indent = len(line) - len(line.lstrip())
-        header, option = _HEADER.match(text), _OPTION.match(text)
-        if not text or text[0] in "#;":
-            lines.append(line)
-            continue
-        # By ConfigParser's rule, what is further in goes on with the value before.
-        if not (in_value and indent > depth):
-            depth, in_value = indent, option is not None and header is None
-            if header:
-                inside = header[1] == _SECTION
-            elif inside and pad is None:
-                pad = line[:indent]
-            dropped = inside and in_value and option is not None and option[1].lower() in values
-        if not dropped:
-            lines.append(line)
-        if header and inside and place is None:
-            place = len(lines)
-    if place is None:
-        lines.append(f"[{_SECTION}]")
-        place = len(lines)
-    ours = [f"{pad or ''}{n} = {v.replace('%', '%%')}" for n, v in values.items() if v is not None]
-    lines[place:place] = ours
-    new = "\n".join(lines).strip("\n") + "\n"
-    return new if _is_changed_as_meant(old, new, values) else None
+@hide_locals
+def update_zuliprc(path: Path, update: Callable[[ZuliprcSection | None], ZuliprcSection]) -> None:
+    """Atomically update the `[api]` section.
 
+    Other sections, options and comments are preserved. Concurrent writers wait
+    for each other.
 
-def _is_changed_as_meant(old: str, new: str, values: ZuliprcSection) -> bool:
-    before, after = _parse(old), _parse(new)
-    if before is None or after is None:
-        return False
-    wanted = {name: dict(before.items(name, raw=True)) for name in before.sections()}
-    found = {name: dict(after.items(name, raw=True)) for name in after.sections()}
-    wanted.setdefault(_SECTION, {})
-    for name in values:
-        wanted[_SECTION].pop(name, None)
-        found[_SECTION].pop(name, None)
-    read = _values_of(after)
-    return wanted == found and all(read.get(name) == value for name, value in values.items())
+    Args:
+        path: The file; it need not exist.
+        update: Called with the existing section, or with None if the file is
+            not a zuliprc. Returns the options to set; None removes one.
 
-
-@frozen
-class _Found:
-    """What was found at a path; no value, and no text, is in its repr.
-
-    Attributes:
-        stat: What the system says of the file; None where there is none.
-        values: What its section `[api]` holds; None where it has none.
-        text: What stands in it, as far as that can be kept.
-        problem: What is wrong with it.
-        is_free: Whether the section could be added to what is there.
+    Raises:
+        ZuliprcError: If *update* raises it, or the file cannot be updated. The
+            file is left unchanged.
     """
-
-    stat: os.stat_result | None = None
-    values: ZuliprcSection | None = None
-    text: str = field(default="", repr=False)
-    problem: str = ""
-    is_free: bool = False
-
-
-def _read(path: Path) -> _Found:
-    try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            data = file.read(_MOST_BYTES + 1)
-    except FileNotFoundError as error:
-        return _Found(problem=f"cannot be read: {_reason(error)}.", is_free=True)
-    except (OSError, ValueError) as error:
-        # Where not even that is known, there is something.
-        return _Found(os.stat_result([0] * 10), problem=f"cannot be read: {_reason(error)}.")
-    if len(data) > _MOST_BYTES:
-        return _Found(status, problem="is no zuliprc: it is too long.")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return _Found(status, problem="is no zuliprc: it is not written in UTF-8.")
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    parser = _parse(text)
-    if parser is None or not parser.has_section(_SECTION):
-        return _Found(
-            status,
-            text="" if parser is None else text,
-            is_free=parser is not None,
-            problem=f"is no zuliprc: that has a section [{_SECTION}], with a name and a value on "
-            "each line. `zulip-auth login` writes one.",
-        )
-    return _Found(status, _values_of(parser), text)
-
-
-def _parse(text: str) -> ConfigParser | None:
-    parser = ConfigParser()
-    try:
-        parser.read_string(text)
-    except Error:  # which repeats the line
-        return None
-    return parser
-
-
-def _values_of(parser: ConfigParser) -> ZuliprcSection:
-    section = parser[_SECTION]
-    raw = {name: section.get(name, raw=True) for name in section}
-    # A few references, one within the other, could stand for gigabytes.
-    if "".join(map(str, raw.values())).count("%(") > _MOST_REFERENCES:
-        return ZuliprcSection(raw)
-    return ZuliprcSection({name: _value(parser, name) for name in raw})
-
-
-def _value(parser: ConfigParser, name: str) -> str:
-    # Zulip's own client wants a % written twice; other tools write what they have.
-    try:
-        return parser.get(_SECTION, name)
-    except InterpolationError:
-        return parser.get(_SECTION, name, raw=True)
-
-
-def _rewrite(
-    path: Path, decide: Callable[[ZuliprcSection | None], ZuliprcSection | None]
-) -> str | None:
-    """Write a file anew, or return what speaks against it."""
-    problem = why_not_replaceable(path)
-    if problem is not None:
-        return problem
-    found = _read(path)
-    values = decide(ZuliprcSection() if found.is_free else found.values)
-    if values is None:
-        return "holds something else than this account. Overwrite it, or save elsewhere."
-    text = render_zuliprc(values, found.text)
-    if text is None:
-        return "cannot hold this, or cannot be changed safely. Save elsewhere."
-    try:
-        return _replace(path, text, found.stat)
-    except (OSError, ValueError) as error:
-        return f"cannot be written: {_reason(error)}."
-
-
-def _replace(path: Path, text: str, before: os.stat_result | None) -> str | None:
-    """Put a file in another's place, at once and for good, if that is still the same one."""
-    new = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w", encoding="utf-8", newline="\n") as file:  # noqa: PTH123
-            file.write(text)
-            file.flush()
-            os.fsync(descriptor)
-        if not _is_unchanged(path, before):
-            return "was written by another program meanwhile. Try again."
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
-    with suppress(OSError):  # where directories cannot be opened, as on Windows
+    with _write_errors(path), _locked_tmp_file(path) as (file, tmp_path):
+        previous = _lstat(path)
+        text = ""
+        existing: ZuliprcSection | None = ZuliprcSection()
+        try:
+            text = _read(path)[0]
+            existing = _get_section(_parse(text, path))
+        except NotLoggedInError:
+            pass
+        except ZuliprcError:
+            text, existing = "", None
+        section = update(existing)
+        new_text = render_zuliprc(section, text)
+        if not _is_lossless_edit(text, new_text, section):
+            raise ZuliprcError(f"{path} cannot be updated safely. Use another path.")
+        file.write(new_text)
+        file.flush()
+        os.fsync(file.fileno())
+        if previous is not None and previous.st_uid != os.geteuid():
+            os.fchown(file.fileno(), previous.st_uid, previous.st_gid)
+        if not _is_unchanged(previous, _lstat(path)):
+            raise ZuliprcError(f"{path} was changed by another program. Try again.")
+        tmp_path.replace(path)
+    with suppress(OSError):  # some file systems cannot sync directories
         directory = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(directory)
         finally:
             os.close(directory)
-    return None
 
 
-def _is_unchanged(path: Path, before: os.stat_result | None) -> bool:
-    """Tell whether a file is still the one that was read, in the place where it was."""
+@hide_locals
+def check_replaceable(path: Path) -> None:
+    """Check that a zuliprc can be saved, before a login.
+
+    Raises:
+        ZuliprcError: If the file is a symbolic link, not a regular file, a
+            mount point or another user's, or its directory is not writable.
+    """
+    with _write_errors(path), _locked_tmp_file(path):
+        _check_target(path)
+
+
+def render_zuliprc(section: ZuliprcSection, old: str = "") -> str:
+    """Return the text of a zuliprc, *old* with other options in the `[api]` section."""
+    lines: list[str] = []
+    indent: str | None = None  # of the section's options
+    insert_at = None
+    in_section = skip = in_continuation = False
+    option_indent = 0
+    for line in old.split("\n"):
+        text = line.strip()
+        width = len(line) - len(line.lstrip())
+        header, option = _SECTION_RE.match(text), _OPTION_RE.match(text)
+        if not text or text[0] in "#;":
+            lines.append(line)
+            continue
+        # ConfigParser treats deeper-indented lines as continuations.
+        if not (in_continuation and width > option_indent):
+            option_indent, in_continuation = width, option is not None and header is None
+            if header:
+                in_section = header[1] == SECTION
+            elif in_section and indent is None:
+                indent = line[:width]
+            skip = (
+                in_section
+                and in_continuation
+                and option is not None
+                and option[1].rstrip().lower() in section
+            )
+        if not skip:
+            lines.append(line)
+        if header and in_section and insert_at is None:
+            insert_at = len(lines)
+    if insert_at is None:
+        lines.append(f"[{SECTION}]")
+        insert_at = len(lines)
+    lines[insert_at:insert_at] = [
+        f"{indent or ''}{name} = {value.replace('%', '%%')}"
+        for name, value in section.items()
+        if value is not None
+    ]
+    return "\n".join(lines).strip("\n") + "\n"
+
+
+def _is_lossless_edit(old: str, new: str, section: ZuliprcSection) -> bool:
+    """Return whether *new* has all of *old* and the options of *section*."""
     try:
-        now = path.lstat()
+        before, after = _parse(old), _parse(new)
+    except ZuliprcError:
+        return False
+    expected = {name: dict(before.items(name, raw=True)) for name in before.sections()}
+    actual = {name: dict(after.items(name, raw=True)) for name in after.sections()}
+    expected.setdefault(SECTION, {})
+    for name in section:
+        expected[SECTION].pop(name, None)
+        actual[SECTION].pop(name, None)
+    values = _get_section(after)
+    return expected == actual and all(values.get(name) == section[name] for name in section)
+
+
+def _read(path: Path) -> tuple[str, os.stat_result]:
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            data = file.read(_MAX_BYTES + 1)
     except FileNotFoundError:
-        return before is None
-    return before is not None and (now.st_ino, now.st_mtime_ns, now.st_size) == (
-        before.st_ino,
-        before.st_mtime_ns,
-        before.st_size,
+        raise NotLoggedInError(f"{path} does not exist. Run `zulip-auth login`.") from None
+    except (OSError, ValueError) as exc:
+        raise ZuliprcError(f"Could not read {path}: {_strerror(exc)}.") from None
+    if len(data) > _MAX_BYTES:
+        raise ZuliprcError(f"{path} is not a zuliprc: larger than {_MAX_BYTES // 1024} KiB.")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ZuliprcError(f"{path} is not a zuliprc: not valid UTF-8.") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n"), status
+
+
+def _parse(text: str, path: Path | None = None) -> ConfigParser:
+    parser = _Parser()
+    try:
+        parser.read_string(text)
+    except Error:
+        raise ZuliprcError(
+            f"{path} is not a zuliprc: expected an [{SECTION}] section with `name = value` "
+            "lines. Run `zulip-auth login` to create one."
+        ) from None
+    return parser
+
+
+def _get_section(parser: ConfigParser, name: str = SECTION) -> ZuliprcSection:
+    """Return a section, which is empty if it is missing."""
+    options = dict(parser.items(name, raw=True)) if parser.has_section(name) else {}
+    # A few nested references could expand to gigabytes.
+    if "".join(options.values()).count("%(") > _MAX_INTERPOLATIONS:
+        return ZuliprcSection(options)
+    return ZuliprcSection({option: _get_value(parser, name, option) for option in options})
+
+
+def _get_value(parser: ConfigParser, section: str, option: str) -> str:
+    # Zulip's own client requires %% for %; other tools write %.
+    try:
+        return parser.get(section, option)
+    except InterpolationError:
+        return parser.get(section, option, raw=True)
+
+
+@contextmanager
+def _write_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as exc:
+        raise ZuliprcError(f"Could not write {path}: {_strerror(exc)}.") from None
+
+
+@contextmanager
+def _locked_tmp_file(path: Path) -> Iterator[tuple[TextIO, Path]]:
+    """Create the temporary file of *path*, which also locks out other writers.
+
+    It is removed in the end, unless it was renamed. A file that a killed
+    process left is removed first.
+    """
+    import fcntl  # Windows lacks it
+
+    _check_target(path)
+    tmp_path = path.with_name(f".{path.name}.tmp")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    while True:
+        try:
+            fd, is_new = os.open(tmp_path, flags | os.O_EXCL, 0o600), True
+        except FileExistsError:
+            fd, is_new = os.open(tmp_path, flags, 0o600), False
+        with open(fd, "w", encoding="utf-8", newline="\n") as file:  # noqa: PTH123
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            try:
+                # Another writer may have removed it before the lock was acquired.
+                if is_new and _is_at(fd, tmp_path):
+                    yield file, tmp_path
+                    return
+            finally:
+                if _is_at(fd, tmp_path):
+                    tmp_path.unlink()
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    status = _lstat(path)
+    return status is not None and os.path.samestat(os.fstat(fd), status)
+
+
+def _lstat(path: Path) -> os.stat_result | None:
+    try:
+        return path.lstat()
+    except FileNotFoundError:
+        return None
+
+
+def _check_target(path: Path) -> None:
+    status = _lstat(path)
+    if status is None:
+        return
+    if stat.S_ISLNK(status.st_mode):
+        raise ZuliprcError(f"{path} is a symbolic link. Use the path of its target.")
+    if not stat.S_ISREG(status.st_mode):
+        raise ZuliprcError(f"{path} is not a regular file.")
+    if _is_mount_point(path):
+        raise ZuliprcError(f"{path} is a mount point. Mount its directory instead.")
+    path.chmod(stat.S_IMODE(status.st_mode))  # fails for immutable files and those of other users
+
+
+def _is_mount_point(path: Path) -> bool:
+    """Return whether the file itself is mounted, as in containers, and so cannot be replaced."""
+    mounts = b""
+    with suppress(OSError):  # only Linux has it
+        mounts = Path("/proc/self/mountinfo").read_bytes()
+    fields = [line.split()[4] for line in mounts.splitlines()]
+    paths = {field.decode("unicode_escape").encode("latin-1") for field in fields}
+    return os.fsencode(path.resolve()) in paths
+
+
+def _is_unchanged(previous: os.stat_result | None, current: os.stat_result | None) -> bool:
+    if previous is None or current is None:
+        return previous is current
+    return os.path.samestat(previous, current) and (
+        (previous.st_mtime_ns, previous.st_size) == (current.st_mtime_ns, current.st_size)
     )
 
 
-def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or "that is no path"
+def _strerror(exc: Exception) -> str:
+    return (exc.strerror if isinstance(exc, OSError) else None) or "invalid path"

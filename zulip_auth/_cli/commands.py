@@ -14,15 +14,20 @@ from attrs import asdict, evolve
 
 import zulip_auth
 from zulip_auth import AuthClient, Credentials, ExternalMethod, InvalidInputError, ZuliprcError
-from zulip_auth._credentials import matches_account, render_credentials, save_account
+from zulip_auth._credentials import (
+    credentials_from_section,
+    matches_account,
+    render_credentials,
+    save_credentials,
+)
 from zulip_auth._urls import normalize_site
 from zulip_auth._validation import validate_text
 from zulip_auth._zuliprc import (
     ZuliprcSection,
+    check_replaceable,
     read_zuliprc,
     resolve_zuliprc_path,
     update_zuliprc,
-    why_not_replaceable,
 )
 
 from . import keyring
@@ -75,8 +80,8 @@ async def _login(options: argparse.Namespace) -> str:
     printed = options.no_save or options.config == "-"
     path = None if printed else resolve_zuliprc_path(options.config)
     section = _check_account(path, site, None if options.bot else username, options)
-    if path is not None and (reason := why_not_replaceable(path)) is not None:
-        raise ZuliprcError(f"{path} {reason}")
+    if path is not None:
+        check_replaceable(path)
     if options.keyring:
         keyring.check()
     tls_files: dict[str, Any] = {name: section.get(name) for name in _TLS_FILES}
@@ -158,7 +163,7 @@ def _save(credentials: Credentials, path: Path, options: argparse.Namespace) -> 
         if options.keyring:
             # The file has the old key until the keyring has the new one.
             keyring.set_key(credentials)
-            save_account(credentials, path, overwrite=options.overwrite)
+            save_credentials(credentials, path, overwrite=options.overwrite, include_key=False)
         else:
             credentials.save(path, overwrite=options.overwrite)
     except zulip_auth.CredentialStoreError as error:
@@ -214,17 +219,17 @@ def _load_credentials(options: argparse.Namespace, *, stored: bool = False) -> C
     path = resolve_zuliprc_path(options.config)
     section = read_zuliprc(path, missing_ok=True)
     variables = ("ZULIP_EMAIL", "ZULIP_API_KEY", "ZULIP_SITE")
-    from_env = not stored and any(os.environ.get(name) for name in variables)
+    in_env = any(os.environ.get(name) for name in variables)
     # The key in the keyring is for the account in the file.
-    api_key = None if from_env else section.get("key") or _keyring_key(section)
-    if api_key is None and not from_env:
+    api_key = None if in_env and not stored else section.get("key") or _keyring_key(section)
+    if api_key is None and (stored or not in_env):
         raise zulip_auth.NotLoggedInError(_NOT_LOGGED_IN)
-    return Credentials.from_env(
-        email=None if from_env else section.get("email"),
-        api_key=api_key,
-        site=None if from_env else section.get("site"),
-        path=path,
-    )
+    # AuthClient checks whether plain http is allowed.
+    if in_env and stored:
+        section = ZuliprcSection(section, key=api_key)
+        return credentials_from_section(Credentials, section, str(path), allow_http=True)
+    key_of_keyring = None if section.get("key") else api_key
+    return Credentials.from_env(api_key=key_of_keyring, path=path, allow_http=True)
 
 
 def _keyring_key(section: ZuliprcSection) -> str | None:
