@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from attrs import evolve
 
@@ -38,7 +39,13 @@ from zulip_auth import (
     ServerError,
     ZuliprcError,
 )
+from zulip_auth.httpx_auth import ApiKeyAuth
 from zulip_auth.testing import FakeZulip
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "zuliprc"
 
 
 def source_for(server: FakeZulip, password: Any = PASSWORD, **options: Any) -> ApiKeySource:
@@ -670,7 +677,7 @@ async def test_repr_and_attributes_have_no_secret(server: FakeZulip) -> None:
     source = source_for(server)
     await source.get()
     assert source.site == server.site
-    assert repr(source) == f"<ApiKeySource <AuthClient {server.site}>>"
+    assert repr(source) == f"<ApiKeySource {server.site}>"
     assert "'value'" not in repr(vars(source))
     SecretScanner(PASSWORD, server.account(USERNAME).api_key).check(
         repr(vars(source)), "its variables"
@@ -678,11 +685,6 @@ async def test_repr_and_attributes_have_no_secret(server: FakeZulip) -> None:
 
 
 # ---- Between two runs
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "zuliprc"
 
 
 async def test_zuliprc_saves_a_login(server: FakeZulip, path: Path) -> None:
@@ -739,26 +741,66 @@ async def test_zuliprc_of_another_account(server: FakeZulip, path: Path) -> None
         await source_for(server, zuliprc=path).get()
 
 
-async def test_zuliprc_with_an_ldap_name(server: FakeZulip, path: Path) -> None:
+async def test_zuliprc_with_an_ldap_name(path: Path) -> None:
+    """The name of the login is saved next to the key, since the server returns an email address."""
+    async with ScriptedServer(succeed) as server:
+        client = AuthClient(server.site)
+        first = await ApiKeySource(client, "jdoe", PASSWORD, zuliprc=path).get()
+        assert first.email == USERNAME
+        for name in ("jdoe", "JDoe", USERNAME):
+            assert await ApiKeySource(client, name, PASSWORD, zuliprc=path).get() == first
+        for name in ("hamlet", "hamlet@zulip.com"):
+            with pytest.raises(ZuliprcError, match="contains a different account"):
+                await ApiKeySource(client, name, PASSWORD, zuliprc=path).get()
+        assert len(server.requests) == 1
+        assert Credentials.load(path) == first
+
+
+async def test_zuliprc_without_an_ldap_name(path: Path) -> None:
+    """An LDAP name cannot be compared with an email address; one login saves it."""
+    async with ScriptedServer(succeed) as server:
+        client = AuthClient(server.site)
+        await ApiKeySource(client, USERNAME, PASSWORD, zuliprc=path).get()
+        for _ in range(3):
+            source = ApiKeySource(client, "jdoe", PASSWORD, zuliprc=path)
+            assert (await source.get()).email == USERNAME
+        assert len(server.requests) == 2
+
+
+async def test_zuliprc_with_a_name_that_is_the_email(server: FakeZulip, path: Path) -> None:
     server.realm.email_usernames = False
     server.add_user("iago", PASSWORD)
     for _ in range(2):
         source = ApiKeySource(AuthClient(server.site), "iago", PASSWORD, zuliprc=path)
         assert (await source.get()).email == "iago"
-    assert logins(server) == 2
+    assert logins(server) == 1
+    assert "login_name" not in path.read_text()
 
 
-async def test_zuliprc_that_cannot_be_saved(
-    server: FakeZulip, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    source = source_for(server, zuliprc=tmp_path / "missing" / "zuliprc")
-    with caplog.at_level(logging.WARNING, "zulip_auth"):
-        assert (await source.get()).email == USERNAME
-    [record] = caplog.records
-    assert record.getMessage() == (
-        f"Logged in, but could not save the API key: Could not write {tmp_path}/missing/zuliprc: "
-        "No such file or directory."
-    )
+async def test_zuliprc_of_another_account_without_a_key(server: FakeZulip, path: Path) -> None:
+    """The key could not be saved there, which is an error before the login."""
+    path.write_text(f"[api]\nemail = hamlet@zulip.com\nsite = {server.site}\n")
+    path.chmod(0o600)
+    with pytest.raises(ZuliprcError, match="contains a different account"):
+        await source_for(server, zuliprc=path).get()
+    assert not server.requests
+
+
+@pytest.mark.parametrize("kind", ["missing directory", "symbolic link"])
+async def test_zuliprc_that_cannot_be_saved(server: FakeZulip, tmp_path: Path, kind: str) -> None:
+    """That is an error before the password is sent, and is not remembered."""
+    path = tmp_path / "directory" / "zuliprc"
+    if kind == "symbolic link":
+        path.parent.mkdir()
+        path.symlink_to(tmp_path / "target")
+    source = source_for(server, zuliprc=path)
+    for _ in range(2):
+        with pytest.raises(ZuliprcError):
+            await source.get()
+    assert not server.requests
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(exist_ok=True)
+    assert (await source.get()).email == USERNAME
 
 
 async def test_zuliprc_that_fails_after_the_login(
@@ -786,9 +828,10 @@ async def test_zuliprc_that_hangs(server: FakeZulip, path: Path) -> None:
     source = ApiKeySource(AuthClient(server.site, timeout=0.1), USERNAME, PASSWORD, zuliprc=path)
     async with asyncio.timeout(10):
         results = await asyncio.gather(*(source.get() for _ in range(5)), return_exceptions=True)
-    assert {f"{error!r}" for error in results} == {
-        f"ZuliprcError('Could not read {path}: no response from the file system in 0.1 s. "
-        "Use a regular file, or increase the client's timeout.\")".replace("('", '("')
+    assert {type(error) for error in results} == {ZuliprcError}
+    assert {str(error) for error in results} == {
+        f"Could not read {path}: no response from the file system in 0.1 s. "
+        "Use a regular file on a local disk."
     }
     threads = [thread for thread in threading.enumerate() if thread.name.endswith(str(path))]
     assert threads
@@ -845,6 +888,155 @@ async def test_timeout_of_a_caller_leaves_the_login() -> None:
             await source.get()
         assert len(server.requests) == 1
         assert not issubclass(ServerError, TimeoutError)
+
+
+# ---- A key without a password
+
+
+@pytest.fixture
+def bot(server: FakeZulip, path: Path) -> Credentials:
+    """The credentials of a bot, saved in a zuliprc."""
+    account = server.add_bot(USERNAME, "Helper")
+    credentials = Credentials(server.site, account.email, account.api_key, account.user_id)
+    credentials.save(path)
+    return credentials
+
+
+def replace_key(server: FakeZulip, bot: Credentials) -> Credentials:
+    account = server.account(bot.email)
+    account.regenerate_api_key()
+    return evolve(bot, api_key=account.api_key)
+
+
+async def test_from_zuliprc(server: FakeZulip, bot: Credentials, path: Path) -> None:
+    source = ApiKeySource.from_zuliprc(path)
+    assert await source.get() == bot
+    assert source.site == server.site
+    assert repr(source) == f"<ApiKeySource {server.site}>"
+    SecretScanner(bot.api_key).check(repr(vars(source)), "its attributes")
+
+
+async def test_from_zuliprc_by_default(
+    bot: Credentials, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZULIP_CONFIG", str(path))
+    assert await ApiKeySource.from_zuliprc().get() == bot
+
+
+async def test_from_zuliprc_with_a_section(bot: Credentials, path: Path) -> None:
+    path.write_text(path.read_text().replace("[api]", "[helper]"))
+    assert await ApiKeySource.from_zuliprc(path, section="helper").get() == bot
+    with pytest.raises(zulip_auth.NotLoggedInError):
+        ApiKeySource.from_zuliprc(path)
+
+
+def test_from_zuliprc_with_plain_http(path: Path) -> None:
+    path.write_text("[api]\nemail = a@example.com\nkey = k\nsite = http://chat.example.com\n")
+    path.chmod(0o600)
+    with pytest.raises(ZuliprcError):
+        ApiKeySource.from_zuliprc(path)
+    source = ApiKeySource.from_zuliprc(path, allow_http=True)
+    assert source.site == "http://chat.example.com"
+
+
+def test_from_zuliprc_without_a_file(path: Path) -> None:
+    with pytest.raises(zulip_auth.NotLoggedInError):
+        ApiKeySource.from_zuliprc(path)
+
+
+async def test_from_zuliprc_with_a_replaced_key(
+    server: FakeZulip, bot: Credentials, path: Path
+) -> None:
+    """A key that is replaced on disk is used by a running bot, without a login."""
+    source = ApiKeySource.from_zuliprc(path)
+    async with httpx.AsyncClient(auth=ApiKeyAuth(source), base_url=server.site) as client:
+        assert (await client.get("/api/v1/users/me")).status_code == 200
+        replace_key(server, bot).save(path)
+        responses = await asyncio.gather(*(client.get("/api/v1/users/me") for _ in range(20)))
+        assert {response.status_code for response in responses} == {200}
+    assert (await source.get()).api_key == server.account(bot.email).api_key
+    assert logins(server) == 0
+
+
+async def test_from_zuliprc_with_a_revoked_key(
+    server: FakeZulip, bot: Credentials, path: Path
+) -> None:
+    """All callers get the same error until the file changes."""
+    source = ApiKeySource.from_zuliprc(path)
+    current = replace_key(server, bot)
+    for _ in range(3):
+        tasks = [*(source.refresh(bot) for _ in range(10)), *(source.get() for _ in range(10))]
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {str(error) for error in results[:10]} == {
+            f"{server.site} rejected the API key from {path}. "
+            "Save a valid one there, or call reset() to try it again."
+        }
+    with pytest.raises(zulip_auth.InvalidApiKeyError) as caught:
+        await source.get()
+    SecretScanner(bot.api_key).check_error(caught.value)
+    current.save(path)
+    results = await asyncio.gather(*(source.get() for _ in range(20)))
+    assert set(results) == {current}
+    # The next key is found in the same way.
+    with pytest.raises(zulip_auth.InvalidApiKeyError):
+        await source.refresh(current)
+    last = replace_key(server, bot)
+    last.save(path)
+    assert await source.refresh(current) == last
+    assert not server.requests
+
+
+async def test_from_zuliprc_after_a_reactivation(
+    bot: Credentials, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same key is tried again after a minute, and after a reset."""
+    source = ApiKeySource.from_zuliprc(path)
+    with pytest.raises(zulip_auth.InvalidApiKeyError):
+        await source.refresh(bot)
+    source.reset()
+    assert await source.get() == bot
+    with pytest.raises(zulip_auth.InvalidApiKeyError):
+        await source.refresh(bot)
+    advance_clock(monkeypatch, 60)
+    assert await source.get() == bot
+
+
+async def test_from_zuliprc_with_another_site(
+    server: FakeZulip, bot: Credentials, path: Path
+) -> None:
+    """The key of another organization is not sent to this one."""
+    source = ApiKeySource.from_zuliprc(path)
+    evolve(bot, site="https://chat.example.com", api_key="other").save(path, overwrite=True)
+    with pytest.raises(ZuliprcError) as caught:
+        await source.refresh(bot)
+    assert str(caught.value) == (
+        f"The site in {path} is not {server.site} any more. Create another ApiKeySource."
+    )
+
+
+async def test_from_env(bot: Credentials, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZULIP_SITE", bot.site)
+    monkeypatch.setenv("ZULIP_EMAIL", bot.email)
+    monkeypatch.setenv("ZULIP_API_KEY", bot.api_key)
+    monkeypatch.setenv("ZULIP_CONFIG", str(path.with_name("missing")))
+    source = ApiKeySource.from_env()
+    assert await source.get() == evolve(bot, user_id=None)
+    with pytest.raises(zulip_auth.InvalidApiKeyError, match="API key from the environment"):
+        await source.refresh(bot)
+    monkeypatch.setenv("ZULIP_API_KEY", "new")
+    assert (await source.get()).api_key == "new"
+
+
+async def test_from_env_with_arguments(bot: Credentials, path: Path) -> None:
+    source = ApiKeySource.from_env(
+        site=bot.site, email=bot.email, api_key="from-the-argument", path=path
+    )
+    assert (await source.get()).api_key == "from-the-argument"
+    SecretScanner("from-the-argument").check_object(vars(source.__class__), "the class")
+    SecretScanner("from-the-argument").check(repr(vars(source._backend)), "its attributes")
+    with pytest.raises(ZuliprcError) as caught:
+        ApiKeySource.from_env(site="?", email=bot.email, api_key="from-the-argument", path=path)
+    SecretScanner("from-the-argument").check_error(caught.value)
 
 
 # ---- Chaos

@@ -15,12 +15,18 @@ from functools import partial
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from attrs import frozen
 
 from ._client import AuthClient
-from ._credentials import Credentials, credentials_from_section
+from ._credentials import (
+    LOGIN_NAME,
+    Credentials,
+    credentials_from_section,
+    matches_account,
+    save_credentials,
+)
 from ._exceptions import (
     APIStatusError,
     InvalidApiKeyError,
@@ -30,7 +36,7 @@ from ._exceptions import (
 )
 from ._redaction import hide_locals
 from ._validation import get_asyncio_loop, validate_text, validate_type
-from ._zuliprc import read_zuliprc, resolve_zuliprc_path
+from ._zuliprc import SECTION, check_replaceable, read_zuliprc, resolve_zuliprc_path
 
 logger = logging.getLogger("zulip_auth")
 
@@ -40,6 +46,7 @@ _KEY_RETRY_DELAY = 60.0
 A server accepts the same key again after an account is reactivated.
 """
 
+_READ_TIMEOUT = 30.0  # seconds, without a client
 _TRANSIENT_STATUS_CODES = (408, 429)  # the password was not checked
 
 PasswordProvider = str | Callable[[], Awaitable[str]]
@@ -85,13 +92,15 @@ class ApiKeySource:
     A source belongs to one event loop at a time. Another one can use it when
     the first is closed or no longer running.
 
+    Accounts without a password, as of bots, have `from_zuliprc` and `from_env`.
+
     Args:
         client: The client to log in with.
         username: The account's email address or LDAP name.
         password: The password, or an async function that returns it, which is
             called once for each login. Its exceptions are raised unchanged by
             `get` and `refresh`.
-        zuliprc: A file to store the credentials in. Stored credentials are used
+        zuliprc: A file to save the credentials in. Saved credentials are used
             until the server rejects them. Each access is limited by the
             client's timeout.
 
@@ -108,10 +117,91 @@ class ApiKeySource:
         *,
         zuliprc: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._client = validate_type("client", client, AuthClient)
-        self._username = validate_text("username", username)
-        self._get_password = _password_getter(password)
-        self._zuliprc = None if zuliprc is None else _resolve_path(zuliprc)
+        validate_type("client", client, AuthClient)
+        validate_text("username", username)
+        get_password = _password_getter(password)
+        path = None if zuliprc is None else _resolve_path(zuliprc)
+        self._setup(_PasswordLogin(client, username, get_password, path))
+
+    @classmethod
+    @hide_locals
+    def from_zuliprc(
+        cls,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        section: str = SECTION,
+        allow_http: bool = False,
+    ) -> Self:
+        """Provide the API key in a zuliprc, without logging in.
+
+        After a rejection, the file is read again, so a replaced key needs no
+        restart. If the file is unchanged, `get` and `refresh` raise an
+        `InvalidApiKeyError`, until it changes, for 60 seconds or until `reset()`.
+
+        Args:
+            path: The file; the default is that of the environment variable
+                ZULIP_CONFIG, or else `~/.zuliprc`.
+            section: The section of the file.
+            allow_http: Whether plain http is allowed for all hosts.
+
+        Raises:
+            ZuliprcError: See `Credentials.load`.
+        """
+        path = resolve_zuliprc_path(path)
+        load = partial(Credentials.load, path, section=section, allow_http=allow_http)
+        return cls._from_stored_key(load, str(path))
+
+    @classmethod
+    @hide_locals
+    def from_env(
+        cls,
+        *,
+        email: str | None = None,
+        api_key: str | None = None,
+        site: str | None = None,
+        path: str | os.PathLike[str] | None = None,
+        section: str = SECTION,
+        allow_http: bool = False,
+    ) -> Self:
+        """Provide the API key in the environment, and missing values from a zuliprc.
+
+        After a rejection, both are read again; see `from_zuliprc`.
+
+        Args:
+            email: The account's email address; the default is ZULIP_EMAIL.
+            api_key: Its API key; the default is ZULIP_API_KEY.
+            site: The organization URL; the default is ZULIP_SITE.
+            path: The zuliprc; see `from_zuliprc`.
+            section: The section of the zuliprc.
+            allow_http: Whether plain http is allowed for all hosts.
+
+        Raises:
+            ZuliprcError: See `Credentials.from_env`.
+        """
+
+        @hide_locals
+        def load() -> Credentials:
+            return Credentials.from_env(
+                email=email,
+                api_key=api_key,
+                site=site,
+                path=path,
+                section=section,
+                allow_http=allow_http,
+            )
+
+        return cls._from_stored_key(load, "the environment")
+
+    @classmethod
+    def _from_stored_key(cls, load: Callable[[], Credentials], origin: str) -> Self:
+        credentials = load()
+        source = cls.__new__(cls)
+        source._setup(_StoredKey(load, origin, credentials.site))  # noqa: SLF001
+        source._credentials = credentials  # noqa: SLF001
+        return source
+
+    def _setup(self, backend: _PasswordLogin | _StoredKey) -> None:
+        self._backend = backend
         self._loop: tuple[asyncio.AbstractEventLoop, int] | None = None  # with the process ID
         self._login: asyncio.Future[LoginResult] | None = None
         self._task: asyncio.Task[None] | None = None  # asyncio has only a weak reference
@@ -124,11 +214,12 @@ class ApiKeySource:
     @property
     def site(self) -> str:
         """The organization URL."""
-        return self._client.site
+        return self._backend.site
 
     def __repr__(self) -> str:
         # A traceback may show one whose arguments were invalid.
-        return f"<ApiKeySource {getattr(self, '_client', 'without a client')!r}>"
+        backend = getattr(self, "_backend", None)
+        return f"<ApiKeySource {backend.site if backend else 'without a site'}>"
 
     async def get(self) -> Credentials:
         """Return the credentials; log in if there are none.
@@ -152,8 +243,9 @@ class ApiKeySource:
         Raises:
             InvalidInputError: If *stale* is not a Credentials instance; see
                 `get` for the other reasons.
-            InvalidApiKeyError: If a login returns the rejected key again. Then
-                there is no other login for it for 60 seconds.
+            InvalidApiKeyError: If a login returns the rejected key again, or
+                there is no password and no other key. Then there is no other
+                login for it for 60 seconds.
             ZuliprcError: See `get`.
             ZulipAuthError: See `get`.
         """
@@ -240,12 +332,18 @@ class ApiKeySource:
             login.set_result(result)
 
     async def _find_credentials(self) -> Credentials:
-        """Return stored credentials, or log in."""
+        """Return saved credentials, or log in."""
         rejected, rejected_until = self._recently_rejected(), self._rejected_until
-        credentials = await self._load()
+        generation = self._generation
+        credentials = await self._backend.load()
         if credentials is None or _is_same_key(credentials, rejected):
             if self._error is None:
-                credentials = await self._log_in()
+                try:
+                    credentials = await self._backend.log_in()
+                except ZulipAuthError as error:
+                    if _is_final(error) and generation == self._generation:
+                        self._error = copy.copy(error)  # without its traceback
+                    raise
             elif self._rejected is None or rejected is not None:
                 raise copy.copy(self._error)
             else:
@@ -255,64 +353,101 @@ class ApiKeySource:
             self._credentials = credentials
         return credentials
 
-    async def _log_in(self) -> Credentials:
-        generation = self._generation
-        try:
-            credentials = await self._client.login(self._username, await self._get_password())
-        except ZulipAuthError as error:
-            if _is_final(error) and generation == self._generation:
-                self._error = copy.copy(error)  # without its traceback
-            raise
-        await self._save(credentials)
+
+class _PasswordLogin:
+    """Log in with a password, and save the credentials in a zuliprc, if any."""
+
+    def __init__(
+        self,
+        client: AuthClient,
+        username: str,
+        get_password: Callable[[], Awaitable[str]],
+        path: Path | None,
+    ) -> None:
+        self.site = client.site
+        self._client = client
+        self._username = username
+        self._get_password = get_password
+        self._path = path
+
+    async def load(self) -> Credentials | None:
+        if self._path is None:
+            return None
+        func = partial(_load, self._path, self.site, self._username)
+        return await self._run_in_thread(f"read {self._path}", func)
+
+    async def log_in(self) -> Credentials:
+        path = self._path
+        if path is not None:
+            await self._run_in_thread(f"write {path}", partial(check_replaceable, path))
+        credentials = await self._client.login(self._username, await self._get_password())
+        if path is not None:
+            is_email = credentials.email.casefold() == self._username.casefold()
+            login_name = None if is_email else self._username
+            func = partial(save_credentials, credentials, path, login_name=login_name)
+            try:
+                await self._run_in_thread(f"write {path}", func)
+            except Exception as exc:  # noqa: BLE001 - the key is valid, and callers wait for it
+                logger.warning("Logged in, but could not save the API key: %s", exc)
         return credentials
 
-    async def _load(self) -> Credentials | None:
-        """Return the credentials in the zuliprc, if there are any for the account."""
-        if self._zuliprc is None:
-            return None
-        path = self._zuliprc
-        return await self._run_in_thread(
-            f"read {path}", partial(_load, path, self.site, self._username)
-        )
-
-    async def _save(self, credentials: Credentials) -> None:
-        if self._zuliprc is None:
-            return
-        path = self._zuliprc
-        try:
-            await self._run_in_thread(f"write {path}", partial(credentials.save, path))
-        except Exception as exc:  # noqa: BLE001 - the key is valid, and callers wait for it
-            logger.warning("Logged in, but could not save the API key: %s", exc)
-
     async def _run_in_thread(self, action: str, func: Callable[[], T]) -> T:
-        """Call a function that may block for longer than the timeout.
+        return await _run_in_thread(action, func, self._client._timeout)  # noqa: SLF001
 
-        A daemon thread does not block the exit of the program; one of asyncio's
-        default executor does.
 
-        Raises:
-            ZuliprcError: If the timeout expires.
-        """
-        future: concurrent.futures.Future[T] = concurrent.futures.Future()
-        future.set_running_or_notify_cancel()  # it cannot be cancelled
+class _StoredKey:
+    """Read the key of an account without a password."""
 
-        def run() -> None:
-            try:
-                future.set_result(func())
-            except BaseException as exc:  # noqa: BLE001 - raised to the caller
-                future.set_exception(exc)
+    def __init__(self, load: Callable[[], Credentials], origin: str, site: str) -> None:
+        self.site = site
+        self._load = load
+        self._origin = origin
 
-        threading.Thread(target=run, name=f"zulip-auth: {action}", daemon=True).start()
-        timeout = self._client._timeout  # noqa: SLF001
-        try:
-            async with asyncio.timeout(timeout):
-                return await asyncio.wrap_future(future)
-        except TimeoutError:
-            pass
-        raise ZuliprcError(
-            f"Could not {action}: no response from the file system in {timeout:g} s. "
-            "Use a regular file, or increase the client's timeout."
+    async def load(self) -> Credentials:
+        credentials = await _run_in_thread(f"read {self._origin}", self._load, _READ_TIMEOUT)
+        if credentials.site != self.site:
+            raise ZuliprcError(
+                f"The site in {self._origin} is not {self.site} any more. "
+                "Create another ApiKeySource."
+            )
+        return credentials
+
+    async def log_in(self) -> Credentials:
+        raise InvalidApiKeyError(
+            f"{self.site} rejected the API key from {self._origin}. "
+            "Save a valid one there, or call reset() to try it again.",
+            status_code=401,
         )
+
+
+async def _run_in_thread(action: str, func: Callable[[], T], timeout: float) -> T:
+    """Call a function that may block for longer than *timeout* seconds.
+
+    A daemon thread does not block the exit of the program; one of asyncio's
+    default executor does.
+
+    Raises:
+        ZuliprcError: If the timeout expires.
+    """
+    future: concurrent.futures.Future[T] = concurrent.futures.Future()
+    future.set_running_or_notify_cancel()  # it cannot be cancelled
+
+    def run() -> None:
+        try:
+            future.set_result(func())
+        except BaseException as exc:  # noqa: BLE001 - raised to the caller
+            future.set_exception(exc)
+
+    threading.Thread(target=run, name=f"zulip-auth: {action}", daemon=True).start()
+    try:
+        async with asyncio.timeout(timeout):
+            return await asyncio.wrap_future(future)
+    except TimeoutError:
+        pass
+    raise ZuliprcError(
+        f"Could not {action}: no response from the file system in {timeout:g} s. "
+        "Use a regular file on a local disk."
+    )
 
 
 def _password_getter(password: PasswordProvider) -> Callable[[], Awaitable[str]]:
@@ -353,14 +488,25 @@ def _resolve_path(path: str | os.PathLike[str]) -> Path:
 
 
 def _load(path: Path, site: str, username: str) -> Credentials | None:
+    """Return the credentials in a zuliprc, or None if there are none for the account.
+
+    Raises:
+        ZuliprcError: If they are invalid or another account's.
+    """
     section = read_zuliprc(path, missing_ok=True)
+    email, login_name = section.get("email"), section.get(LOGIN_NAME)
+    is_known = username.casefold() in ((email or "").casefold(), (login_name or "").casefold())
+    # An LDAP name cannot be compared with an email address.
+    is_comparable = "@" in username or login_name is not None
+    expected = username if is_comparable and not is_known else email or username
+    if not matches_account(site, expected, section):
+        raise ZuliprcError(f"{path} contains a different account.")
     if section.get("key") is None:
         return None
-    stored = credentials_from_section(Credentials, section, f"section [api] of {path}")
-    has_email = "@" in username  # an LDAP name cannot be compared
-    if stored.site != site or (has_email and stored.email.casefold() != username.casefold()):
-        raise ZuliprcError(f"{path} contains a different account.")
-    return stored if has_email else None
+    stored = credentials_from_section(
+        Credentials, section, f"section [api] of {path}", allow_http=True
+    )
+    return stored if is_known else None
 
 
 def _is_same_key(credentials: Credentials | None, other: Credentials | None) -> bool:
