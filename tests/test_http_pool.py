@@ -265,6 +265,15 @@ async def test_trailing_data_after_an_error(no_backoff: RetryPolicy) -> None:
     assert (credentials.email, server.connections) == (USERNAME, 2)
 
 
+async def test_connection_of_unknown_httpcore(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a way to look for trailing data, no connection is reused."""
+    monkeypatch.setattr("httpcore.AsyncConnectionPool.connections", [object()])
+    async with ScriptedServer(serve_keepalive) as server, AuthClient(server.site) as client:
+        for _ in range(2):
+            await client.login(USERNAME, PASSWORD)
+        assert server.connections == 2
+
+
 async def test_tls_close_notify_is_noticed(test_ca: trustme.CA) -> None:
     async def serve_once(connection: Connection) -> None:
         await connection.read()

@@ -7,13 +7,11 @@ import ssl
 from contextlib import suppress
 from functools import cache
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from zulip_auth._exceptions import ConfigurationError
-
-from .connection import ConnectionTransport
 
 Transport = httpx.AsyncBaseTransport
 if TYPE_CHECKING:
@@ -24,17 +22,41 @@ else:
     AnyTransport = Transport
 
 
-class _ProxyTransport(httpx.AsyncHTTPTransport):
-    """Opens a connection through a proxy for each request.
+class _SafeTransport(httpx.AsyncHTTPTransport):
+    """Closes a connection that has bytes after the end of a response.
 
-    Reusing them is not safe: httpcore does not tell whether there are bytes after
-    the end of a response, which may be another account's.
+    h11 would read them as the next response, which may be another account's.
     """
 
-    def __init__(self, ssl_context: ssl.SSLContext, proxy: str) -> None:
-        limits = httpx.Limits(max_keepalive_connections=0)
-        super().__init__(verify=ssl_context, proxy=proxy, limits=limits)
-        self.proxy = httpx.URL(proxy).host
+    proxy: str | None = None
+    _stream: Any = None  # the network stream of the last response
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if self._stream is not None and self._has_trailing_data():
+            await self._pool.aclose()
+        response = await super().handle_async_request(request)
+        self._stream = response.extensions["network_stream"]
+        return response
+
+    def _has_trailing_data(self) -> bool:
+        """Return whether bytes were received after the end of the last response."""
+        try:
+            # No public name leads to h11's buffer. Without this one, never reuse.
+            for connection in self._pool.connections:
+                if connection._connection._h11_state.trailing_data[0]:  # type: ignore[attr-defined]  # noqa: SLF001
+                    return True
+        except AttributeError:
+            return True
+        ssl_object = self._stream.get_extra_info("ssl_object")
+        if ssl_object is None:
+            return False
+        try:
+            ssl_object.read(1)  # a TLS record may wait outside of the socket
+        except ssl.SSLWantReadError:
+            return False
+        except ssl.SSLError:
+            pass
+        return True
 
 
 def create_transport(site: str, ssl_context: ssl.SSLContext | None) -> Transport:
@@ -49,15 +71,19 @@ def create_transport(site: str, ssl_context: ssl.SSLContext | None) -> Transport
             or the CA certificates cannot be loaded.
     """
     if site.startswith("http://"):
-        return ConnectionTransport(None)
+        # No proxy, and a context that loads no certificates.
+        return _SafeTransport(verify=_empty_ssl_context())
     context = ssl_context or _load_default_ssl_context()
     proxy = _proxy_from_environment(site)
-    if proxy is None:
-        return ConnectionTransport(context)
-    with suppress(ValueError, ImportError, httpx.InvalidURL):
-        return _ProxyTransport(context, proxy)
+    try:
+        transport = _SafeTransport(verify=context, proxy=proxy)
+    except (ValueError, ImportError, httpx.InvalidURL):
+        pass
+    else:
+        transport.proxy = httpx.URL(proxy).host if proxy else None
+        return transport
     # Outside of the block: the exception above repeats the proxy's credentials.
-    scheme = proxy.partition("://")[0]
+    scheme = str(proxy).partition("://")[0]
     reason = f": unsupported scheme {scheme}" if scheme not in _PROXY_SCHEMES else ""
     raise ConfigurationError(
         f"Invalid proxy setting{reason}. Check HTTPS_PROXY and ALL_PROXY "
@@ -115,3 +141,8 @@ def _default_ssl_context() -> ssl.SSLContext:
     if not {"SSL_CERT_FILE", "SSL_CERT_DIR"} & os.environ.keys():
         context.load_verify_locations(capath=ssl.get_default_verify_paths().openssl_capath)
     return context
+
+
+@cache
+def _empty_ssl_context() -> ssl.SSLContext:
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
