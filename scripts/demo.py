@@ -64,7 +64,7 @@ def main() -> None:
         for number in range(2, 6):
             run(*login, "--password-stdin", password=f"guess {number}", exit_code=77)
         output = run(*login, "--password-stdin", password=PASSWORD, exit_code=75)
-        expect_output(output, "Wait 30 minutes")
+        expect_output(output, "Try again in 30 minutes")
 
         print("Log in half an hour later:")
         server.advance(1800)

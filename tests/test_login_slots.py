@@ -111,7 +111,7 @@ async def test_timeout() -> None:
 
 
 class Holder:
-    """Tasks that hold a slot until they are told to release it."""
+    """Tasks that use a slot until `release` is set."""
 
     def __init__(self, count: int) -> None:
         self.holding = 0
