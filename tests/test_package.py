@@ -70,13 +70,13 @@ LAYERS = [
     {"_urls", "_validation", "_zuliprc", "_responses.context"},
     {
         "_credentials",
-        "_login_slots",
+        "_throttle",
         "_responses.errors",
         "_retry",
         "_http.transport",
         "_http.network_errors",
     },
-    {"_models", "_http.httpx2_transport"},
+    {"_models", "_http.httpx2_adapter"},
     {"_responses.success", "_http.exchange", "_http.pool", "_sso"},
     {"_client"},
     {"_api", "_key_source"},
@@ -164,7 +164,7 @@ def test_http_libraries_are_imported_in_one_place() -> None:
     }
     assert naming == {
         "_http/exchange.py",
-        "_http/httpx2_transport.py",
+        "_http/httpx2_adapter.py",
         "_http/network_errors.py",
         "_http/transport.py",
         "httpx_auth.py",

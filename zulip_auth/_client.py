@@ -38,7 +38,6 @@ from ._exceptions import (
 from ._http.exchange import Endpoint, send
 from ._http.pool import TransportPool, adapt_transport
 from ._http.transport import AnyTransport, Transport
-from ._login_slots import login_slot
 from ._models import Bot, ExternalMethod, Owner, ServerSettings
 from ._redaction import hide_locals
 from ._responses.context import AuthMethod, RequestContext
@@ -54,6 +53,7 @@ from ._responses.success import (
 )
 from ._retry import RetryPolicy, RetryState
 from ._sso import SSOFlow
+from ._throttle import login_slot
 from ._urls import is_development_site, normalize_site
 from ._validation import (
     MAX_TOKEN_LENGTH,

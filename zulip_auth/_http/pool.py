@@ -187,7 +187,7 @@ def adapt_transport(transport: AnyTransport | None) -> Transport | None:
         return transport
     httpx2: Any = sys.modules.get("httpx2")  # if not imported, it is not one of httpx2's
     if httpx2 is not None and isinstance(transport, httpx2.AsyncBaseTransport):
-        from .httpx2_transport import HTTPX2Transport
+        from .httpx2_adapter import HTTPX2Transport
 
         return HTTPX2Transport(transport)
     return validate_type("transport", cast("Transport", transport), Transport)

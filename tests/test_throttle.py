@@ -18,7 +18,7 @@ from helpers.raw_server import (
     wait_until,
 )
 from zulip_auth import APITimeoutError, AuthClient, RetryPolicy, login
-from zulip_auth._login_slots import MAX_LOGINS, _slots, login_slot
+from zulip_auth._throttle import MAX_LOGINS, _slots, login_slot
 from zulip_auth.testing import FakeZulip
 
 SITE = "https://chat.example.com"

@@ -14,7 +14,7 @@ from httpx_aiohttp.httpx2 import AiohttpTransport
 from helpers.constants import API_KEY, PASSWORD, USERNAME
 from helpers.raw_server import ScriptedServer, serve_keepalive
 from zulip_auth import APIConnectionError, APITimeoutError, AuthClient, RetryPolicy, login
-from zulip_auth._http.httpx2_transport import HTTPX2Transport
+from zulip_auth._http.httpx2_adapter import HTTPX2Transport
 from zulip_auth.testing import FakeZulip
 
 ONCE = RetryPolicy(attempts=1)
