@@ -29,6 +29,7 @@ root_doc = "README"
 include_patterns = ["*.md", "docs/**.md", "examples/README.md"]
 myst_heading_anchors = 4
 suppress_warnings = ["myst.header"]  # the reference has no level between page and name
+copybutton_selector = ":is(.highlight-ini, .highlight-python, .highlight-sh, .highlight-toml) pre"
 pygments_style = "default"
 pygments_dark_style = "github-dark"
 

@@ -357,7 +357,7 @@ class _Entry:
         if parameter is None:
             return ""
         shown = self._type(parameter.annotation)
-        if parameter.default is not inspect.Parameter.empty:
+        if parameter.default not in (inspect.Parameter.empty, None):
             default = _spell_default(parameter.default)
             shown += f", default `{default}`" if shown else f"default `{default}`"
         return f" ({shown})" if shown else ""

@@ -6,7 +6,6 @@ import json
 import pickle
 import re
 import secrets
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +18,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import zulip_auth
+from helpers.chromium import needs_chromium, run_chromium
 from helpers.constants import API_KEY
 from helpers.raw_server import ScriptedServer, respond
 from helpers.recordings import load_recordings
@@ -522,35 +522,12 @@ def test_flow_cannot_be_copied_or_pickled(flow: SSOFlow) -> None:
 
 # ---- In a real browser
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Any]:
-    """A headless Chromium that reaches only 127.0.0.1 and logs its requests."""
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for argument in (
-        "headless=new",
-        "no-sandbox",  # which root cannot have, and containers often do not
-        "disable-dev-shm-usage",
-        "disable-gpu",
-        "no-first-run",
-        "disable-background-networking",
-        "disable-component-update",
-        "disable-sync",
-        "no-proxy-server",
-        "host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-        f"user-data-dir={tmp_path / 'profile'}",
-    ):
-        options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
-    # With both paths given, selenium looks for nothing to download.
-    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
+    """A headless Chromium that logs its requests."""
+    with run_chromium(tmp_path / "profile", performance="ALL") as driver:
+        yield driver
 
 
 def find_zulip_url(browser: Any) -> str | Literal[False]:
@@ -568,10 +545,7 @@ def find_zulip_url(browser: Any) -> str | Literal[False]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not (CHROMIUM and DRIVER),
-    reason="needs Chromium and its driver: apt-get install chromium chromium-driver",
-)
+@needs_chromium
 async def test_real_chromium_browser(browser: Any) -> None:
     from selenium.webdriver.support.wait import WebDriverWait
 
