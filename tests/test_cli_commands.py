@@ -256,7 +256,7 @@ def test_keyring_key_of_other_site(
     do("login", server.site, USERNAME, "--dev", "--keyring")
     with FakeZulip() as other:
         monkeypatch.setenv("ZULIP_SITE", other.site)
-        assert "no key" in run_error(ZuliprcError, "whoami")
+        assert run_error(NotLoggedInError, "whoami").startswith("No key in the environment and ")
         assert not other.requests
 
 

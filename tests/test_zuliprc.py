@@ -483,18 +483,19 @@ def test_check_leaves_nothing(path: Path, content: str | None) -> None:
 
 # Run in a process of its own, as a user without privileges.
 CHECK_AS_NOBODY = """
-import os, sys
+import asyncio, os, sys
 from pathlib import Path
 from zulip_auth import ZuliprcError
 from zulip_auth._zuliprc import check_replaceable, update_zuliprc
 
-b"x".decode("unicode_escape")  # its module may not be accessible later
+path = Path(sys.argv[1])
+check_replaceable(path)  # imports modules, which may not be accessible later
 os.setgroups([])
 os.setgid(65534)
 os.setuid(65534)
 for call in (check_replaceable, lambda path: update_zuliprc(path, dict)):
     try:
-        call(Path(sys.argv[1]))
+        call(path)
     except ZuliprcError as error:
         print(error)
 """

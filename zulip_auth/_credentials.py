@@ -31,7 +31,7 @@ C = TypeVar("C", bound="Credentials")
 LOGIN_NAME = "login_name"
 """Option for the username of the login if it differs from the email; other tools ignore it."""
 
-_ENV_VARS = {
+ENV_VARS = {
     "email": "ZULIP_EMAIL",
     "key": "ZULIP_API_KEY",
     "site": "ZULIP_SITE",
@@ -156,7 +156,7 @@ class Credentials:
         """
         arguments = {"email": email, "key": api_key, "site": site, "cert_bundle": cert_bundle}
         values, labels, source = ZuliprcSection(), {}, "the environment"
-        for name, variable in _ENV_VARS.items():
+        for name, variable in ENV_VARS.items():
             if value := arguments.get(name) or os.environ.get(variable):
                 values[name] = value
                 labels[name] = variable

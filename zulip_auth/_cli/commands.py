@@ -15,6 +15,7 @@ from attrs import asdict, evolve
 import zulip_auth
 from zulip_auth import AuthClient, Credentials, ExternalMethod, InvalidInputError, ZuliprcError
 from zulip_auth._credentials import (
+    ENV_VARS,
     credentials_from_section,
     matches_account,
     render_credentials,
@@ -217,19 +218,19 @@ async def _api_key(options: argparse.Namespace) -> str:
 def _load_credentials(options: argparse.Namespace, *, stored: bool = False) -> Credentials:
     """Return the credentials of the environment, unless only *stored* ones count."""
     path = resolve_zuliprc_path(options.config)
-    section = read_zuliprc(path, missing_ok=True)
-    variables = ("ZULIP_EMAIL", "ZULIP_API_KEY", "ZULIP_SITE")
-    in_env = any(os.environ.get(name) for name in variables)
-    # The key in the keyring is for the account in the file.
-    api_key = None if in_env and not stored else section.get("key") or _keyring_key(section)
-    if api_key is None and (stored or not in_env):
-        raise zulip_auth.NotLoggedInError(_NOT_LOGGED_IN)
+    in_env = any(os.environ.get(f"ZULIP_{name}") for name in ("EMAIL", "API_KEY", "SITE"))
     # AuthClient checks whether plain http is allowed.
-    if in_env and stored:
-        section = ZuliprcSection(section, key=api_key)
-        return credentials_from_section(Credentials, section, str(path), allow_http=True)
-    key_of_keyring = None if section.get("key") else api_key
-    return Credentials.from_env(api_key=key_of_keyring, path=path, allow_http=True)
+    if in_env and not stored:
+        return Credentials.from_env(path=path, allow_http=True)
+    section = read_zuliprc(path, missing_ok=True)
+    # The key in the keyring is for the account in the file.
+    section["key"] = section.get("key") or _keyring_key(section)
+    if section["key"] is None:
+        raise zulip_auth.NotLoggedInError(_NOT_LOGGED_IN)
+    for name in _TLS_FILES:
+        section[name] = os.environ.get(ENV_VARS[name]) or section.get(name)
+    source = f"section [api] of {path}"
+    return credentials_from_section(Credentials, section, source, allow_http=True)
 
 
 def _keyring_key(section: ZuliprcSection) -> str | None:
