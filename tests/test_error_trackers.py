@@ -27,6 +27,7 @@ EXPECTED = {
     "key instead of credentials": "InvalidInputError",
     "lost new key": "APIConnectionError",
     "source, wrong password": "AuthenticationFailedError",
+    "source, refresh": "AuthenticationFailedError",
     "source, invalid password": "InvalidInputError",
     "httpx auth, wrong password": "AuthenticationFailedError",
     "save": "ZuliprcError",

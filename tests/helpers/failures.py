@@ -144,6 +144,7 @@ FAILURES: dict[str, tuple[Callable[[str], Awaitable[object]], Scenario]] = {
     "key instead of credentials": (verify_a_str, REVOKED),
     "lost new key": (regenerate, close_without_response),
     "source, wrong password": (get_from_source, WRONG),
+    "source, refresh": (refresh_source, WRONG),
     "source, invalid password": (source_with_newline, WRONG),
     "httpx auth, wrong password": (request_with_auth, WRONG),
     "save": (save_to_directory, WRONG),
