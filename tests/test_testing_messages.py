@@ -97,6 +97,8 @@ async def test_hidden_emails_in_messages() -> None:
         ("@**Test User**", []),
         ("Is PIZZA ready?", ["has_alert_word"]),
         ("pizzas, @**King Hamlet**", ["mentioned"]),
+        ("minipizza, C", []),
+        ("I like C++.", ["has_alert_word"]),
         ("@**King Hamlet**: pizza", ["mentioned", "has_alert_word"]),
     ],
 )
