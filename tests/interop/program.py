@@ -13,7 +13,6 @@ from zulip_auth import Credentials
 from zulip_auth.testing import Account, FakeZulip
 
 PROGRAMS = Path(__file__).parent / "programs"
-MESSAGES = "/api/v1/messages"
 
 
 class Program:
@@ -76,15 +75,17 @@ class Program:
         return sum((request.method, request.path) == key for request in self.server.requests)
 
     async def ask(self, content: str, **params: str) -> str:
-        """Send a message and return the bot's response."""
-        before = self.count("POST", MESSAGES)
+        """Send a message and return the content of the bot's response."""
+        queue = await self.person.call("POST", "/register", event_types='["message"]')
         body = await self.person.call("POST", "/messages", content=content, **params)
         assert body["result"] == "success", body
-        await self.server.wait_for("POST", MESSAGES, count=before + 2, timeout=30)
-        query = {"anchor": "newest", "num_before": "1", "num_after": "0", "apply_markdown": "false"}
-        [message] = (await self.person.call("GET", "/messages", **query))["messages"]
-        assert message["sender_email"] == self.bot.email
-        return str(message["content"])
+        query = {"queue_id": str(queue["queue_id"]), "last_event_id": "-1"}
+        while True:
+            events = (await self.person.call("GET", "/events", **query))["events"]
+            for event in events:
+                query["last_event_id"] = str(event["id"])
+                if event["message"]["sender_email"] == self.bot.email:
+                    return str(event["message"]["content"])
 
     async def ask_directly(self) -> str:
         return await self.ask("hello", type="direct", to=self.bot.email)

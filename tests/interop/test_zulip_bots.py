@@ -17,7 +17,7 @@ async def test_helloworld(program: Program, bin_directory: Path) -> None:
     async with program.run(*command) as process:
         assert await program.ask_directly() == "beep boop"
         assert await program.ask_in_channel() == "beep boop"
-        await program.server.wait_for("POST", f"/api/v1/messages/{3}/reactions")
+        await program.server.wait_for("POST", "/api/v1/messages/3/reactions")
         reactions = program.server._state.messages[3].reactions
         assert [reaction["emoji_name"] for reaction in reactions] == ["wave"]
         # The library reads the key once. With a revoked key, the bot polls until it is restarted.

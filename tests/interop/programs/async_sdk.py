@@ -1,0 +1,41 @@
+"""A bot of async-zulip-bot-sdk that answers each message, with ApiKeyAuth on its session.
+
+usage: async_sdk.py ZULIPRC
+"""
+
+import asyncio
+import sys
+
+from bot_sdk import BaseBot, BotRunner, CommandSpec
+
+from zulip_auth import ApiKeySource
+from zulip_auth.httpx_auth import ApiKeyAuth
+
+
+class EchoBot(BaseBot):
+    """Answers messages to the bot. A mention is a command."""
+
+    def register_commands(self):
+        """Register the command."""
+        spec = CommandSpec(name="hello", description="Say hello", handler=self.answer)
+        self.command_parser.register_spec(spec)
+
+    async def answer(self, _invocation, message, _bot):
+        """Answer one command."""
+        await self.send_reply(message, "beep boop")
+
+    async def on_message(self, message):
+        """Answer one message."""
+        await self.send_reply(message, "beep boop")
+
+
+async def main(zuliprc):
+    """Run the bot until it is terminated."""
+    source = ApiKeySource.from_zuliprc(zuliprc)
+    runner = BotRunner(EchoBot, client_kwargs={"config_file": zuliprc})
+    async with runner:
+        runner.client.session.auth = ApiKeyAuth(source)
+        await runner.run_forever()
+
+
+asyncio.run(main(sys.argv[1]))
