@@ -12,23 +12,26 @@ from pathlib import Path
 import pytest
 
 import zulip_auth
+from zulip_auth_client import models
+from zulip_auth_client.api import authentication as endpoints
 
 ROOT = Path(__file__).parent.parent
 
 
-# Imported on first access, together with httpx.
-LAZY_NAMES = {"ApiKeySource", "AuthClient", "dev_login", "login"}
+# Their first access imports httpx.
+HTTPX_NAMES = {"ApiKeySource", "AuthClient", "dev_login", "login"}
 
 
 def test_public_names() -> None:
+    assert zulip_auth.__all__ == sorted(zulip_auth.__all__) == dir(zulip_auth)
+    assert all(hasattr(zulip_auth, name) for name in zulip_auth.__all__)
     names = filter(str.isidentifier, vars(zulip_auth))  # pytest adds some that are not
     public = {name for name in names if not name.startswith("_")} - {"TYPE_CHECKING"}
     modules = {"aiohttp_auth", "httpx2_auth", "httpx_auth", "testing"}  # set by an import
-    assert (public | LAZY_NAMES) - modules == set(zulip_auth.__all__) - {"__version__"}
-    assert zulip_auth.__all__ == sorted(zulip_auth.__all__) == dir(zulip_auth)
-    assert all(hasattr(zulip_auth, name) for name in zulip_auth.__all__)
-    with pytest.raises(AttributeError, match="module 'zulip_auth' has no attribute 'log_in'"):
-        zulip_auth.log_in  # type: ignore[attr-defined]  # noqa: B018
+    assert public - modules == set(zulip_auth.__all__) - {"__version__"}
+    for module in (zulip_auth, models, endpoints):
+        with pytest.raises(AttributeError, match=f"'{module.__name__}' has no attribute 'log_in'"):
+            _ = module.log_in
 
 
 def modules_loaded_by(statement: str) -> set[str]:
@@ -48,13 +51,18 @@ def test_import_loads_no_server_and_no_cli() -> None:
 
 
 @pytest.mark.slow
-def test_import_of_httpx_is_lazy() -> None:
-    for statement in ("import zulip_auth", "import zulip_auth._pytest_plugin"):
-        loaded = modules_loaded_by(statement)
-        assert "zulip_auth._exceptions" in loaded
-        assert not {name for name in loaded if name.split(".")[0] in ("httpx", "zulip_auth_client")}
-    for name in LAZY_NAMES:
+def test_imports_are_lazy() -> None:
+    heavy = {"asyncio", "attrs", "httpx", "zulip_auth._exceptions", "zulip_auth_client"}
+    assert not heavy & modules_loaded_by("import zulip_auth")
+    plugin = modules_loaded_by("import zulip_auth._pytest_plugin")
+    assert not heavy & (plugin - modules_loaded_by("import pytest"))
+    loaded = modules_loaded_by("import zulip_auth; zulip_auth.TLSError, zulip_auth.Credentials")
+    assert not loaded & {"httpx", "zulip_auth_client"}
+    for name in HTTPX_NAMES:
         assert "httpx" in modules_loaded_by(f"import zulip_auth; zulip_auth.{name}")
+    loaded = modules_loaded_by("import zulip_auth; zulip_auth.login")
+    assert not loaded & {"anyio", "httpcore", "zulip_auth._key_source"}
+    assert {name for name in loaded if name.startswith("zulip_auth_client.models.")} == set()
 
 
 @pytest.mark.slow

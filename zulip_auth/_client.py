@@ -12,17 +12,8 @@ from typing import Self, TypeVar
 
 from attrs import evolve
 
-from zulip_auth_client.api.authentication import (
-    dev_fetch_api_key,
-    fetch_api_key,
-    get_bot_api_key,
-    get_own_bots,
-    get_own_user,
-    get_server_settings,
-    jwt_fetch_api_key,
-    regenerate_own_api_key,
-)
-from zulip_auth_client.models import DevFetchApiKeyBody, FetchApiKeyBody, JwtFetchApiKeyBody
+from zulip_auth_client import models
+from zulip_auth_client.api import authentication as endpoints
 
 from ._credentials import Credentials, is_api_key, is_email
 from ._exceptions import (
@@ -172,11 +163,11 @@ class AuthClient:
         Source: https://zulip.com/api/fetch-api-key, and error responses
         recorded from real servers.
         """
-        body = FetchApiKeyBody(
+        body = models.FetchApiKeyBody(
             username=validate_text("username", username),
             password=validate_text("password", password),
         )
-        endpoint = partial(fetch_api_key.asyncio_detailed, body=body)
+        endpoint = partial(endpoints.fetch_api_key.asyncio_detailed, body=body)
         is_bot = _BOT_RE.search(username) is not None
         context = RequestContext(self._site, "password", (password,), is_bot)
         del password, body
@@ -205,8 +196,8 @@ class AuthClient:
         Source: https://zulip.com/api/dev-fetch-api-key, and error responses
         recorded from real servers.
         """
-        body = DevFetchApiKeyBody(username=validate_text("username", username))
-        endpoint = partial(dev_fetch_api_key.asyncio_detailed, body=body)
+        body = models.DevFetchApiKeyBody(username=validate_text("username", username))
+        endpoint = partial(endpoints.dev_fetch_api_key.asyncio_detailed, body=body)
         return await self._request(endpoint, parse_credentials, self._context("dev"))
 
     @hide_locals
@@ -230,11 +221,11 @@ class AuthClient:
 
         Source: feature level 160 in https://zulip.com/api/changelog
         """
-        body = JwtFetchApiKeyBody(
+        body = models.JwtFetchApiKeyBody(
             token=validate_text("token", token, max_length=MAX_TOKEN_LENGTH),
             include_profile=True,  # for the user ID
         )
-        endpoint = partial(jwt_fetch_api_key.asyncio_detailed, body=body)
+        endpoint = partial(endpoints.jwt_fetch_api_key.asyncio_detailed, body=body)
         context = self._context("jwt", token)
         del token, body
         return await self._request(endpoint, parse_jwt_credentials, context)
@@ -258,7 +249,7 @@ class AuthClient:
         Source: https://zulip.com/api/get-server-settings
         """
         return await self._request(
-            get_server_settings.asyncio_detailed,
+            endpoints.get_server_settings.asyncio_detailed,
             parse_settings,
             self._context("none"),
             max_sends=self._retry.attempts,
@@ -311,7 +302,7 @@ class AuthClient:
         """
         self._check_credentials(credentials)
         parse = partial(parse_owner, user_id=credentials.user_id)
-        return await self._get(get_own_user.asyncio_detailed, parse, credentials)
+        return await self._get(endpoints.get_own_user.asyncio_detailed, parse, credentials)
 
     @hide_locals
     async def regenerate_api_key(self, credentials: Credentials) -> Credentials:
@@ -344,7 +335,7 @@ class AuthClient:
         self._check_credentials(credentials)
         try:
             api_key = await self._request(
-                regenerate_own_api_key.asyncio_detailed,
+                endpoints.regenerate_own_api_key.asyncio_detailed,
                 parse_key,
                 self._context_for(credentials),
                 credentials=credentials,
@@ -385,11 +376,11 @@ class AuthClient:
         deadline = get_asyncio_loop().time() + self._timeout
         bots = []
         for username, full_name, api_key, user_id in await self._get(
-            get_own_bots.asyncio_detailed, parse_bots, credentials, deadline
+            endpoints.get_own_bots.asyncio_detailed, parse_bots, credentials, deadline
         ):
             if api_key is None:
                 assert user_id is not None  # by parse_bots
-                endpoint = partial(get_bot_api_key.asyncio_detailed, user_id)
+                endpoint = partial(endpoints.get_bot_api_key.asyncio_detailed, user_id)
                 api_key = await self._get(endpoint, parse_key, credentials, deadline)
             bots.append(
                 Bot(username, full_name, Credentials(self._site, username, api_key, user_id))
@@ -496,7 +487,7 @@ class AuthClient:
         """Raise the exception of `server_settings` if there is no organization."""
         try:
             parsed = await send(
-                get_server_settings.asyncio_detailed,
+                endpoints.get_server_settings.asyncio_detailed,
                 context := self._context("none"),
                 transport=transport,
                 timeout=self._timeout,

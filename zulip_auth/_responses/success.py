@@ -14,16 +14,7 @@ from zulip_auth._credentials import Credentials, is_api_key, is_email
 from zulip_auth._exceptions import InvalidApiKeyError, SubdomainRequiredError
 from zulip_auth._models import ExternalMethod, Owner, ServerSettings
 from zulip_auth._urls import is_secure_url, try_normalize_site
-from zulip_auth_client.models import (
-    ApiKeyResponse,
-    AuthenticationMethods,
-    BotsResponse,
-    ExternalAuthenticationMethod,
-    JwtApiKeyResponse,
-    KeyResponse,
-    OwnUserResponse,
-    ServerSettingsResponse,
-)
+from zulip_auth_client import models
 from zulip_auth_client.types import Unset
 
 from .context import RequestContext
@@ -59,13 +50,13 @@ def parse_response(parsed: object, parse: Parser[T], context: RequestContext) ->
 
 def parse_credentials(parsed: object, context: RequestContext) -> Credentials:
     """Return the credentials of a login."""
-    parsed = _expect(parsed, ApiKeyResponse)
+    parsed = _expect(parsed, models.ApiKeyResponse)
     return _credentials(context, parsed.email, parsed.api_key, parsed.user_id)
 
 
 def parse_jwt_credentials(parsed: object, context: RequestContext) -> Credentials:
     """Return the credentials of a JWT login."""
-    parsed = _expect(parsed, JwtApiKeyResponse)
+    parsed = _expect(parsed, models.JwtApiKeyResponse)
     user_id = parsed.user if isinstance(parsed.user, Unset) else parsed.user.user_id
     return _credentials(context, parsed.email, parsed.api_key, user_id)
 
@@ -81,7 +72,7 @@ def _credentials(
 
 def parse_key(parsed: object, _context: RequestContext) -> str:
     """Return an API key."""
-    parsed = _expect(parsed, KeyResponse)
+    parsed = _expect(parsed, models.KeyResponse)
     if not is_api_key(parsed.api_key):
         raise UnexpectedValue
     return parsed.api_key
@@ -96,7 +87,7 @@ def parse_bots(
     user ID; otherwise the user ID may be None.
     """
     bots = []
-    for bot in _expect(parsed, BotsResponse).bots:
+    for bot in _expect(parsed, models.BotsResponse).bots:
         api_key = None if isinstance(bot.api_key, Unset) else bot.api_key
         user_id = None if isinstance(bot.user_id, Unset) else _parse_user_id(bot.user_id)
         has_key = user_id is not None if api_key is None else is_api_key(api_key)
@@ -117,7 +108,7 @@ def parse_owner(parsed: object, context: RequestContext, *, user_id: int | None)
     Raises:
         InvalidApiKeyError: If it is another account's key.
     """
-    parsed = _expect(parsed, OwnUserResponse)
+    parsed = _expect(parsed, models.OwnUserResponse)
     owner_id = _parse_user_id(parsed.user_id)
     if user_id not in (None, owner_id):
         raise InvalidApiKeyError(
@@ -137,7 +128,7 @@ def parse_owner(parsed: object, context: RequestContext, *, user_id: int | None)
     )
 
 
-def _parse_role(parsed: OwnUserResponse) -> int:
+def _parse_role(parsed: models.OwnUserResponse) -> int:
     if not isinstance(parsed.role, Unset):
         return _expect(parsed.role, int)
     # Servers before Zulip 4.0 send flags.
@@ -151,7 +142,7 @@ def parse_settings(parsed: object, context: RequestContext) -> ServerSettings:
     Raises:
         SubdomainRequiredError: If it is the root domain of a server.
     """
-    parsed = _expect(parsed, ServerSettingsResponse)
+    parsed = _expect(parsed, models.ServerSettingsResponse)
     # At the root domain, realm_url is the server's own.
     if isinstance(parsed.realm_name, Unset):
         raise SubdomainRequiredError(
@@ -161,7 +152,9 @@ def parse_settings(parsed: object, context: RequestContext) -> ServerSettings:
         )
     url = _expect(parsed.realm_url or parsed.realm_uri, str)
     methods = _expect(
-        parsed.authentication_methods, AuthenticationMethods, default=AuthenticationMethods()
+        parsed.authentication_methods,
+        models.AuthenticationMethods,
+        default=models.AuthenticationMethods(),
     )
     email_enabled = _expect(parsed.email_auth_enabled, bool, default=False)
     return ServerSettings(
@@ -183,7 +176,7 @@ def parse_settings(parsed: object, context: RequestContext) -> ServerSettings:
 
 
 def _parse_external_methods(
-    parsed: Iterable[ExternalAuthenticationMethod], site: str
+    parsed: Iterable[models.ExternalAuthenticationMethod], site: str
 ) -> Iterator[ExternalMethod]:
     for method in parsed:
         with suppress(UnexpectedValue):  # one that cannot be used is left out
