@@ -12,8 +12,6 @@ from html import unescape
 from typing import Any, ParamSpec, TypeVar, cast
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
-from attrs import field, frozen
-
 from ._exceptions import ZulipAuthError
 
 P = ParamSpec("P")
@@ -73,13 +71,6 @@ def _encodings(secret: str) -> Iterator[str]:
             if len(core) >= 4:
                 yield core
                 yield core.replace("+", "-").replace("/", "_")
-
-
-@frozen
-class Secret:
-    """A box for a secret; `hide_locals` takes its place."""
-
-    value: str = field(repr=False)
 
 
 def hide_locals(func: Callable[P, T]) -> Callable[P, T]:
