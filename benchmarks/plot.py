@@ -9,8 +9,21 @@ from collections.abc import Mapping
 from html import escape
 from math import log10
 
-LEFT, TOP, WIDTH, HEIGHT = 60, 40, 440, 300
-COLORS = ("#d55e00", "#0072b2", "#009e73", "#999999")  # distinguishable when color-blind
+LEFT, TOP, WIDTH, HEIGHT = 44, 40, 310, 260
+LEGEND = 22
+# Distinguishable when color-blind, on a light and on a dark background.
+COLORS = ("#d55e00", "#1f83c4", "#009e73", "#8a8a8a")
+STYLE = """<style>
+  svg { background: #fff; font: 13px system-ui, -apple-system, "Segoe UI", sans-serif; }
+  text { fill: #1f2328; }
+  .grid { fill: none; stroke: #d1d9e0; }
+  .line { fill: none; stroke-width: 2.5; }
+  @media (prefers-color-scheme: dark) {
+    svg { background: #151b23; }
+    text { fill: #f0f6fc; }
+    .grid { stroke: #3d444d; }
+  }
+</style>"""
 Lines = Mapping[str, Mapping[int, float]]
 
 
@@ -33,32 +46,33 @@ def draw(lines: Lines) -> str:
     def y(ms: float) -> float:
         return TOP + HEIGHT * log10(highest / ms) / log10(highest / lowest)
 
+    bottom = TOP + HEIGHT
     elements = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LEFT + WIDTH + 210} '
-        f'{TOP + HEIGHT + 60}" font-family="sans-serif" font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LEFT + WIDTH + 18} '
+        f'{bottom + 60 + LEGEND * len(lines)}" role="img">',
         f"<title>{escape('Milliseconds per login, by the number of concurrent logins')}</title>",
-        '<rect width="100%" height="100%" fill="white"/>',
-        _text(LEFT, TOP - 18, "milliseconds per login (both axes are logarithmic)"),
-        _text(LEFT + WIDTH / 2, TOP + HEIGHT + 45, "concurrent logins", "middle"),
+        STYLE,
+        _text(10, TOP - 20, "milliseconds per login (both axes are logarithmic)"),
+        _text(LEFT + WIDTH / 2, bottom + 42, "concurrent logins", "middle"),
     ]
     for step in steps:
-        elements.append(_polyline([(LEFT, y(step)), (LEFT + WIDTH, y(step))], "#dddddd", 1))
-        elements.append(_text(LEFT - 8, y(step) + 4, f"{step:g}", "end"))
-    elements += [_text(x(tick), TOP + HEIGHT + 20, f"{tick:,}", "middle") for tick in ticks]
-    for (name, values), color in zip(lines.items(), COLORS, strict=True):
+        elements.append(_polyline([(LEFT, y(step)), (LEFT + WIDTH, y(step))], 'class="grid"'))
+        elements.append(_text(LEFT - 6, y(step) + 4, f"{step:g}", "end"))
+    elements += [_text(x(tick), bottom + 20, f"{tick:,}", "middle") for tick in ticks]
+    for row, ((name, values), color) in enumerate(zip(lines.items(), COLORS, strict=True)):
+        line = f'class="line" stroke="{color}"'
         points = [(x(concurrency), y(ms)) for concurrency, ms in sorted(values.items())]
-        elements.append(_polyline(points, color, 2.5))
-        elements.append(_text(points[-1][0] + 8, points[-1][1] + 4, name, color=color))
+        legend = bottom + 64 + LEGEND * row
+        elements.append(_polyline(points, line))
+        elements.append(_polyline([(LEFT, legend), (LEFT + 24, legend)], line))
+        elements.append(_text(LEFT + 32, legend + 4, name))
     return "\n".join([*elements, "</svg>", ""])
 
 
-def _polyline(points: list[tuple[float, float]], color: str, width: float) -> str:
+def _polyline(points: list[tuple[float, float]], attributes: str) -> str:
     pairs = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    return f'<polyline points="{pairs}" fill="none" stroke="{color}" stroke-width="{width}"/>'
+    return f'<polyline points="{pairs}" {attributes}/>'
 
 
-def _text(x: float, y: float, content: str, anchor: str = "start", color: str = "#333333") -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{color}">'
-        f"{escape(content)}</text>"
-    )
+def _text(x: float, y: float, content: str, anchor: str = "start") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(content)}</text>'
