@@ -364,7 +364,8 @@ class _Entry:
 
 
 def _class_signature(cls: type) -> inspect.Signature | None:
-    if "__init__" not in vars(cls):
+    initializer = next(base for base in cls.__mro__ if "__init__" in vars(base))
+    if initializer.__module__ == "builtins" or issubclass(cls, BaseException):
         return None
     signature = inspect.signature(cls)
     return signature.replace(return_annotation=inspect.Signature.empty)
