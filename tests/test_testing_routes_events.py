@@ -170,6 +170,21 @@ async def test_expired_queue() -> None:
         assert (await poll(iago, idle))["code"] == "BAD_EVENT_QUEUE_ID"
 
 
+async def test_idle_queue_expires() -> None:
+    async with FakeZulip(PASSWORDS) as server:
+        iago = APIClient(server, "iago@zulip.com")
+        idle, polled = await register(iago), await register(iago)
+        waiting = asyncio.create_task(poll(iago, polled))
+        await server.wait_for("GET", EVENTS)
+        server.advance(599)
+        assert (await poll(iago, idle, dont_block="true"))["result"] == "success"
+        server.advance(600)  # the waiting poll keeps its queue
+        await send_direct(iago, "iago@zulip.com")
+        assert len((await waiting)["events"]) == 1
+        assert (await poll(iago, polled, 0, dont_block="true"))["result"] == "success"
+        assert (await poll(iago, idle))["code"] == "BAD_EVENT_QUEUE_ID"
+
+
 async def test_stop_drops_polls() -> None:
     server = FakeZulip(PASSWORDS)
     server.start()
@@ -186,11 +201,15 @@ async def test_queues_survive_outage() -> None:
     async with FakeZulip(PASSWORDS) as server:
         iago = APIClient(server, "iago@zulip.com")
         queue_id = await register(iago)
-        await send_direct(iago, "iago@zulip.com")
+        waiting = asyncio.create_task(poll(iago, queue_id))
+        await server.wait_for("GET", EVENTS)
         server.stop()
+        with pytest.raises(httpx.TransportError):
+            await waiting
         with pytest.raises(httpx.ConnectError):
             await poll(iago, queue_id)
         server.start()
+        await send_direct(iago, "iago@zulip.com")
         assert len((await poll(iago, queue_id))["events"]) == 1
 
 

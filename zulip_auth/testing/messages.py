@@ -16,6 +16,9 @@ from .state import Account, Realm
 HEARTBEAT = 50.0
 """Seconds until a poll without events returns a heartbeat."""
 
+IDLE_TIMEOUT = 600.0
+"""Seconds until a queue expires that is not polled."""
+
 
 @define(eq=False)
 class Message:
@@ -92,6 +95,7 @@ class Queue:
 
     Attributes:
         owner: Account that registered the queue.
+        last_used: Unix time at which the client last polled.
         event_types: Types of events to deliver, or None for all.
         apply_markdown: Whether messages are delivered as HTML.
         events: Events, oldest first.
@@ -99,12 +103,17 @@ class Queue:
     """
 
     owner: Account
+    last_used: float
     event_types: Sequence[str] | None = None
     apply_markdown: bool = False
     events: list[dict[str, Any]] = Factory(list)
     expired: bool = False
     _next_id: int = 0
     _poll: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
+
+    def is_idle(self, now: float) -> bool:
+        """Return whether the client has not polled for `IDLE_TIMEOUT` seconds."""
+        return self._poll is None and now - self.last_used >= IDLE_TIMEOUT
 
     def accepts(self, event_type: str) -> bool:
         """Return whether the client wants events of a type."""
@@ -136,12 +145,14 @@ class Queue:
         """
         self.notify()
         event = asyncio.Event()
-        self._poll = asyncio.get_running_loop(), event
+        self._poll = poll = asyncio.get_running_loop(), event
         try:
             async with asyncio.timeout(HEARTBEAT):
                 await event.wait()
         except TimeoutError:
             self.add({"type": "heartbeat"})
+        finally:
+            self._poll = None if self._poll is poll else self._poll
 
     def expire(self) -> None:
         """Mark the queue as expired and end the waiting poll, from any thread."""

@@ -22,7 +22,9 @@ async def register(call: UserCall) -> Response:
     reject_narrow(call)
     queue_id = secrets.token_hex(16)
     event_types, apply_markdown = call.get_json("event_types"), call.get_json("apply_markdown")
-    call.state.queues[queue_id] = Queue(call.account, event_types, bool(apply_markdown))
+    call.state.queues[queue_id] = Queue(
+        call.account, call.state.now(), event_types, bool(apply_markdown)
+    )
     return success_response(**fill("queue", queue_id=queue_id, realm_name=call.realm.name))
 
 
@@ -39,6 +41,7 @@ async def get_events(call: UserCall) -> Response:
     if queue.events or call.get_json("dont_block", default=False):
         return success_response(events=queue.events)
     await queue.wait()
+    queue.last_used = call.state.now()
     if queue.expired:
         raise _bad_queue(queue_id)
     return success_response(events=queue.events, queue_id=queue_id)
@@ -247,9 +250,10 @@ def _channel(call: UserCall, name: str) -> dict[str, Any]:
 
 def _find_queue(call: UserCall) -> tuple[str, Queue]:
     queue_id = call.require("queue_id")
-    queue = call.state.queues.get(queue_id)
-    if queue is None or queue.owner is not call.account:
+    queue, now = call.state.queues.get(queue_id), call.state.now()
+    if queue is None or queue.owner is not call.account or queue.is_idle(now):
         raise _bad_queue(queue_id)
+    queue.last_used = now
     return queue_id, queue
 
 
