@@ -201,12 +201,12 @@ INVALID_VALUES = {
     "email": (
         "email",
         "a b",
-        "email in {source} is too long, or has spaces or control characters.",
+        "email in {source} is too long, or has spaces or other invalid characters.",
     ),
     "key": (
         "key",
         f"{KEY} {KEY}",
-        "key in {source} is too long, or has spaces or characters beyond ASCII.",
+        "key in {source} is too long, or has spaces or other invalid characters.",
     ),
     "key in quotes": ("key", f"'{KEY}'", "key in {source} is in quotation marks. Remove them."),
     "path": (
@@ -426,7 +426,7 @@ ENV_ERRORS: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
     "variable": (
         {"ZULIP_EMAIL": "a b"},
         {},
-        "ZULIP_EMAIL is too long, or has spaces or control characters.",
+        "ZULIP_EMAIL is too long, or has spaces or other invalid characters.",
     ),
     "file name in quotes": (
         {"ZULIP_CERT": "'/c.pem'"},
@@ -436,7 +436,7 @@ ENV_ERRORS: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
     "argument": (
         {},
         {"api_key": f"{KEY}\n"},
-        "argument api_key is too long, or has spaces or characters beyond ASCII.",
+        "argument api_key is too long, or has spaces or other invalid characters.",
     ),
     "argument of another type": ({}, {"site": 7}, "argument site must be a str, not int."),
     "file": (

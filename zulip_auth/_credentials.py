@@ -250,22 +250,21 @@ def credentials_from_section(
     if missing := [name for name in _ACCOUNT_OPTIONS if not section.get(name)]:
         exc_type = NotLoggedInError if "key" in missing else ZuliprcError
         raise exc_type(f"No {' and no '.join(missing)} in {source}. Run `zulip-auth login`.")
-    site = ""
+    labels = labels or {}
+    checks = {"email": is_email, "key": is_api_key}
     for name in (*_ACCOUNT_OPTIONS, *_TLS_OPTIONS):
-        value, label = section.get(name), (labels or {}).get(name, f"{name} in {source}")
-        if value is not None and not isinstance(value, str):
+        value, label = section.get(name) or "", labels.get(name, f"{name} in {source}")
+        if not isinstance(value, str):
             raise ZuliprcError(f"{label} must be a str, not {type(value).__name__}.")
-        if _QUOTED_RE.fullmatch(value or ""):
+        if _QUOTED_RE.fullmatch(value):
             raise ZuliprcError(f"{label} is in quotation marks. Remove them.")
-        if name == "site":
-            try:
-                site = normalize_site(value or "", allow_http=allow_http)
-            except InvalidSiteError as exc:
-                raise ZuliprcError(f"{label} is invalid: {exc}") from None
-        elif name == "email" and not is_email(value):
-            raise ZuliprcError(f"{label} is too long, or has spaces or control characters.")
-        elif name == "key" and not is_api_key(value):
-            raise ZuliprcError(f"{label} is too long, or has spaces or characters beyond ASCII.")
+        if name in checks and not checks[name](value):
+            raise ZuliprcError(f"{label} is too long, or has spaces or other invalid characters.")
+    try:
+        site = normalize_site(section["site"] or "", allow_http=allow_http)
+    except InvalidSiteError as exc:
+        label = labels.get("site", f"site in {source}")
+        raise ZuliprcError(f"{label} is invalid: {exc}") from None
     user_id = section.get("user_id")
     return cls(
         site,

@@ -131,7 +131,12 @@ def _normalize_host(host: str) -> str | None:
     try:
         if host.startswith("["):
             return f"[{IPv6Address(host[1:-1])}]"
-        labels = [_normalize_label(label) for label in host.split(".")]
+        # IDNA 2008 maps no character to another one, so the request goes to
+        # the host that was typed.
+        labels = [
+            label.lower() if label.isascii() else idna.alabel(label).decode("ascii")
+            for label in host.split(".")
+        ]
         name = ".".join(labels)
         # httpx rejects these only when it sends the request.
         if labels[-1].isdigit():
@@ -141,12 +146,6 @@ def _normalize_host(host: str) -> str | None:
     except ValueError:  # the base class of AddressValueError and IDNAError
         return None
     return name if _HOSTNAME_RE.fullmatch(name) else None
-
-
-def _normalize_label(label: str) -> str:
-    # IDNA 2008 maps no character to another one, so the request goes to the
-    # host that was typed.
-    return label.lower() if label.isascii() else idna.alabel(label).decode("ascii")
 
 
 def _is_loopback(host: str) -> bool:
