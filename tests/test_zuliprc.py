@@ -181,11 +181,10 @@ def test_read_warns_of_mode(path: Path, mode: int) -> None:
         read_zuliprc(path)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="requires root, to give a file away")
 @pytest.mark.parametrize("mode", [0o440, 0o444, 0o644])
-def test_read_other_users_file(path: Path, mode: int) -> None:
+def test_read_other_users_file(path: Path, mode: int, monkeypatch: pytest.MonkeyPatch) -> None:
     write(path, LINES, mode)
-    os.chown(path, 12345, 12345)
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
     assert read_zuliprc(path)["key"] == KEY  # without a warning
 
 
@@ -543,6 +542,39 @@ def test_update_preserves_owner(path: Path) -> None:
     assert (status.st_uid, status.st_gid) == (12345, 54321)
     assert stat.S_IMODE(status.st_mode) == 0o600
     assert "key = new" in path.read_text()
+
+
+def test_update_by_another_user(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(path, LINES)
+    status = path.stat()
+    owners: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    monkeypatch.setattr(os, "fchown", lambda _fd, uid, gid: owners.append((uid, gid)))
+    update_zuliprc(path, constant({"key": "new"}))
+    assert owners == [(status.st_uid, status.st_gid)]
+    assert "key = new" in path.read_text()
+
+
+def test_check_mount_point(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = path.with_name("a zuliprc é")
+    write(path, LINES)
+    mounts = b"22 1 8:1 / / rw - ext4 /dev/sda1 rw\n23 22 8:1 /source %s rw - ext4 /dev/sda1 rw\n"
+    monkeypatch.setattr(Path, "read_bytes", lambda _: mounts % b"/another")
+    check_replaceable(path)
+    monkeypatch.setattr(
+        Path, "read_bytes", lambda _: mounts % os.fsencode(path).replace(b" ", rb"\040")
+    )
+    message = f"{path} is a mount point. Mount its directory instead."
+    assert zuliprc_error(check_replaceable, path) == message
+
+
+def test_check_without_proc(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_bytes(_: Path) -> bytes:
+        raise FileNotFoundError
+
+    write(path, LINES)
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    check_replaceable(path)
 
 
 CHECK_MOUNTED_FILE = """
