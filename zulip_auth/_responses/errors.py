@@ -6,12 +6,10 @@ import json
 import math
 import re
 import time
-from collections.abc import Mapping
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeVar, cast
 from urllib.parse import urljoin, urlsplit
-
-from attrs import frozen
 
 from zulip_auth._exceptions import (
     APIStatusError,
@@ -33,6 +31,8 @@ from zulip_auth._exceptions import (
 
 from .context import RawResponse, RequestContext
 
+E = TypeVar("E", bound=APIStatusError)
+
 _CODE_RE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _HOST_RE = re.compile(r"[A-Za-z0-9._:\[\]-]{1,253}")
 _PATH_RE = re.compile(r"/[A-Za-z0-9._~/-]{0,200}")
@@ -44,25 +44,21 @@ _HTTP_DATE_RE = re.compile(
 
 def error_from_response(response: RawResponse, context: RequestContext) -> ZulipAuthError:
     """Return the exception for a response with any status code but 200."""
-    status = response.status_code
-    body = _parse_error_body(response)
-    details = _ErrorDetails.from_body(body or {}, context)
-    if 300 <= status <= 399:
-        return _redirect(response, context)
-    if status == 429:
-        return _rate_limited(response, body or {}, details, context)
-    if 500 <= status <= 599:
-        return ServerError(
-            f"Server error from {context.site}: HTTP {status}{details.code_suffix}. "
-            "Try again later.",
-            **details.as_kwargs(status),
-            attempts_remaining=_attempts_remaining(response, context),
+    error = _ErrorResponse(response, context)
+    if 300 <= error.status <= 399:
+        return _redirect(error)
+    if error.status == 429:
+        return _rate_limited(error)
+    if 500 <= error.status <= 599:
+        failure = f"Server error from {error.site}: HTTP {error.status}"
+        remaining = _attempts_remaining(error)
+        return error.exception(
+            ServerError, failure, "Try again later.", attempts_remaining=remaining
         )
-    if body is None and status == 404 and context.auth == "dev":
-        return _dev_auth_disabled(status, details, context)
-    if body is None or status < 400:
-        return invalid_response(context, status)
-    return _error_for_code(response, body, details, context)
+    is_unknown_endpoint = error.auth == "dev" and error.status == 404
+    if error.status < 400 or not (error.is_from_zulip or is_unknown_endpoint):
+        return invalid_response(context, error.status)
+    return _error_for_code(error)
 
 
 def invalid_response(context: RequestContext, status_code: int) -> InvalidResponseError:
@@ -76,51 +72,59 @@ def invalid_response(context: RequestContext, status_code: int) -> InvalidRespon
     )
 
 
-@frozen
-class _ErrorDetails:
-    """The parts of an error body that may appear in an exception."""
+class _ErrorResponse:
+    """An error response, and the parts of it that an exception may have.
 
-    code: str | None
-    message: str
+    Attributes:
+        is_from_zulip: Whether the body is that of an error of the Zulip API.
+        text: The server's message, which may repeat a secret.
+    """
 
-    @classmethod
-    def from_body(cls, body: Mapping[str, Any], context: RequestContext) -> _ErrorDetails:
-        code, message = body.get("code"), body.get("msg", "")
-        if (
-            not isinstance(code, str)
-            or not _CODE_RE.fullmatch(code)
-            or not (code in _KNOWN_CODES or context.is_safe(code))
-        ):
-            code = None
-        if not (message in _KNOWN_MESSAGES or context.is_safe(message)):
-            message = ""
-        return cls(code, message)
+    def __init__(self, response: RawResponse, context: RequestContext) -> None:
+        self.status, self.headers = response.status_code, response.headers
+        self.site, self.auth, self.is_bot = context.site, context.auth, context.is_bot
+        self.is_safe = context.is_safe
+        body = _parse_error_body(response.content)
+        self.is_from_zulip = body is not None
+        self.body = body or {}
+        self.text: str = self.body.get("msg", "")
+        code: Any = self.body.get("code")
+        is_code = isinstance(code, str) and _CODE_RE.fullmatch(code)
+        self.code: str | None = (
+            code if is_code and (code in _KNOWN_CODES or self.is_safe(code)) else None
+        )
 
     @property
-    def code_suffix(self) -> str:
-        return f" ({self.code})" if self.code else ""
+    def is_login(self) -> bool:
+        return self.auth not in ("api_key", "none")
 
-    def as_kwargs(self, status_code: int) -> dict[str, Any]:
-        return {"status_code": status_code, "code": self.code, "message": self.message}
+    def exception(
+        self, cls: type[E], failure: str, hint: str, *, reason: str = "", **attributes: Any
+    ) -> E:
+        """Return an exception with the attributes of the response."""
+        code = f" ({self.code})" if self.code else ""
+        is_safe = self.text in _KNOWN_MESSAGES or self.is_safe(self.text)
+        return cls(
+            f"{failure}{code}{reason}. {hint}",
+            status_code=self.status,
+            code=self.code,
+            message=self.text if is_safe else "",
+            **attributes,
+        )
 
 
-def _parse_error_body(response: RawResponse) -> dict[str, Any] | None:
+def _parse_error_body(content: bytes | None) -> dict[str, Any] | None:
     """Return the body of an error of the Zulip API, or None for anything else.
 
     The content type is ignored: Zulip sends a 405 as JSON labelled HTML.
     """
-    if response.content is None:
-        return None
     try:
-        body = json.loads(response.content)
+        body = json.loads(content or b"")
     except (ValueError, RecursionError):
         return None
-    if (
-        isinstance(body, dict)
-        and body.get("result") == "error"
-        and isinstance(body.get("msg"), str)
-    ):
-        return body
+    match body:
+        case {"result": "error", "msg": str()}:
+            return cast("dict[str, Any]", body)
     return None
 
 
@@ -152,6 +156,21 @@ _LOGIN_ERRORS: dict[str, tuple[type[AuthenticationFailedError], str, str]] = {
         "Reset it on the organization's login page.",
     ),
 }
+# The reasons for AUTHENTICATION_FAILED, except for an account with a password.
+_METHOD_REASONS = {
+    "dev": (
+        "no such account, or development login is disabled in this organization",
+        "Check the username.",
+    ),
+    "bot": (
+        "bots have no password, or this one is incorrect",
+        "Get a bot's API key with AuthClient.bots(), or from its owner's Zulip settings.",
+    ),
+    "jwt": (
+        "the token is valid, but no account has its email address",
+        "Check the token's email claim.",
+    ),
+}
 _KNOWN_CODES = {
     *_LOGIN_ERRORS,
     "NONEXISTENT_SUBDOMAIN",
@@ -162,23 +181,6 @@ _KNOWN_CODES = {
     "SERVER_NOT_READY",
     "UNAUTHORIZED",
     "INVALID_API_KEY",
-}
-# A password may be a part of one of these, which does not make it a repetition.
-_KNOWN_MESSAGES = {
-    "API usage exceeded rate limit",
-    "Account is deactivated",
-    "Account is not associated with this subdomain",
-    "Enter a valid email address.",
-    "Internal server error",
-    "Invalid API key",
-    "Invalid subdomain",
-    "Malformed API key",
-    "Password authentication is disabled in this organization",
-    "This organization has been deactivated",
-    "Your account has been disabled.",
-    "Your password has been disabled and needs to be reset",
-    "Your username or password is incorrect",
-    "Your username or password is incorrect.",
 }
 # Servers before 5.0 send a reason in place of a code.
 _LEGACY_REASONS = {
@@ -197,6 +199,21 @@ _KEY_CODES = {
     "Account is deactivated": "USER_DEACTIVATED",
     "This organization has been deactivated": "REALM_DEACTIVATED",
     "Account is not associated with this subdomain": "NONEXISTENT_SUBDOMAIN",
+}
+# A password may be a part of one of these, which does not make it a repetition.
+_KNOWN_MESSAGES = {
+    *_KEY_CODES,
+    "API usage exceeded rate limit",
+    "Enter a valid email address.",
+    "Internal server error",
+    "Invalid API key",
+    "Invalid subdomain",
+    "Malformed API key",
+    "Password authentication is disabled in this organization",
+    "Your account has been disabled.",
+    "Your password has been disabled and needs to be reset",
+    "Your username or password is incorrect",
+    "Your username or password is incorrect.",
 }
 _INVALID_KEY = ("it is invalid or revoked, or belongs to another account", "Log in again.")
 _KEY_REASONS = {
@@ -226,91 +243,58 @@ _BAD_REQUEST_HINTS = {
     "password": _USERNAME_HINT,
     "dev": _USERNAME_HINT,
     "jwt": "JWT login may be disabled, or the token invalid; see the server's message.",
-    "api_key": _SERVER_MESSAGE_HINT,
-    "none": _SERVER_MESSAGE_HINT,
 }
 
 
-def _error_for_code(
-    response: RawResponse,
-    body: Mapping[str, Any],
-    details: _ErrorDetails,
-    context: RequestContext,
-) -> APIStatusError:
-    status, site, auth = response.status_code, context.site, context.auth
-    unauthorized = status == 401 or (status == 403 and body.get("code") is None)
-    code = details.code
+def _error_for_code(error: _ErrorResponse) -> APIStatusError:
+    site, auth, code = error.site, error.auth, error.code
+    unauthorized = error.status == 401 or (error.status == 403 and error.body.get("code") is None)
     if auth == "api_key" and unauthorized:
-        code = _KEY_CODES.get(body["msg"], code)
-    if code == "NONEXISTENT_SUBDOMAIN" or body["msg"] == "Invalid subdomain":
+        code = _KEY_CODES.get(error.text, code)
+    if code == "NONEXISTENT_SUBDOMAIN" or error.text == "Invalid subdomain":
         or_other = "" if auth == "none" else ", or the account belongs to a different one"
-        return InvalidSubdomainError(
-            f"No organization at {site}{or_other}{details.code_suffix}. "
-            "Check the organization URL.",
-            **details.as_kwargs(status),
-        )
-    if auth == "none" and body["msg"] == "Subdomain required":
-        return SubdomainRequiredError(
-            f"{site} is a server's root domain, not an organization{details.code_suffix}. "
-            "Use the URL of an organization.",
-            **details.as_kwargs(status),
-        )
-    if auth == "dev" and body["msg"] in _DEV_AUTH_DISABLED:
-        return _dev_auth_disabled(status, details, context)
+        failure = f"No organization at {site}{or_other}"
+        return error.exception(InvalidSubdomainError, failure, "Check the organization URL.")
+    if auth == "none" and error.text == "Subdomain required":
+        failure = f"{site} is a server's root domain, not an organization"
+        return error.exception(SubdomainRequiredError, failure, "Use the URL of an organization.")
+    if auth == "dev" and (error.text in _DEV_AUTH_DISABLED or not error.is_from_zulip):
+        failure = f"Development login is not available on {site}"
+        return error.exception(DevAuthDisabledError, failure, "Log in with a password.")
     if auth == "api_key" and unauthorized and code not in ("USER_DEACTIVATED", "REALM_DEACTIVATED"):
-        reason, hint = _KEY_REASONS.get(body["msg"], _UNKNOWN_KEY_REASON)
-        return InvalidApiKeyError(
-            f"{site} rejected the API key{details.code_suffix}: {reason}. {hint}",
-            **details.as_kwargs(status),
-        )
+        reason, hint = _KEY_REASONS.get(error.text, _UNKNOWN_KEY_REASON)
+        failure = f"{site} rejected the API key"
+        return error.exception(InvalidApiKeyError, failure, hint, reason=f": {reason}")
     if code in _LOGIN_ERRORS or (unauthorized and auth != "none"):
-        code = code or _LEGACY_REASONS.get(str(body.get("reason")), "AUTHENTICATION_FAILED")
-        return _authentication_failed(response, code, details, context)
-    if status == 400:
-        return BadRequestError(
-            f"{site} rejected the request as invalid{details.code_suffix}. "
-            f"{_BAD_REQUEST_HINTS[auth]}",
-            **details.as_kwargs(status),
-        )
-    return APIStatusError(
-        f"{site} rejected the request: HTTP {status}{details.code_suffix}. {_SERVER_MESSAGE_HINT}",
-        **details.as_kwargs(status),
-    )
+        code = code or _LEGACY_REASONS.get(str(error.body.get("reason")), "AUTHENTICATION_FAILED")
+        return _authentication_failed(error, code)
+    if error.status == 400:
+        hint = _BAD_REQUEST_HINTS.get(auth, _SERVER_MESSAGE_HINT)
+        return error.exception(BadRequestError, f"{site} rejected the request as invalid", hint)
+    failure = f"{site} rejected the request: HTTP {error.status}"
+    return error.exception(APIStatusError, failure, _SERVER_MESSAGE_HINT)
 
 
-def _authentication_failed(
-    response: RawResponse, code: str, details: _ErrorDetails, context: RequestContext
-) -> AuthenticationFailedError:
-    error, reason, hint = _LOGIN_ERRORS.get(
+def _authentication_failed(error: _ErrorResponse, code: str) -> AuthenticationFailedError:
+    cls, reason, hint = _LOGIN_ERRORS.get(
         code, (AuthenticationFailedError, "no reason given by the server", "Check the account.")
     )
-    if context.auth == "dev" and code == "AUTHENTICATION_FAILED":
-        reason = "no such account, or development login is disabled in this organization"
-        hint = "Check the username."
-    if context.is_bot and code == "AUTHENTICATION_FAILED":
-        reason = "bots have no password, or this one is incorrect"
-        hint = "Get a bot's API key with AuthClient.bots(), or from its owner's Zulip settings."
-    if context.auth == "jwt" and code == "AUTHENTICATION_FAILED":
-        reason = "the token is valid, but no account has its email address"
-        hint = "Check the token's email claim."
-    subject = (
-        f"{context.site} rejected the API key"
-        if context.auth == "api_key"
-        else f"Login to {context.site} failed"
-    )
-    remaining = _attempts_remaining(response, context)
-    suffix = "" if remaining is None else f" {_format_remaining(remaining)}"
-    return error(
-        f"{subject}: {reason}{details.code_suffix}. {hint}{suffix}",
-        **details.as_kwargs(response.status_code),
-        attempts_remaining=remaining,
-    )
+    if code == "AUTHENTICATION_FAILED":
+        method = "bot" if error.is_bot else error.auth
+        reason, hint = _METHOD_REASONS.get(method, (reason, hint))
+    failure = f"Login to {error.site} failed"
+    if error.auth == "api_key":
+        failure = f"{error.site} rejected the API key"
+    remaining = _attempts_remaining(error)
+    if remaining is not None:
+        hint += f" {_format_remaining(remaining)}"
+    return error.exception(cls, f"{failure}: {reason}", hint, attempts_remaining=remaining)
 
 
-def _attempts_remaining(response: RawResponse, context: RequestContext) -> int | None:
-    if context.auth in ("api_key", "none"):
+def _attempts_remaining(error: _ErrorResponse) -> int | None:
+    if not error.is_login:
         return None  # the header counts requests
-    count = response.headers.get("x-ratelimit-remaining", "")
+    count = error.headers.get("x-ratelimit-remaining", "")
     return int(count) if _COUNT_RE.fullmatch(count) else None
 
 
@@ -323,33 +307,17 @@ def _format_remaining(count: int) -> str:
     return f"{count} attempt{'s' * (count != 1)} remaining."
 
 
-def _dev_auth_disabled(
-    status: int, details: _ErrorDetails, context: RequestContext
-) -> DevAuthDisabledError:
-    return DevAuthDisabledError(
-        f"Development login is not available on {context.site}{details.code_suffix}. "
-        "Log in with a password.",
-        **details.as_kwargs(status),
+def _rate_limited(error: _ErrorResponse) -> RateLimitedError:
+    seconds = _retry_after(error)
+    failure, reason = f"Too many requests to {error.site}", ""
+    hint = "Try again later" if seconds is None else f"Try again in {_format_duration(seconds)}"
+    if error.is_login:
+        failure = f"Too many login attempts on {error.site}"
+        reason = ", wrong passwords or simultaneous logins with the correct one"
+        hint += "; until then even the correct password is rejected"
+    return error.exception(
+        RateLimitedError, failure, f"{hint}.", reason=reason, retry_after=seconds
     )
-
-
-def _rate_limited(
-    response: RawResponse,
-    body: Mapping[str, Any],
-    details: _ErrorDetails,
-    context: RequestContext,
-) -> RateLimitedError:
-    seconds = _retry_after(response, body)
-    wait = "later" if seconds is None else f"in {_format_duration(seconds)}"
-    if context.auth in ("api_key", "none"):
-        summary = f"Too many requests to {context.site}{details.code_suffix}. Try again {wait}."
-    else:
-        summary = (
-            f"Too many login attempts on {context.site}{details.code_suffix}, wrong passwords or "
-            f"simultaneous logins with the correct one. Try again {wait}; until then even the "
-            "correct password is rejected."
-        )
-    return RateLimitedError(summary, **details.as_kwargs(response.status_code), retry_after=seconds)
 
 
 def _format_duration(seconds: float) -> str:
@@ -359,15 +327,14 @@ def _format_duration(seconds: float) -> str:
     return f"{whole} second{'s' * (whole != 1)}"
 
 
-def _retry_after(response: RawResponse, body: Mapping[str, Any]) -> float | None:
+def _retry_after(error: _ErrorResponse) -> float | None:
     """Return the seconds that a 429 asks for, by its header, else by its body."""
-    header = response.headers.get("retry-after", "")
-    candidates = (
-        _parse_seconds(header),
-        _parse_http_date(header),
-        _parse_seconds(body.get("retry-after")),
-    )
-    return next((seconds for seconds in candidates if seconds is not None), None)
+    header = error.headers.get("retry-after", "")
+    if _HTTP_DATE_RE.fullmatch(header):  # as a proxy in front of Zulip may send it
+        with suppress(ValueError):
+            return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
+    seconds = _parse_seconds(header)
+    return _parse_seconds(error.body.get("retry-after")) if seconds is None else seconds
 
 
 def _parse_seconds(value: object) -> float | None:
@@ -381,37 +348,22 @@ def _parse_seconds(value: object) -> float | None:
     return seconds if math.isfinite(seconds) and seconds >= 0 else None
 
 
-def _parse_http_date(value: str) -> float | None:
-    """Return the seconds until a date, as a proxy in front of Zulip may send it."""
-    if not _HTTP_DATE_RE.fullmatch(value):
-        return None
+def _redirect(error: _ErrorResponse) -> InvalidResponseError:
+    """Return an exception with the host or, on the same host, the path of a redirect."""
+    location = error.headers.get("location", "")
     try:
-        date = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return max(0.0, date.timestamp() - time.time())
-
-
-def _redirect(response: RawResponse, context: RequestContext) -> InvalidResponseError:
-    target, hint = _redirect_target(response, context)
-    return InvalidResponseError(
-        f"{context.site} redirected to {target} (HTTP {response.status_code}), which was not "
-        f"followed. {hint}",
-        status_code=response.status_code,
-    )
-
-
-def _redirect_target(response: RawResponse, context: RequestContext) -> tuple[str, str]:
-    """Return the host or, on the same host, the path of a redirect, and a hint."""
-    location = response.headers.get("location", "")
-    try:
-        url = urlsplit(urljoin(f"{context.site}/", location) if location else "")
+        url = urlsplit(urljoin(f"{error.site}/", location) if location else "")
     except ValueError:
         url = urlsplit("")
     host = url.netloc.rpartition("@")[2]
-    is_same_host = bool(url.scheme) and f"{url.scheme}://{host}" == context.site
-    if is_same_host and _PATH_RE.fullmatch(url.path) and context.is_safe(url.path):
-        return url.path, "Check the URL."
-    if not is_same_host and _HOST_RE.fullmatch(host) and context.is_safe(host):
-        return host, f"If {host} is correct, use it as the site."
-    return "another address", "Check the URL."
+    is_same_host = bool(url.scheme) and f"{url.scheme}://{host}" == error.site
+    target, hint = "another address", "Check the URL."
+    if is_same_host and _PATH_RE.fullmatch(url.path) and error.is_safe(url.path):
+        target = url.path
+    if not is_same_host and _HOST_RE.fullmatch(host) and error.is_safe(host):
+        target, hint = host, f"If {host} is correct, use it as the site."
+    return InvalidResponseError(
+        f"{error.site} redirected to {target} (HTTP {error.status}), which was not followed. "
+        f"{hint}",
+        status_code=error.status,
+    )
