@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -331,6 +332,20 @@ def test_server_message(
     _cli.main(["whoami"])
     suffix = f" Server message: {text}" if text else ""
     assert capsys.readouterr().err == f"zulip-auth: No.{suffix}\n"
+
+
+def test_each_warning_is_shown_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def warn(_: object) -> str:
+        for _ in range(2):
+            warnings.warn("Mind the gap.", stacklevel=1)
+        warnings.warn("Not for users.", DeprecationWarning, stacklevel=1)
+        return "Done."
+
+    monkeypatch.setattr(app, "_run", warn)
+    assert _cli.main(["whoami"]) == 0
+    assert capsys.readouterr() == ("Done.\n", "zulip-auth: Mind the gap.\n")
 
 
 def test_warnings_as_errors(home: CLIRunner, server: FakeZulip) -> None:

@@ -33,6 +33,7 @@ from zulip_auth import (
     KeyringError,
     NotLoggedInError,
     ZuliprcError,
+    _zuliprc,
 )
 from zulip_auth._cli import app, commands
 from zulip_auth._cli.commands import _format_login
@@ -379,7 +380,7 @@ def test_logout_of_one_place(
         monkeypatch.setattr(memory, "delete_password", raise_locked)
         deleted, reason = str(home.zuliprc), "Could not access the system keyring (RuntimeError)"
     else:
-        monkeypatch.setattr(commands, "update_zuliprc", fail_to_write)
+        monkeypatch.setattr(_zuliprc, "update_zuliprc", fail_to_write)
         deleted, reason = "the system keyring", "No space left"
     message = run_error(CredentialStoreError, "logout")
     assert message.startswith(f"Deleted the API key from {deleted}. {reason}")
@@ -396,7 +397,7 @@ def test_logout_of_no_place(
     server: FakeZulip, home: CLIRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     do("login", server.site, USERNAME, "--dev")
-    monkeypatch.setattr(commands, "update_zuliprc", fail_to_write)
+    monkeypatch.setattr(_zuliprc, "update_zuliprc", fail_to_write)
     assert run_error(CredentialStoreError, "logout") == "No space left."
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 import keyring
@@ -19,22 +20,25 @@ CREDENTIALS = Credentials(SITE, EMAIL, KEY)
 
 
 def test_set_get_delete_key(memory: InMemoryKeyring) -> None:
-    assert keyring_store.get_key(SITE, EMAIL) is None
+    assert keyring_store.get_key(site=SITE, email=EMAIL) is None
     keyring_store.set_key(CREDENTIALS)
     keyring_store.set_key(Credentials("https://x.org", EMAIL, "other"))
-    assert keyring_store.get_key(SITE, EMAIL) == KEY
+    assert keyring_store.get_key(site=SITE, email=EMAIL) == KEY
     assert memory.entries["zulip-auth", f"{EMAIL} {SITE}"] == KEY
-    keyring_store.delete_key(SITE, EMAIL)
-    assert keyring_store.get_key(SITE, EMAIL) is None
-    assert keyring_store.get_key("https://x.org", EMAIL) == "other"
+    keyring_store.delete_key(site=SITE, email=EMAIL)
+    assert keyring_store.get_key(site=SITE, email=EMAIL) is None
+    assert keyring_store.get_key(site="https://x.org", email=EMAIL) == "other"
 
 
-@pytest.mark.parametrize("call", ["set", "delete"])
+@pytest.mark.parametrize("call", ["set", "check"])
 def test_missing_backend(call: str, memory: InMemoryKeyring) -> None:
     keyring.set_keyring(fail.Keyring())  # type: ignore[no-untyped-call]
-    arguments: tuple[Any, ...] = (CREDENTIALS,) if call == "set" else (SITE, EMAIL)
+    calls: dict[str, Any] = {
+        "set": partial(keyring_store.set_key, CREDENTIALS),
+        "check": keyring_store.check,
+    }
     with pytest.raises(KeyringError) as caught:
-        getattr(keyring_store, f"{call}_key")(*arguments)
+        calls[call]()
     assert str(caught.value) == (
         "Could not access the system keyring (NoKeyringError). Is it unlocked?"
     )
@@ -43,12 +47,13 @@ def test_missing_backend(call: str, memory: InMemoryKeyring) -> None:
 
 def test_get_key_without_backend(memory: InMemoryKeyring) -> None:
     keyring.set_keyring(fail.Keyring())  # type: ignore[no-untyped-call]
-    assert keyring_store.get_key(SITE, EMAIL) is None
-    assert keyring_store.is_installed()
+    assert keyring_store.get_key(site=SITE, email=EMAIL) is None
 
 
 def test_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "keyring", None)
+    assert keyring_store.get_key(site=SITE, email=EMAIL) is None
+    assert not keyring_store.delete_key(site=SITE, email=EMAIL)
     with pytest.raises(ConfigurationError, match=r"pip install 'zulip-auth\[keyring\]'") as caught:
         keyring_store.set_key(CREDENTIALS)
     SecretScanner(KEY).check_error(caught.value)

@@ -77,13 +77,13 @@ def test_menu_invalid_choice(
 
 def test_menu_eof(monkeypatch: pytest.MonkeyPatch) -> None:
     type_input("x\n", monkeypatch)
-    assert choice_error(ALL) == "No input."
+    assert choice_error(ALL) == "No input, or not in UTF-8."
 
 
 def test_menu_without_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     for stdin in (None, io.StringIO("1\n")):
         monkeypatch.setattr(sys, "stdin", stdin)
-        assert "Pass USERNAME or --sso METHOD." in choice_error(ALL)
+        assert "pass USERNAME or --sso METHOD." in choice_error(ALL)
 
 
 def test_sso_method_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -178,7 +178,7 @@ def test_prompt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
 
 def test_prompt_eof(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "stdin", FakeTTY())
-    assert error_message(lambda: prompt("Username: ")) == "No input."
+    assert error_message(lambda: prompt("Username: ")) == "No input, or not in UTF-8."
     assert capsys.readouterr().err == "Username: \n"
 
 
@@ -186,7 +186,7 @@ def test_prompt_not_utf8(monkeypatch: pytest.MonkeyPatch) -> None:
     stdin = io.TextIOWrapper(io.BytesIO(b"\xff\n"), encoding="utf-8")
     monkeypatch.setattr(stdin, "isatty", lambda: True)
     monkeypatch.setattr(sys, "stdin", stdin)
-    assert error_message(lambda: prompt("Username: ")) == "Input is not valid UTF-8."
+    assert error_message(lambda: prompt("Username: ")) == "No input, or not in UTF-8."
 
 
 def test_prompt_without_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

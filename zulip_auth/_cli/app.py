@@ -7,24 +7,13 @@ import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from typing import NoReturn
 
 import zulip_auth
 
 from . import output
-from .parser import parse
-
-# The most specific class counts.
-EXIT_CODES: dict[type[BaseException], int] = {
-    zulip_auth.InvalidInputError: 64,
-    zulip_auth.ServerError: 69,
-    zulip_auth.APIConnectionError: 69,
-    zulip_auth.RateLimitedError: 75,
-    zulip_auth.SSOFlowEndedError: 75,
-    zulip_auth.InvalidResponseError: 76,
-    zulip_auth.ZulipAuthError: 77,
-    zulip_auth.ConfigurationError: 78,
-}
+from .parser import EXIT_CODES, parse
 
 _HINTS = {
     zulip_auth.TLSError: "A private CA: --cert-bundle, ZULIP_CERT_BUNDLE, or cert_bundle = PATH.",
@@ -49,11 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             # One line for each, and no exceptions if PYTHONWARNINGS is "error".
             warnings.simplefilter("ignore")
             warnings.simplefilter("once", UserWarning)
-            warnings.showwarning = output.show_warning
+            warnings.showwarning = lambda message, *_: output.print_error(str(message))
             output.print_output(_run(options))
     except SystemExit as received:
-        if output.is_interactive():
-            output.print_err("")  # leave the line with the prompt and the ^C
+        # Leave the line with the prompt and the ^C.
+        output.print_err("", end="\n" if output.is_interactive() else "")
         output.print_error("Interrupted." if received.code == 130 else "Terminated.")
         return int(received.code or 0)
     except output.OutputError as error:
@@ -61,32 +50,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 74
     except zulip_auth.ZulipAuthError as error:
         output.print_error(_describe(error))
-        return exit_code(type(error))
+        codes = {base: code for code, (_, bases) in EXIT_CODES.items() for base in bases}
+        return next(codes[base] for base in type(error).__mro__ if base in codes)
     return 0
 
 
-def exit_code(error: type[zulip_auth.ZulipAuthError]) -> int:
-    """Return the exit code for an error class."""
-    return next(EXIT_CODES[base] for base in error.__mro__ if base in EXIT_CODES)
-
-
 def _run(options: argparse.Namespace) -> str:
-    # The only lazy imports: `--help`, `--version`, an invalid argument and `completion`
-    # need neither asyncio nor httpx.
-    if options.command == "completion":
-        from .completion import render_completion
-
-        return render_completion(options.shell)
-    from .commands import run
-
-    return run(options)
+    # The only lazy import: `--help`, `--version`, an invalid argument and `completion` need
+    # neither asyncio nor httpx.
+    module = "completion" if options.command == "completion" else "commands"
+    return str(import_module(f"{__package__}.{module}").run(options))
 
 
 def _describe(error: zulip_auth.ZulipAuthError) -> str:
     texts = [str(error), *getattr(error, "__notes__", [])]
     # Other classes have a message of their own.
-    if type(error) in (zulip_auth.APIStatusError, zulip_auth.BadRequestError):
-        texts += [f"Server message: {message}" for message in [vars(error)["message"]] if message]
+    is_general = type(error) in (zulip_auth.APIStatusError, zulip_auth.BadRequestError)
+    if is_general and (message := vars(error)["message"]):
+        texts.append(f"Server message: {message}")
     return " ".join(texts + [hint for base, hint in _HINTS.items() if isinstance(error, base)])
 
 
@@ -97,10 +78,11 @@ def _exit_on_signals() -> Iterator[None]:
     def on_signal(signum: int, _frame: object) -> NoReturn:
         raise SystemExit(128 + signum)  # which asyncio lets pass
 
-    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    saved = {signum: signal.getsignal(signum) for signum in (getattr(signal, n) for n in names)}
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    saved = {s: signal.getsignal(s) for s in signal.Signals if s.name in names}
     for signum, handler in saved.items():
-        signal.signal(signum, handler if handler == signal.SIG_IGN else on_signal)  # as by nohup
+        # nohup ignores SIGHUP.
+        signal.signal(signum, handler if handler == signal.SIG_IGN else on_signal)
     try:
         yield
     finally:

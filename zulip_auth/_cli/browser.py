@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from html import escape
 from pathlib import Path
-from urllib.parse import parse_qs
+from urllib.parse import unquote
 
 from zulip_auth._client import AuthClient
 from zulip_auth._credentials import Credentials
@@ -28,7 +28,6 @@ from zulip_auth._exceptions import InvalidInputError, SSOFlowEndedError
 from zulip_auth._models import ExternalMethod
 from zulip_auth._redaction import hide_locals
 from zulip_auth._sso import FLOW_TIMEOUT, SSOFlow
-from zulip_auth._urls import try_normalize_site
 
 from .output import is_interactive, print_err, print_error
 from .url_handler import redirect_listener
@@ -39,9 +38,9 @@ _CONSOLE_BROWSERS = {"elinks", "links", "lynx", "w3m", "www-browser"}
 _OPENING = "Opening your browser to log in. If it does not open, visit:"
 _NOT_OPENING = "Could not open a browser. To log in, visit:"
 _INSTRUCTIONS = """\
-{opening}
+{}
 
-  {url}
+  {}
 
 After you log in, your browser is redirected to a zulip://login?… URL that it
 cannot open. Copy the full URL (from the address bar or the "open the app"
@@ -102,8 +101,7 @@ async def _wait_for_redirect(flow: SSOFlow) -> Credentials:
         async with redirect_listener(on_url) as is_listening:
             with _redirect_page(flow.url) as page, _echo_disabled():
                 browser = page and _find_browser()
-                opening = _OPENING if browser else _NOT_OPENING
-                print_err(_INSTRUCTIONS.format(opening=opening, url=flow.url))
+                print_err(_INSTRUCTIONS.format(_OPENING if browser else _NOT_OPENING, flow.url))
                 _prompt(_PROMPT)
                 _start_thread(_read_stdin, loop, on_line, on_eof)
                 if page and browser:  # some commands block until the browser exits
@@ -119,17 +117,15 @@ async def _wait_for_redirect(flow: SSOFlow) -> Credentials:
 def _finish(flow: SSOFlow, text: str) -> Credentials:
     """Finish a flow with what the user pasted, or explain what is wrong with that."""
     match = _URL_RE.search(text.replace("&amp;", "&"))
-    try:
+    with suppress(InvalidInputError):
         return flow.finish(match[0] if match else text)
-    except InvalidInputError:
-        pass
     if match is None and "://" in text:
         reason = "is the URL of a web page. Log in there, then copy the zulip://login?… URL."
     elif match is None:
         reason = "is not a URL. Copy the full zulip://login?… URL."
     elif not _COMPLETE_RE.search(match[0]):
         reason = "URL is incomplete. Copy all of it."
-    elif try_normalize_site(parse_qs(match[0].partition("?")[2])["realm"][0]) != flow.site:
+    elif flow.site not in unquote(match[0]):
         reason = f"URL is for a different organization, not {flow.site}."
     else:
         reason = "URL is from a different login. Copy the latest one."

@@ -13,23 +13,10 @@ from typing import Any
 from attrs import asdict, evolve
 
 import zulip_auth
-from zulip_auth import AuthClient, Credentials, ExternalMethod, InvalidInputError, ZuliprcError
-from zulip_auth._credentials import (
-    ENV_VARS,
-    credentials_from_section,
-    matches_account,
-    render_credentials,
-    save_credentials,
-)
+from zulip_auth import AuthClient, Credentials, InvalidInputError, _credentials, _zuliprc
 from zulip_auth._urls import normalize_site
 from zulip_auth._validation import validate_text
-from zulip_auth._zuliprc import (
-    ZuliprcSection,
-    check_replaceable,
-    read_zuliprc,
-    resolve_zuliprc_path,
-    update_zuliprc,
-)
+from zulip_auth._zuliprc import ZuliprcSection, read_zuliprc, resolve_zuliprc_path
 
 from . import keyring
 from .browser import login_with_browser
@@ -40,7 +27,6 @@ from .retries import show_retries
 from .url_handler import forward_url, install, uninstall
 
 _ROLES = {100: "owner", 200: "administrator", 300: "moderator", 400: "member", 600: "guest"}
-_TLS_FILES = ("cert_bundle", "client_cert", "client_cert_key")
 _NOT_LOGGED_IN = "Not logged in. Run: zulip-auth login SITE"
 _REVOKE_HINT = """\
 The key is still valid. To revoke it, generate a new one in Zulip:
@@ -58,7 +44,6 @@ def run(options: argparse.Namespace) -> str:
 
 
 def _client(account: Credentials, options: argparse.Namespace) -> AuthClient:
-    account = evolve(account, cert_bundle=options.cert_bundle or account.cert_bundle)
     return AuthClient(
         account.site,
         timeout=30.0 if options.timeout is None else options.timeout,
@@ -82,19 +67,17 @@ async def _login(options: argparse.Namespace) -> str:
     path = None if printed else resolve_zuliprc_path(options.config)
     section = _check_account(path, site, None if options.bot else username, options)
     if path is not None:
-        check_replaceable(path)
+        _zuliprc.check_replaceable(path)
     if options.keyring:
         keyring.check()
-    tls_files: dict[str, Any] = {name: section.get(name) for name in _TLS_FILES}
-    if bundle := options.cert_bundle or os.environ.get("ZULIP_CERT_BUNDLE"):
-        tls_files["cert_bundle"] = os.path.abspath(bundle)  # noqa: ASYNC240, PTH100
+    tls_files = _tls_files(section, options)
     client = _client(Credentials(site, "", "", **tls_files), options)
     method: LoginMethod = "dev" if options.dev else "password"
     if username is None or options.sso is not None:
         method = choose_method(await client.server_settings(), site, options.sso)
     if method != "dev":
         normalize_site(site, allow_http=options.allow_http)
-    if username is None and not isinstance(method, ExternalMethod):
+    if username is None and not isinstance(method, zulip_auth.ExternalMethod):
         username = prompt("Username: ")
         _check_account(path, site, None if options.bot else username, options)
     credentials = await _authenticate(client, method, username or "", options)
@@ -109,31 +92,25 @@ async def _login(options: argparse.Namespace) -> str:
 def _check_account(
     path: Path | None, site: str, email: str | None, options: argparse.Namespace
 ) -> ZuliprcSection:
-    """Return what the zuliprc has for the site. Raise if it is of a different account."""
-    if path is None:
+    """Return the section of the zuliprc. Raise if it is of a different account."""
+    if path is None or options.overwrite:
         return ZuliprcSection()
-    try:
-        section = read_zuliprc(path, missing_ok=True)
-    except ZuliprcError:
-        if options.overwrite:
-            return ZuliprcSection()
-        raise
-    is_site = matches_account(site, "", ZuliprcSection(section, email=None))
+    section = read_zuliprc(path, missing_ok=True)
     # Only the server knows the email of a bot, or of a username that is not one.
     is_email = email is not None and "@" in email
-    is_account = is_site and (not is_email or matches_account(site, email or "", section))
-    if not (is_account or options.overwrite):
-        raise ZuliprcError(
+    account = section if is_email else ZuliprcSection(section, email=None)
+    if not _credentials.matches_account(site, email or "", account):
+        raise zulip_auth.ZuliprcError(
             f"{path} contains a different account. Use --overwrite to replace it, "
             "--config to use another file, or --no-save."
         )
-    return section if is_site else ZuliprcSection()
+    return section
 
 
 async def _authenticate(
     client: AuthClient, method: LoginMethod, username: str, options: argparse.Namespace
 ) -> Credentials:
-    if isinstance(method, ExternalMethod):
+    if isinstance(method, zulip_auth.ExternalMethod):
         return await login_with_browser(client, method)
     if method == "dev":
         return await client.dev_login(username)
@@ -161,12 +138,12 @@ def _find_bot(bots: tuple[zulip_auth.Bot, ...], name: str) -> Credentials:
 def _save(credentials: Credentials, path: Path, options: argparse.Namespace) -> None:
     try:
         _check_account(path, credentials.site, credentials.email, options)
-        if options.keyring:
-            # The file has the old key until the keyring has the new one.
+        if options.keyring:  # until it has the new key, the file has the old one
             keyring.set_key(credentials)
-            save_credentials(credentials, path, overwrite=options.overwrite, include_key=False)
-        else:
-            credentials.save(path, overwrite=options.overwrite)
+        with_key = not options.keyring
+        _credentials.save_credentials(
+            credentials, path, overwrite=options.overwrite, include_key=with_key
+        )
     except zulip_auth.CredentialStoreError as error:
         raise type(error)(
             f"Logged in as {credentials.email}, but could not save the API key: {error} "
@@ -176,7 +153,7 @@ def _save(credentials: Credentials, path: Path, options: argparse.Namespace) -> 
 
 def _format_login(credentials: Credentials, path: Path | None, options: argparse.Namespace) -> str:
     if options.config == "-":
-        return render_credentials(credentials)
+        return _credentials.render_credentials(credentials)
     key = {"api_key": credentials.api_key} if options.show_key else {}
     if options.json:
         fields = {name: getattr(credentials, name) for name in ("site", "email", "user_id")}
@@ -221,21 +198,26 @@ def _load_credentials(options: argparse.Namespace, *, stored: bool = False) -> C
     in_env = any(os.environ.get(f"ZULIP_{name}") for name in ("EMAIL", "API_KEY", "SITE"))
     # AuthClient checks whether plain http is allowed.
     if in_env and not stored:
-        return Credentials.from_env(path=path, allow_http=True)
+        return Credentials.from_env(path=path, cert_bundle=options.cert_bundle, allow_http=True)
     section = read_zuliprc(path, missing_ok=True)
     # The key in the keyring is for the account in the file.
-    section["key"] = section.get("key") or _keyring_key(section)
+    account = {name: section.get(name) for name in ("email", "site")}
+    section["key"] = section.get("key") or keyring.get_key(**account)
     if section["key"] is None:
         raise zulip_auth.NotLoggedInError(_NOT_LOGGED_IN)
-    for name in _TLS_FILES:
-        section[name] = os.environ.get(ENV_VARS[name]) or section.get(name)
+    section |= _tls_files(section, options)
     source = f"section [api] of {path}"
-    return credentials_from_section(Credentials, section, source, allow_http=True)
+    return _credentials.credentials_from_section(Credentials, section, source, allow_http=True)
 
 
-def _keyring_key(section: ZuliprcSection) -> str | None:
-    site, email = section.get("site"), section.get("email")
-    return keyring.get_key(site, email) if site and email else None
+def _tls_files(section: ZuliprcSection, options: argparse.Namespace) -> dict[str, Any]:
+    """Return absolute paths of the options, else of the environment, else of the zuliprc."""
+    given = {"cert_bundle": options.cert_bundle}
+    names = ("cert_bundle", "client_cert", "client_cert_key")
+    paths = {
+        n: given.get(n) or os.environ.get(_credentials.ENV_VARS[n]) or section.get(n) for n in names
+    }
+    return {name: path and os.path.abspath(path) for name, path in paths.items()}  # noqa: PTH100
 
 
 async def _logout(options: argparse.Namespace) -> str:
@@ -246,16 +228,18 @@ async def _logout(options: argparse.Namespace) -> str:
         with suppress(zulip_auth.InvalidApiKeyError):  # it is revoked already
             await _client(credentials, options).regenerate_api_key(credentials)
     deleted, errors = [], []
-    # An earlier login may have left a key in the other place.
-    for place, delete in (
-        (str(path), _delete_from_file),
-        ("the system keyring", _delete_from_keyring),
-    ):
-        try:
-            if delete(path, section):
-                deleted.append(place)
-        except zulip_auth.CredentialStoreError as error:
-            errors.append(str(error))
+    try:
+        if section.get("key") is not None:
+            _zuliprc.update_zuliprc(path, lambda _section: ZuliprcSection(key=None))
+            deleted.append(str(path))
+    except zulip_auth.ZuliprcError as error:
+        errors.append(str(error))
+    try:
+        # An earlier login may have left one there.
+        if keyring.delete_key(email=section.get("email"), site=section.get("site")):
+            deleted.append("the system keyring")
+    except zulip_auth.KeyringError as error:
+        errors.append(str(error))
     done = [f"Deleted the API key from {' and '.join(deleted)}."] if deleted else []
     if errors:
         raise zulip_auth.CredentialStoreError(" ".join(done + errors))
@@ -264,24 +248,9 @@ async def _logout(options: argparse.Namespace) -> str:
     return "\n".join([*done, "The key is revoked." if options.revoke else _REVOKE_HINT])
 
 
-def _delete_from_file(path: Path, section: ZuliprcSection) -> bool:
-    if section.get("key") is not None:
-        update_zuliprc(path, lambda _section: ZuliprcSection(key=None))
-    return section.get("key") is not None
-
-
-def _delete_from_keyring(_path: Path, section: ZuliprcSection) -> bool:
-    key = _keyring_key(section) if keyring.is_installed() else None
-    if key is not None:
-        keyring.delete_key(section["site"] or "", section["email"] or "")
-    return key is not None
-
-
 async def _sso_handler(options: argparse.Namespace) -> str:
-    if options.install:
-        return install()
-    if options.uninstall:
-        return uninstall()
+    if options.install or options.uninstall:
+        return install() if options.install else uninstall()
     if options.url is None:
         raise InvalidInputError("Pass --install or --uninstall (URL is passed by the desktop).")
     return forward_url(options.url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 from .parser import COMMANDS, OPTIONS, SHELLS
@@ -12,13 +13,17 @@ _CASES = {
 }
 
 
-def render_completion(shell: str) -> str:
+def run(options: argparse.Namespace) -> str:
     """Return the completion script for a shell."""
-    path = Path(__file__).with_name("data") / f"completion.{shell}"
-    commands = {name: options or " ".join(SHELLS) for name, (_, options, _) in COMMANDS.items()}
-    cases = "\n".join(_CASES[shell].format(*items) for items in commands.items())
+    path = Path(__file__).with_name("data") / f"completion.{options.shell}"
+    commands = {
+        name: " ".join(word for word in words.split() if word.startswith("--"))
+        for name, (words, _) in COMMANDS.items()
+    }
+    commands["completion"] = " ".join(SHELLS)
+    cases = "\n".join(_CASES[options.shell].format(*items) for items in commands.items())
     names = [option for group in OPTIONS.values() for option in group]
     paths = [name.split()[0] for name in names if name.endswith(" PATH")]
     script = path.read_text(encoding="utf-8").rstrip().replace("@CASES@", cases)
     script = script.replace("@COMMANDS@", " ".join(commands))
-    return script.replace("@PATHS@", (" " if shell == "fish" else "|").join(paths))
+    return script.replace("@PATHS@", (" " if options.shell == "fish" else "|").join(paths))

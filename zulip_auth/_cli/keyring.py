@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from importlib.util import find_spec
 from typing import Any
 
 from zulip_auth._credentials import Credentials
@@ -11,11 +10,6 @@ from zulip_auth._exceptions import ConfigurationError, KeyringError
 from zulip_auth._redaction import hide_locals
 
 _SERVICE = "zulip-auth"
-
-
-def is_installed() -> bool:
-    """Return whether the extra is installed."""
-    return find_spec("keyring") is not None
 
 
 def check() -> None:
@@ -40,25 +34,26 @@ def set_key(credentials: Credentials) -> None:
     _set(f"{credentials.email} {credentials.site}", credentials.api_key)
 
 
-def get_key(site: str, email: str) -> str | None:
-    """Return the key of an account, or None.
+def get_key(*, email: str | None, site: str | None) -> str | None:
+    """Return the key of an account; None without one, or without the extra.
 
     Raises:
-        ConfigurationError: If the extra is not installed.
         KeyringError: If the keyring is locked.
     """
     value = _call("get_password", f"{email} {site}")
     return value if isinstance(value, str) else None
 
 
-def delete_key(site: str, email: str) -> None:
-    """Delete the key of an account, which must exist.
+def delete_key(*, email: str | None, site: str | None) -> bool:
+    """Delete the key of an account, and return whether there was one.
 
     Raises:
-        ConfigurationError: If the extra is not installed.
         KeyringError: If the keyring is locked or read-only.
     """
-    _call("delete_password", f"{email} {site}")
+    has_key = get_key(email=email, site=site) is not None
+    if has_key:
+        _call("delete_password", f"{email} {site}")
+    return has_key
 
 
 def _set(name: str, value: str) -> None:
@@ -71,9 +66,10 @@ def _call(function: str, *args: str) -> Any:
     try:
         import keyring
     except ModuleNotFoundError:
-        raise ConfigurationError(
-            "The keyring requires an extra: pip install 'zulip-auth[keyring]'"
-        ) from None
+        if function == "get_password":
+            return None
+        hint = "pip install 'zulip-auth[keyring]'"
+        raise ConfigurationError(f"The keyring requires an extra: {hint}") from None
     try:
         return getattr(keyring, function)(_SERVICE, *args)
     except Exception as error:  # noqa: BLE001 - backends raise any exception

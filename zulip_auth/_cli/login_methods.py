@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NoReturn
 
 from zulip_auth._exceptions import InvalidInputError
 from zulip_auth._models import ExternalMethod, ServerSettings
@@ -25,10 +25,15 @@ def choose_method(settings: ServerSettings, site: str, sso: str | None) -> Login
     Raises:
         InvalidInputError: If there is no such method, or no terminal.
     """
-    methods = _browser_logins(settings, sso) if sso is not None else _all_methods(settings)
+    methods = _available_methods(settings)
+    if sso is not None:
+        is_wanted = {m: isinstance(m, ExternalMethod) and sso in ("", m.name) for m in methods}
+        methods = {method: text for method, text in methods.items() if is_wanted[method]}
+        if not methods:
+            _raise_no_browser_login(settings)
     if not methods:
         raise InvalidInputError(f"{settings.realm_name} offers no supported login method.")
-    method = next(iter(methods.values())) if len(methods) == 1 else _prompt(methods, settings)
+    method = next(iter(methods)) if len(methods) == 1 else _prompt(methods, settings)
     if isinstance(method, ExternalMethod) and settings.realm_url != site:
         # The redirect names the organization by its realm_url.
         usable = try_normalize_site(settings.realm_url) == settings.realm_url
@@ -37,44 +42,33 @@ def choose_method(settings: ServerSettings, site: str, sso: str | None) -> Login
     return method
 
 
-def _all_methods(settings: ServerSettings) -> dict[str, LoginMethod]:
-    """Return the login methods that a server reports, by their names in the menu."""
-    methods: dict[str, LoginMethod] = {"password": "password"} if settings.password_enabled else {}
+def _available_methods(settings: ServerSettings) -> dict[LoginMethod, str]:
+    """Return the login methods that a server reports, and their names in the menu."""
+    methods: dict[LoginMethod, str] = {"password": "password"} if settings.password_enabled else {}
     for method in settings.external_methods:
-        methods[f"{method.display_name}, in a browser ({method.name})"] = method
+        methods[method] = sanitize(f"{method.display_name}, in a browser ({method.name})")
     if settings.dev_enabled:
-        methods["development login, without a password"] = "dev"
+        methods["dev"] = "development login, without a password"
     return methods
 
 
-def _browser_logins(settings: ServerSettings, name: str) -> dict[str, LoginMethod]:
-    methods = _all_methods(settings).items()
-    found: dict[str, LoginMethod] = {
-        text: method
-        for text, method in methods
-        if isinstance(method, ExternalMethod) and name in ("", method.name)
-    }
-    if found:
-        return found
+def _raise_no_browser_login(settings: ServerSettings) -> NoReturn:
     if names := ", ".join(method.name for method in settings.external_methods):
         raise InvalidInputError(f"Unknown login method. Available with --sso: {names}.")
     hint = ""
     if settings.feature_level == 0:
-        version = settings.zulip_version
-        hint = f" (Zulip {version} does not report login methods; 2.1 and later do)"
+        hint = f" (Zulip {settings.zulip_version} does not report login methods; 2.1 and later do)"
     raise InvalidInputError(f"{settings.realm_name} offers no browser login{hint}.")
 
 
-def _prompt(methods: dict[str, LoginMethod], settings: ServerSettings) -> LoginMethod:
+def _prompt(methods: dict[LoginMethod, str], settings: ServerSettings) -> LoginMethod:
     if not is_interactive():
-        raise InvalidInputError(
-            "Several login methods are available. Pass USERNAME or --sso METHOD."
-        )
+        raise InvalidInputError("Choose a login method: pass USERNAME or --sso METHOD.")
     print_err(sanitize(f"Login methods for {settings.realm_name}:"))
-    numbers = dict(zip(map(str, range(1, 100)), methods, strict=False))
-    for number, name in numbers.items():
-        print_err(sanitize(f"  {number}  {name}"))
+    numbers = {str(number): method for number, method in enumerate(methods, 1)}
+    for number, method in numbers.items():
+        print_err(f"  {number}  {methods[method]}")
     # A wrong number is not an error, after which a password could be typed in plain sight.
     while (number := prompt(f"Choose [1-{len(methods)}]: ")) not in numbers:
         print_err(f"Enter a number from 1 to {len(methods)}.")
-    return methods[numbers[number]]
+    return numbers[number]

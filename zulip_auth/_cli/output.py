@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import IO, Any
+from contextlib import suppress
+from typing import IO
 
 _RED, _RESET = "\x1b[31m", "\x1b[0m"
 
@@ -42,17 +41,6 @@ def print_err(text: str, end: str = "\n") -> None:
             print(text, end=end, file=sys.stderr, flush=True)
 
 
-@contextmanager
-def open_line(text: str) -> Iterator[None]:
-    """Print the start of a line, which input completes; complete it on an error."""
-    print_err(text, end="")
-    try:
-        yield
-    except Exception:
-        print_err("")
-        raise
-
-
 def print_error(text: str) -> None:
     """Print an error to standard error, wrapped and in color on a terminal."""
     name, text = "zulip-auth:", sanitize(text)
@@ -64,11 +52,6 @@ def print_error(text: str) -> None:
         if not os.environ.get("NO_COLOR"):
             name = f"{_RED}{name}{_RESET}"
     print_err(f"{name} {text}")
-
-
-def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    """Print a warning like an error; see `warnings.showwarning`."""
-    print_error(str(message))
 
 
 def sanitize(text: str) -> str:

@@ -11,12 +11,13 @@ import subprocess
 import sys
 import threading
 import warnings
+from contextlib import suppress
 from typing import IO
 
 from zulip_auth._exceptions import InvalidInputError
 from zulip_auth._redaction import hide_locals
 
-from .output import is_interactive, open_line, print_err
+from .output import is_interactive, print_err
 
 _MAX_BYTES = 64 * 1024
 _PIPE_GRACE = 1.0  # seconds
@@ -33,13 +34,13 @@ def prompt(text: str) -> str:
     if not is_interactive():  # piped input may be the password
         raise InvalidInputError("Cannot prompt without a terminal. Pass USERNAME.")
     while True:
-        with open_line(text):
-            try:
-                line = sys.stdin.readline()
-            except UnicodeDecodeError:
-                raise InvalidInputError("Input is not valid UTF-8.") from None
-            if not line:
-                raise InvalidInputError("No input.")
+        print_err(text, end="")
+        line = ""
+        with suppress(UnicodeDecodeError):
+            line = sys.stdin.readline()
+        if not line:
+            print_err("")
+            raise InvalidInputError("No input, or not in UTF-8.")
         if line.strip():
             return line.strip()
 
@@ -51,14 +52,15 @@ def read_password(options: argparse.Namespace, username: str) -> str:
     Raises:
         InvalidInputError: If there is none, or it cannot be read.
     """
+    if options.password_command is not None:
+        data = _read_command(options.password_command, options.timeout)
+    elif options.password_stdin or (options.api_key_stdin and not is_interactive()):
+        data = _read_stdin()
+    else:
+        what = "API key" if options.api_key_stdin else "Password"
+        return _prompt_hidden(f"{what} for {username}: ")
     try:
-        if options.password_stdin or (options.api_key_stdin and not is_interactive()):
-            return _decode(_read_stdin())
-        if options.password_command is not None:
-            return _decode(_read_command(options.password_command, options.timeout))
-        return _prompt_hidden(
-            f"{'API key' if options.api_key_stdin else 'Password'} for {username}: "
-        )
+        return data.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
         raise InvalidInputError("The password is not valid UTF-8.") from None
 
@@ -67,9 +69,7 @@ def _read_stdin() -> bytes:
     if sys.stdin is None:
         raise InvalidInputError("Standard input is closed.")
     if sys.stdin.isatty():
-        raise InvalidInputError(
-            "Standard input is a terminal. Omit --password-stdin to be prompted."
-        )
+        raise InvalidInputError("Omit --password-stdin to be prompted.")
     return sys.stdin.buffer.read(_MAX_BYTES)
 
 
@@ -77,29 +77,25 @@ def _read_command(command: str, timeout: float | None) -> bytes:
     # The command is not repeated, since it may be a misplaced password.
     if any(match[1] for match in _SHELL_SYNTAX_RE.finditer(command)):
         raise InvalidInputError("--password-command uses no shell: use sh -c '…'")
+    error = "Password command failed:"
     try:
         argv = shlex.split(command)
         process = subprocess.Popen(argv, bufsize=0, stdout=subprocess.PIPE)  # noqa: S603
     except (OSError, ValueError, IndexError):
-        raise InvalidInputError("Password command failed: could not be started.") from None
-    assert process.stdout is not None
+        raise InvalidInputError(f"{error} could not be started.") from None
     line = bytearray()
     reader = threading.Thread(target=_read_line, args=(process.stdout, line), daemon=True)
     reader.start()
     try:
-        process.wait(timeout)
+        status = process.wait(timeout)
     except subprocess.TimeoutExpired:
-        raise InvalidInputError(
-            f"Password command failed: still running after {timeout:g} seconds."
-        ) from None
+        raise InvalidInputError(f"{error} still running after {timeout:g} seconds.") from None
     finally:
         process.kill()
         process.wait()
     reader.join(_PIPE_GRACE)  # a child of the command may keep the pipe open
-    if process.returncode not in (0, -signal.SIGPIPE):
-        raise InvalidInputError(
-            f"Password command failed: exited with status {process.returncode}."
-        )
+    if status not in (0, -signal.SIGPIPE):
+        raise InvalidInputError(f"{error} exited with status {status}.")
     return bytes(line).partition(b"\n")[0]
 
 
@@ -109,10 +105,6 @@ def _read_line(stream: IO[bytes], line: bytearray) -> None:
             line += data
 
 
-def _decode(data: bytes) -> str:
-    return data.decode().removesuffix("\n").removesuffix("\r")
-
-
 def _prompt_hidden(text: str) -> str:
     try:
         with warnings.catch_warnings():
@@ -120,10 +112,8 @@ def _prompt_hidden(text: str) -> str:
             warnings.simplefilter("error", getpass.GetPassWarning)
             return getpass.getpass(text)
     except getpass.GetPassWarning:
-        raise InvalidInputError(
-            "Cannot prompt for a password without a terminal. "
-            "Use --password-stdin or --password-command."
-        ) from None
+        hint = "Use --password-stdin or --password-command."
+        raise InvalidInputError(f"Cannot prompt without a terminal. {hint}") from None
     except (EOFError, UnicodeDecodeError):
         print_err("")
         raise InvalidInputError("No password entered, or not in UTF-8.") from None

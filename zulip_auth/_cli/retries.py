@@ -12,7 +12,7 @@ from zulip_auth._exceptions import APIConnectionError
 
 from .output import is_terminal, print_err, print_error, terminal_width
 
-_REFRESH_INTERVAL = 0.1  # seconds
+_INTERVAL = 0.1  # seconds
 
 
 @contextmanager
@@ -43,15 +43,17 @@ class _CountdownHandler(logging.Handler):
             return
         error, delay, attempt, attempts = record.args
         deadline = asyncio.get_running_loop().time() + float(str(delay))
-        self._tick(_short_reason(error), deadline, f"attempt {attempt} of {attempts}")
+        reason = "server busy"
+        if isinstance(error, APIConnectionError):
+            reason = "connection lost" if error.sent else "cannot connect"
+        self._tick(reason, deadline, f"attempt {attempt} of {attempts}")
 
     def _tick(self, reason: str, deadline: float, suffix: str) -> None:
         loop = asyncio.get_running_loop()
         remaining = deadline - loop.time()
         self._show(f"{reason}; retrying in {remaining:.1f} s ({suffix})" if remaining > 0 else "")
         if remaining > 0:
-            delay = min(remaining, _REFRESH_INTERVAL)
-            loop.call_later(delay, self._tick, reason, deadline, suffix)
+            loop.call_later(min(remaining, _INTERVAL), self._tick, reason, deadline, suffix)
 
     def _show(self, line: str) -> None:
         if line or self._line:
@@ -61,9 +63,3 @@ class _CountdownHandler(logging.Handler):
     def close(self) -> None:
         self._show("")
         super().close()
-
-
-def _short_reason(error: object) -> str:
-    if isinstance(error, APIConnectionError):
-        return "connection lost" if error.sent else "cannot connect"
-    return "server busy"

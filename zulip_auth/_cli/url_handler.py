@@ -22,7 +22,7 @@ from pathlib import Path
 from zulip_auth._exceptions import APIConnectionError, InvalidInputError
 
 _TIMEOUT = 5.0  # seconds
-_QUIET, _SHOW, _ACCEPTED = b"?", b"!", b"accepted"
+_QUIET, _SHOW, _ACCEPTED = b"?", b"!", "accepted"
 _MIME_TYPE = "x-scheme-handler/zulip"
 _DESKTOP_ENTRY = Path(__file__).with_name("data") / "zulip-auth.desktop"
 
@@ -44,8 +44,8 @@ async def redirect_listener(on_url: Callable[[str, bool], None]) -> AsyncIterato
             try:
                 on_url(line[1:].decode("utf-8", "replace"), line[:1] == _SHOW)
             except InvalidInputError as error:
-                reply = str(error).encode()
-            writer.write(reply)
+                reply = str(error)
+            writer.write(reply.encode())
 
     server, path = None, Path(f"zulip-auth-{secrets.token_hex(4)}.socket")
     with suppress(OSError):
@@ -71,20 +71,14 @@ def forward_url(url: str) -> str:
     reason, directory = "", _runtime_dir()
     for mark in (_QUIET, _SHOW):  # they show why when it belongs to none of them
         for path in directory.glob("zulip-auth-*.socket") if directory else ():
-            try:
-                with socket.socket(socket.AF_UNIX) as connection:
-                    connection.settimeout(_TIMEOUT)
-                    connection.connect(str(path))
-                    connection.sendall(mark + os.fsencode(url) + b"\n")
-                    reply = connection.recv(1024)
-            except ConnectionRefusedError:  # left by a killed process
-                path.unlink(missing_ok=True)
-            except OSError:
-                continue
-            else:
-                if reply == _ACCEPTED:
+            # Killed logins leave sockets, which refuse connections.
+            with suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(_TIMEOUT)
+                connection.connect(str(path))
+                connection.sendall(mark + os.fsencode(url) + b"\n")
+                reason = connection.recv(1024).decode() or reason
+                if reason == _ACCEPTED:
                     return "Login completed; return to the terminal."
-                reason = reply.decode()
     if reason:
         raise InvalidInputError(f"No login in progress accepts the URL: {reason}")
     raise APIConnectionError(
@@ -150,12 +144,7 @@ def _desktop_file() -> Path:
 
 def _command() -> str:
     """Return the command that runs the handler, quoted for a desktop entry."""
-    # -P: do not import modules from the working directory of the browser.
-    argv = [sys.executable, "-P", "-m", "zulip_auth", "sso-handler"]
-    return " ".join([*map(_quote_exec_arg, argv), "%u"])
-
-
-def _quote_exec_arg(arg: str) -> str:
     # Escape special characters, then double each backslash, as the specification requires.
-    escaped = re.sub(r'["`$\\]', r"\\\g<0>", arg).replace("\\", "\\\\")
-    return '"' + escaped.replace("%", "%%") + '"'
+    python = re.sub(r'["`$\\]', r"\\\g<0>", sys.executable).replace("\\", "\\\\")
+    # -P: do not import modules from the working directory of the browser.
+    return f'"{python.replace("%", "%%")}" -P -m zulip_auth sso-handler %u'
