@@ -659,6 +659,33 @@ def test_update_on_full_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert list(path.parent.iterdir()) == [path]
 
 
+SAVE_WITHOUT_POSIX = """
+import os, sys
+from pathlib import Path
+
+sys.modules["fcntl"] = None
+for name in ("fchown", "geteuid", "O_NOFOLLOW", "O_NONBLOCK"):
+    delattr(os, name)
+
+from zulip_auth._zuliprc import ZuliprcSection, check_replaceable, read_zuliprc, update_zuliprc
+
+path = Path(sys.argv[1])
+tmp_path = path.with_name(f".{path.name}.tmp")
+tmp_path.touch()
+check_replaceable(path)
+for key in ("a", "b"):
+    update_zuliprc(path, lambda _: ZuliprcSection(key=key))
+    assert read_zuliprc(path) == {"key": key}
+    assert list(path.parent.iterdir()) == [path]
+"""
+
+
+@pytest.mark.slow
+def test_save_without_posix(path: Path) -> None:
+    """Windows has no flock, owners or symbolic link flags."""
+    run_python(SAVE_WITHOUT_POSIX, path)
+
+
 # ---- Properties
 
 names = st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1, max_size=8)

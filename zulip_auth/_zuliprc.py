@@ -18,6 +18,11 @@ from typing import TextIO
 from ._exceptions import NotLoggedInError, ZuliprcError
 from ._redaction import hide_locals
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 SECTION = "api"
 _MAX_BYTES = 64 * 1024
 _MAX_INTERPOLATIONS = 8
@@ -75,7 +80,8 @@ def read_zuliprc(path: Path, *, section: str = SECTION, missing_ok: bool = False
             return ZuliprcSection()
         raise
     # hide_locals and Credentials.load are between this and the caller.
-    if os.name == "posix" and status.st_uid == os.geteuid() and status.st_mode & 0o077:
+    is_own = hasattr(os, "geteuid") and status.st_uid == os.geteuid()  # not on Windows
+    if is_own and status.st_mode & 0o077:
         warnings.warn(f"{path} is readable by other users. Run: chmod 600 {path}", stacklevel=5)
     if (values.get("insecure") or "false").lower() != "false":
         warnings.warn(f"insecure in {path} is ignored; use cert_bundle.", stacklevel=5)
@@ -116,10 +122,11 @@ def update_zuliprc(path: Path, update: Callable[[ZuliprcSection | None], Zuliprc
         file.write(new_text)
         file.flush()
         os.fsync(file.fileno())
-        if previous is not None and previous.st_uid != os.geteuid():
+        if hasattr(os, "fchown") and previous and previous.st_uid != os.geteuid():
             os.fchown(file.fileno(), previous.st_uid, previous.st_gid)
         if _version(previous) != _version(_lstat(path)):
             raise ZuliprcError(f"{path} was changed by another program. Try again.")
+        _close_on_windows(file)
         tmp_path.replace(path)
     with suppress(OSError):  # some file systems cannot sync directories
         directory = os.open(path.parent, os.O_RDONLY)
@@ -261,26 +268,33 @@ def _locked_tmp_file(path: Path) -> Iterator[tuple[TextIO, Path]]:
     It is removed in the end, unless it was renamed. A file that a killed
     process left is removed first.
     """
-    import fcntl  # Windows lacks it
-
     _check_target(path)
     tmp_path = path.with_name(f".{path.name}.tmp")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    flags = os.O_WRONLY | os.O_CREAT
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     while True:
         try:
             fd, is_new = os.open(tmp_path, flags | os.O_EXCL, 0o600), True
         except FileExistsError:
             fd, is_new = os.open(tmp_path, flags, 0o600), False
         with open(fd, "w", encoding="utf-8", newline="\n") as file:  # noqa: PTH123
-            fcntl.flock(fd, fcntl.LOCK_EX)
+            if fcntl is not None:
+                fcntl.flock(fd, fcntl.LOCK_EX)
             try:
                 # Another writer may have removed it before the lock was acquired.
                 if is_new and _is_at(fd, tmp_path):
                     yield file, tmp_path
                     return
             finally:
-                if _is_at(fd, tmp_path):
+                if not file.closed and _is_at(fd, tmp_path):
+                    _close_on_windows(file)
                     tmp_path.unlink()
+
+
+def _close_on_windows(file: TextIO) -> None:
+    # An open file cannot be renamed or removed there. Elsewhere, closing it releases the lock.
+    if fcntl is None:
+        file.close()
 
 
 def _is_at(fd: int, path: Path) -> bool:
