@@ -13,6 +13,7 @@ Measured, unless it would take too long:
   transports: whether long runs get slower;
 - peak memory and opened sockets with 1, 100 and 1,000 concurrent logins, each in its
   own process;
+- CPU and wall-clock time of whole processes, in alternating pairs (processes.py);
 - import times, each in a fresh process with compiled files, as in an installation, and
   without the command line of httpx, which a test environment may contain.
 
@@ -42,17 +43,19 @@ from urllib.request import urlopen
 
 import report
 from clients import CLIENTS, SYNCHRONOUS, Login, Target
+from processes import measure_processes
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
 ROUNDS = 7
+PROCESS_ROUNDS = 9
 CONCURRENCY = (1, 10, 50, 200, 1000)
 # Logins per round: enough to measure, few enough for the slowest client.
 LOGINS = {1: 60, 10: 100, 50: 200, 200: 200, 1000: 1000}
 # At 1,000 concurrent logins, the other clients would take minutes.
 FAST = {*report.OURS, "httpx, pooled", "httpx over httpx-aiohttp", "aiohttp, pooled"}
 IMPORTS = ("zulip_auth", "zulip_auth._client", "httpx", "zulip", "aiohttp")
-PACKAGES = ("httpx", "httpcore", "httpx-aiohttp", "aiohttp", "zulip", "requests", "attrs")
+PACKAGES = ("httpx", "httpcore", "httpx2", "httpx-aiohttp", "aiohttp", "zulip", "requests", "attrs")
 
 
 @contextmanager
@@ -198,6 +201,7 @@ def measure_imports(rounds: int) -> dict[str, float]:
 def run(rounds: int) -> dict[str, Any]:
     """Run all benchmarks."""
     results: dict[str, Any] = {
+        "machine": f"{os.cpu_count()} CPUs, {cpu_model()}",
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
         "rounds": rounds,
@@ -223,9 +227,15 @@ def run(rounds: int) -> dict[str, Any]:
             }
             for name in CLIENTS
         }
+        results["whole_processes"] = measure_processes(http, https, max(rounds, PROCESS_ROUNDS))
     results["import"] = measure_imports(rounds)
     results["ratios"] = report.compute_ratios(results)
     return results
+
+
+def cpu_model() -> str:
+    models = re.findall(r"model name\s+: (.*)", Path("/proc/cpuinfo").read_text())
+    return str(models[0]) if models else platform.machine()
 
 
 def supports(name: str, concurrency: int) -> bool:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import count
 from typing import Any
 
 import aiohttp
 import httpx
+import httpx2
 import httpx_aiohttp
 import requests
 import zulip
@@ -19,11 +21,22 @@ from zulip_auth_client import Client
 from zulip_auth_client.api.authentication import fetch_api_key
 from zulip_auth_client.models import FetchApiKeyBody
 
-FORM = {"username": "iago@zulip.com", "password": "correct horse & battery"}
+USERNAME, PASSWORD = "iago@zulip.com", "correct horse & battery"
 PATH = "/api/v1/fetch_api_key"
 NO_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=None)
 
 Login = Callable[[], Awaitable[object]]
+
+_numbers = count()
+
+
+def next_username() -> str:
+    """Return the name of another account: the simultaneous logins of one are limited."""
+    return f"user{next(_numbers) % 10_000}@zulip.com"
+
+
+def next_form() -> dict[str, str]:
+    return {"username": next_username(), "password": PASSWORD}
 
 
 @frozen
@@ -56,14 +69,13 @@ ClientFactory = Callable[[Target], AbstractAsyncContextManager[Login]]
 @asynccontextmanager
 async def one_shot(target: Target) -> AsyncIterator[Login]:
     context = target.context()
-    login, name, password = zulip_auth.login, FORM["username"], FORM["password"]
-    yield lambda: login(target.site, name, password, ssl_context=context)
+    yield lambda: zulip_auth.login(target.site, next_username(), PASSWORD, ssl_context=context)
 
 
 @asynccontextmanager
 async def client(target: Target) -> AsyncIterator[Login]:
     async with zulip_auth.AuthClient(target.site, ssl_context=target.context()) as client:
-        yield lambda: client.login(FORM["username"], FORM["password"])
+        yield lambda: client.login(next_username(), PASSWORD)
 
 
 @asynccontextmanager
@@ -71,7 +83,23 @@ async def client_aiohttp(target: Target) -> AsyncIterator[Login]:
     transport = httpx_aiohttp.AiohttpTransport(verify=target.context(), limits=NO_LIMITS)
     async with transport:
         client = zulip_auth.AuthClient(target.site, transport=transport)
-        yield lambda: client.login(FORM["username"], FORM["password"])
+        yield lambda: client.login(next_username(), PASSWORD)
+
+
+@asynccontextmanager
+async def client_httpx2(target: Target) -> AsyncIterator[Login]:
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
+    transport = httpx2.AsyncHTTPTransport(verify=target.context(), limits=limits)
+    async with transport:
+        client = zulip_auth.AuthClient(target.site, transport=transport)
+        yield lambda: client.login(next_username(), PASSWORD)
+
+
+@asynccontextmanager
+async def client_httpx(target: Target) -> AsyncIterator[Login]:
+    async with httpx.AsyncHTTPTransport(verify=target.context(), limits=NO_LIMITS) as transport:
+        client = zulip_auth.AuthClient(target.site, transport=transport)
+        yield lambda: client.login(next_username(), PASSWORD)
 
 
 @asynccontextmanager
@@ -80,7 +108,7 @@ async def httpx_one_shot(target: Target) -> AsyncIterator[Login]:
         # The common way: certificates are loaded for each call.
         verify: Any = target.context() if target.is_https else True
         async with httpx.AsyncClient(verify=verify) as http:
-            return (await http.post(target.url, data=FORM)).raise_for_status().json()
+            return (await http.post(target.url, data=next_form())).raise_for_status().json()
 
     yield login
 
@@ -91,7 +119,7 @@ async def httpx_one_shot_shared(target: Target) -> AsyncIterator[Login]:
 
     async def login() -> object:
         async with httpx.AsyncClient(verify=context) as http:
-            return (await http.post(target.url, data=FORM)).raise_for_status().json()
+            return (await http.post(target.url, data=next_form())).raise_for_status().json()
 
     yield login
 
@@ -101,7 +129,17 @@ async def httpx_pooled(target: Target) -> AsyncIterator[Login]:
     async with httpx.AsyncClient(verify=target.context(), timeout=60) as http:
 
         async def login() -> object:
-            return (await http.post(target.url, data=FORM)).raise_for_status().json()
+            return (await http.post(target.url, data=next_form())).raise_for_status().json()
+
+        yield login
+
+
+@asynccontextmanager
+async def httpx2_pooled(target: Target) -> AsyncIterator[Login]:
+    async with httpx2.AsyncClient(verify=target.context(), timeout=60) as http:
+
+        async def login() -> object:
+            return (await http.post(target.url, data=next_form())).raise_for_status().json()
 
         yield login
 
@@ -112,7 +150,7 @@ async def httpx_aiohttp_pooled(target: Target) -> AsyncIterator[Login]:
     async with httpx.AsyncClient(transport=transport, timeout=60) as http:
 
         async def login() -> object:
-            return (await http.post(target.url, data=FORM)).raise_for_status().json()
+            return (await http.post(target.url, data=next_form())).raise_for_status().json()
 
         yield login
 
@@ -123,7 +161,7 @@ async def aiohttp_pooled(target: Target) -> AsyncIterator[Login]:
     async with aiohttp.ClientSession(connector=connector) as session:
 
         async def login() -> object:
-            async with session.post(target.url, data=FORM) as response:
+            async with session.post(target.url, data=next_form()) as response:
                 response.raise_for_status()
                 return await response.json()
 
@@ -135,7 +173,7 @@ async def generated(target: Target) -> AsyncIterator[Login]:
     base = f"{target.site}/api/v1"
     options = {"base_url": base, "verify_ssl": target.context(), "timeout": httpx.Timeout(60)}
     async with Client(**options) as http:  # type: ignore[arg-type]
-        yield lambda: fetch_api_key.asyncio(client=http, body=FetchApiKeyBody(**FORM))
+        yield lambda: fetch_api_key.asyncio(client=http, body=FetchApiKeyBody(**next_form()))
 
 
 def official_client(target: Target) -> zulip.Client:
@@ -149,7 +187,7 @@ def official_client(target: Target) -> zulip.Client:
 
 
 def call_official(client: zulip.Client) -> object:
-    data = client.call_endpoint("fetch_api_key", request=dict(FORM))
+    data = client.call_endpoint("fetch_api_key", request=next_form())
     if data["result"] != "success":
         raise RuntimeError(data)
     return data
@@ -178,7 +216,7 @@ async def requests_session(target: Target) -> AsyncIterator[Login]:
     with requests.Session() as session:
 
         async def login() -> object:
-            response = session.post(target.url, data=FORM, verify=target.ca)
+            response = session.post(target.url, data=next_form(), verify=target.ca)
             response.raise_for_status()
             return response.json()
 
@@ -191,9 +229,12 @@ CLIENTS: dict[str, ClientFactory] = {
     "zulip_auth.login, one-shot": one_shot,
     "AuthClient": client,
     "AuthClient over httpx-aiohttp": client_aiohttp,
+    "AuthClient over httpx2": client_httpx2,
+    "AuthClient over the caller's httpx": client_httpx,
     "httpx, one-shot": httpx_one_shot,
     "httpx, one-shot, shared context": httpx_one_shot_shared,
     "httpx, pooled": httpx_pooled,
+    "httpx2, pooled": httpx2_pooled,
     "httpx over httpx-aiohttp": httpx_aiohttp_pooled,
     "aiohttp, pooled": aiohttp_pooled,
     "generated client": generated,

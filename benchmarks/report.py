@@ -9,6 +9,7 @@ from plot import draw
 
 OURS = ("zulip_auth.login, one-shot", "AuthClient", "AuthClient over httpx-aiohttp")
 PLOTTED = ("httpx, pooled", "AuthClient", "AuthClient over httpx-aiohttp", "aiohttp, pooled")
+SIDES = ("ours", "other")
 BEGIN, END = "<!-- begin: written by `make bench ARGS=--publish` -->\n", "<!-- end -->"
 
 Rows = dict[str, dict[str, Any]]
@@ -24,6 +25,7 @@ def compute_ratios(results: dict[str, Any]) -> list[dict[str, Any]]:
     aio, login = "AuthClient over httpx-aiohttp", "zulip_auth.login, one-shot"
     memory = [results["processes"][name] for name in OURS]
     kib = max((rows["1000"]["added_kib"] - rows["100"]["added_kib"]) / 900 for rows in memory)
+    peak = results["processes"]["AuthClient"]["1000"]["kib"] / 1024
     targets = [
         (
             "login() over https / httpx.AsyncClient() for each login",
@@ -70,7 +72,28 @@ def compute_ratios(results: dict[str, Any]) -> list[dict[str, Any]]:
             1.25,
             results["import"]["zulip_auth"] / results["import"]["httpx"],
         ),
+        (
+            "AuthClient over httpx-aiohttp, 50 concurrent / aiohttp",
+            1.5,
+            ratio("http", 50, aio, "aiohttp, pooled"),
+        ),
+        (
+            "AuthClient, 50 concurrent / httpx2 pooled",
+            0.8,
+            ratio("http", 50, "AuthClient", "httpx2, pooled"),
+        ),
+        (
+            "AuthClient over the caller's httpx, 50 concurrent / httpx pooled",
+            1.0,
+            ratio("http", 50, "AuthClient over the caller's httpx", "httpx, pooled"),
+        ),
         ("KiB per concurrent login beyond 100, the largest of ours", 64, kib),
+        ("MiB at the peak, 1,000 concurrent, AuthClient", 60, peak),
+        *(
+            (f"{name}, {measure}", limit, row[measure])
+            for name, row in results["whole_processes"].items()
+            for measure, limit in row["limits"].items()
+        ),
     ]
     return [{"name": name, "max": limit, "value": value} for name, limit, value in targets]
 
@@ -102,6 +125,10 @@ def render_text(results: dict[str, Any]) -> str:
         lines.append(f"{name:34}" + "".join(f"{ms:8.3f}" for ms in sizes.values()))
     lines.append("\nms to import, in a fresh process")
     lines += [f"{name:34}{ms:8.1f}" for name, ms in results["import"].items()]
+    lines.append("\nwhole processes: CPU ms, wall-clock ms")
+    for name, row in results["whole_processes"].items():
+        cells = [f"{row[side][kind]:8.0f}" for kind in ("cpu", "wall") for side in SIDES]
+        lines.append(f"{name:60}" + "".join(cells))
     lines.append("\n    max  measured")
     for row in results["ratios"]:
         mark = "   " if row["value"] <= row["max"] else " ! "
@@ -133,7 +160,7 @@ def update_page(page: str, results: dict[str, Any]) -> str:
         "",
         f"Milliseconds per login on one core, medians of {results['rounds']} rounds, over http "
         "to a server on the same machine that responds immediately "
-        f"(Python {results['python']}, {versions}):",
+        f"({results['machine']}, Python {results['python']}, {versions}):",
         "",
         "| concurrent logins | "
         + " | ".join(f"{level:,}" for level in levels)
@@ -155,4 +182,14 @@ def update_page(page: str, results: dict[str, Any]) -> str:
         kib = (rows["1000"]["added_kib"] - rows["100"]["added_kib"]) / 900
         peak, connections = rows["1000"]["kib"] / 1024, rows["1000"]["connections"]
         lines.append(f"| {name} | {peak:.0f} | {kib:.0f} | {connections} |")
+    lines += [
+        "",
+        "Whole processes from a cold start, CPU milliseconds of both, and the ratio:",
+        "",
+        "| | zulip-auth | the other | ratio |",
+        "|---|---:|---:|---:|",
+    ]
+    for name, row in results["whole_processes"].items():
+        ours, other = row["ours"]["cpu"], row["other"]["cpu"]
+        lines.append(f"| {name} | {ours:.0f} | {other:.0f} | {ours / other:.2f} |")
     return head + begin + "\n".join([*lines, "", ""]) + end + tail

@@ -27,6 +27,17 @@ RESPONSE = {
     "zulip_feature_level": 325,
 }
 BODY = json.dumps(RESPONSE).encode()
+USER = {
+    **{name: RESPONSE[name] for name in ("result", "msg", "email", "user_id")},
+    "delivery_email": "iago@zulip.com",
+    "full_name": "Iago",
+    "is_bot": False,
+    "is_admin": True,
+    "is_owner": False,
+    "is_guest": False,
+    "role": 200,
+}
+BODIES = {"/api/v1/users/me": json.dumps(USER).encode()}
 HEADERS = [
     (b"content-type", b"application/json"),
     (b"content-length", str(len(BODY)).encode()),
@@ -39,7 +50,7 @@ clients: set[Any] = set()
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
     while (await receive()).get("more_body"):
         pass
-    body = BODY
+    body = BODIES.get(scope["path"], BODY)
     if scope["path"] == "/connections":
         body = json.dumps(len(clients)).encode()
         clients.clear()
