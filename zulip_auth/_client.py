@@ -45,7 +45,7 @@ from ._responses.success import (
 from ._retry import RetryPolicy, RetryState
 from ._sso import SSOFlow
 from ._throttle import login_slot
-from ._urls import is_development_site, normalize_site
+from ._urls import is_development_site, is_secure_url, normalize_site
 from ._validation import (
     MAX_TOKEN_LENGTH,
     get_asyncio_loop,
@@ -107,6 +107,7 @@ class AuthClient:
     ) -> None:
         self._allow_http = validate_type("allow_http", allow_http, bool)
         self._site = normalize_site(site, allow_http=True)
+        self._is_secure = is_secure_url(self._site, allow_http=allow_http)
         if not is_development_site(self._site):
             self._check_secure()
         self._timeout = validate_seconds("timeout", timeout, allow_zero=False)
@@ -389,7 +390,8 @@ class AuthClient:
 
     def _check_secure(self) -> None:
         """Raise InsecureSiteError if secrets must not be sent to the site."""
-        normalize_site(self._site, allow_http=self._allow_http)
+        if not self._is_secure:
+            normalize_site(self._site)
 
     def _check_credentials(self, credentials: Credentials) -> None:
         validate_type("credentials", credentials, Credentials)
@@ -453,7 +455,8 @@ class AuthClient:
             self._check_secure()
         loop = get_asyncio_loop()
         deadline = deadline or self._deadline()
-        state = RetryState(evolve(self._retry, max_sends=max_sends or self._retry.max_sends))
+        policy = self._retry if max_sends is None else evolve(self._retry, max_sends=max_sends)
+        state = RetryState(policy)
         check_site = context.auth in ("password", "dev")
         async with self._pool.acquire(deadline, fresh=fresh) as transport:
             while True:

@@ -102,38 +102,42 @@ class _HTTPClient:
         self._context = context
         self._transport = transport
         self._base_url = f"{context.site}/api/v1"
-        self._timeout = httpx.Timeout(timeout / 2, connect=timeout / 3)
+        self._timeout = httpx.Timeout(timeout / 2, connect=timeout / 3).as_dict()
         self._headers = {
             "Accept": "application/json",
             "Accept-Encoding": "identity",
             "Connection": "keep-alive",
             "User-Agent": " ".join(filter(None, [user_agent, f"zulip-auth/{__version__}"])),
         }
-        self._credentials = credentials
+        if credentials is not None:
+            self._headers["Authorization"] = basic_auth_header(credentials)
         self._handshakes: list[Any] = []
         self.sent = False
         self.is_complete = False
 
     async def request(
-        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, **content: Any
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        data: Mapping[str, Any] | None = None,
     ) -> httpx.Response:
         """Send a request of the generated client."""
+        parsed_url = _parse_url(self._base_url + url)
+        content = str(httpx.QueryParams(data)).encode()
         request = httpx.Request(
             method,
-            _parse_url(self._base_url + url),
-            headers={**self._headers, **(headers or {})},
-            **content,
-        )
-        if self._credentials is not None:
-            request.headers["Authorization"] = basic_auth_header(self._credentials)
-        # Without this, httpx-aiohttp sends an empty GET body chunked.
-        request.headers.setdefault("Content-Length", "0")
-        request = httpx.Request(
-            method,
-            request.url,
-            headers=request.headers,
-            stream=_OneShotStream(request.content, self),
-            extensions={"timeout": self._timeout.as_dict(), "trace": self._trace},
+            parsed_url,
+            headers={
+                **self._headers,
+                **(headers or {}),
+                "Host": parsed_url.netloc.decode("ascii"),
+                # Without this, httpx-aiohttp sends an empty GET body chunked.
+                "Content-Length": str(len(content)),
+            },
+            stream=_OneShotStream(content, self),
+            extensions={"timeout": self._timeout, "trace": self._trace},
         )
         try:
             response = await self._transport.handle_async_request(request)
@@ -146,13 +150,13 @@ class _HTTPClient:
             body = await _read_body(response)
         finally:
             await response.aclose()
-        raw = RawResponse(response.status_code, dict(response.headers), body)
-        if raw.status_code != 200:
+        if response.status_code != 200:
+            raw = RawResponse(response.status_code, dict(response.headers), body)
             raise error_from_response(raw, self._context)
-        if raw.content is None:
+        if body is None:
             raise invalid_response(self._context, 200)
         self.is_complete = True
-        return httpx.Response(200, content=raw.content)
+        return httpx.Response(200, content=body)
 
     async def _trace(self, event: str, details: Mapping[str, Any]) -> None:
         if event == "connection.connect_tcp.complete":
