@@ -17,7 +17,7 @@ from helpers.raw_server import (
     serve_keepalive,
     wait_until,
 )
-from zulip_auth import APITimeoutError, AuthClient, RetryPolicy, login
+from zulip_auth import APITimeoutError, AuthClient, RetryPolicy, _throttle, login
 from zulip_auth._throttle import MAX_LOGINS, _slots, login_slot
 from zulip_auth.testing import FakeZulip
 
@@ -147,6 +147,19 @@ def test_event_loops_that_stop() -> None:
         holder.release.set()
         loop.run_until_complete(holder.tasks[0])
         loop.close()
+
+
+async def test_login_closed_while_the_lock_is_held() -> None:
+    """The garbage collector may run, and close a pending login, at any allocation."""
+
+    async def hold() -> None:
+        async with login_slot(SITE, USERNAME, asyncio.get_running_loop().time()):
+            await asyncio.get_running_loop().create_future()
+
+    pending = hold()
+    pending.send(None)
+    with _throttle._lock:
+        pending.close()
 
 
 async def test_cancelled_waiter_passes_the_slot_on() -> None:

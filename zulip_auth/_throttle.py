@@ -27,7 +27,9 @@ class _Slots:
     waiters: deque[asyncio.Future[None]] = Factory(deque)
 
 
-_lock = threading.Lock()  # event loops may run in several threads
+# Event loops may run in several threads. The garbage collector may close a pending login
+# while this thread holds the lock.
+_lock = threading.RLock()
 _slots: dict[tuple[str, str], _Slots] = {}
 
 
@@ -99,7 +101,7 @@ def _resolve(waiter: asyncio.Future[None], slots: _Slots) -> None:
 
 def _reset_after_fork() -> None:
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     _slots.clear()
 
 
