@@ -22,7 +22,7 @@ from helpers.cli_runner import COMMAND, CLIRunner, TerminalSession
 from helpers.constants import API_KEY, PASSWORD, USERNAME
 from helpers.secret_scanner import SecretScanner
 from zulip_auth import __main__, _cli
-from zulip_auth._cli import app, commands, output, parser
+from zulip_auth._cli import app, commands, exit_codes, output, parser
 from zulip_auth.testing import ExternalMethod, FakeZulip
 
 
@@ -136,7 +136,7 @@ def test_signal(
     monkeypatch.setattr(app, "_run", interrupt)
     assert _cli.main(["whoami"]) == code
     assert capsys.readouterr() == ("", f"zulip-auth: {message}\n")
-    assert code in parser.EXIT_CODES
+    assert code in exit_codes.EXIT_CODES
     assert handlers == [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
 
 

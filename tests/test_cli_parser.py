@@ -7,7 +7,8 @@ import pytest
 import zulip_auth
 from helpers.cli_runner import CLIRunner
 from helpers.constants import USERNAME
-from zulip_auth._cli.parser import COMMANDS, EXIT_CODES, OPTIONS, parse
+from zulip_auth._cli.exit_codes import EXIT_CODES
+from zulip_auth._cli.parser import COMMANDS, OPTIONS, parse
 
 BAD_INPUT = {
     "another command": (("log-in",), b""),

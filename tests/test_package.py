@@ -94,7 +94,7 @@ LAYERS = [
     {"__main__", "_pytest_plugin"},
 ]
 COMMAND_LINE = [
-    {"output", "keyring", "url_handler"},
+    {"exit_codes", "output", "keyring", "url_handler"},
     {"parser", "prompts", "retries", "browser"},
     {"completion", "login_methods"},
     {"commands"},

@@ -13,7 +13,8 @@ from typing import NoReturn
 import zulip_auth
 
 from . import output
-from .parser import EXIT_CODES, parse
+from .exit_codes import EXIT_CODES
+from .parser import parse
 
 _HINTS = {
     zulip_auth.TLSError: "A private CA: --cert-bundle, ZULIP_CERT_BUNDLE, or cert_bundle = PATH.",
