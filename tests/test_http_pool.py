@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 from collections import deque
+from pathlib import Path
 from urllib.parse import parse_qs
 
 import httpx
@@ -252,6 +253,73 @@ async def test_trailing_data_is_not_the_next_response(
             email = f"user{number}@zulip.com"
             assert (await client.login(email, PASSWORD)).email == email
         assert server.connections == len(server.requests) == 4
+
+
+async def test_trailing_data_beyond_one_read() -> None:
+    """httpcore reads 64 KiB at a time; what follows stays in a buffer of anyio."""
+
+    async def respond_twice(connection: Connection) -> None:
+        while True:
+            form = parse_qs((await connection.read()).decode())
+            response = success_for(form["username"][0])
+            padded = response.replace(b"\r\n", b"\r\nX-Padding: \r\n", 1)
+            padding = bytes(65536 - len(padded)).replace(b"\0", b"x")
+            padded = padded.replace(b"X-Padding: ", b"X-Padding: " + padding)
+            await connection.write(padded + response)
+
+    async with ScriptedServer(respond_twice) as server, AuthClient(server.site) as client:
+        for number in range(3):
+            email = f"user{number}@zulip.com"
+            assert (await client.login(email, PASSWORD)).email == email
+        assert server.connections == len(server.requests) == 3
+
+
+def split_tls_records(data: bytes) -> list[bytes]:
+    records = []
+    while data:
+        size = 5 + int.from_bytes(data[3:5])
+        records.append(data[:size])
+        data = data[size:]
+    return records
+
+
+async def test_trailing_data_within_tls_to_a_proxy(
+    test_ca: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second response may wait in the TLS connection to the proxy."""
+
+    async def tunnel(connection: Connection) -> None:
+        await connection.read_raw_request()
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        await connection.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+
+        async def upload() -> None:
+            while data := await connection._reader.read(65536):
+                writer.write(data)
+
+        task = asyncio.create_task(upload())
+        try:
+            while data := await reader.read(65536):
+                await connection.write(*split_tls_records(data))
+        finally:
+            task.cancel()
+            writer.transport.abort()
+
+    ca_file = tmp_path / "ca.pem"
+    test_ca.cert_pem.write_to_path(str(ca_file))
+    monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
+    scenario = serve_with_trailing_data(b"", separately=True)
+    async with (
+        ScriptedServer(scenario, tls=server_context(test_ca, "chat.example.com")) as server,
+        ScriptedServer(tunnel, tls=server_context(test_ca)) as proxy,
+    ):
+        monkeypatch.setenv("HTTPS_PROXY", f"https://127.0.0.1:{proxy.port}")
+        site = "https://chat.example.com"
+        async with AuthClient(site, ssl_context=client_context(test_ca)) as client:
+            for number in range(3):
+                email = f"user{number}@zulip.com"
+                assert (await client.login(email, PASSWORD)).email == email
+        assert server.connections == len(server.requests) == 3
 
 
 async def test_trailing_data_after_an_error(no_backoff: RetryPolicy) -> None:

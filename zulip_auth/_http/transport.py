@@ -41,22 +41,28 @@ class _SafeTransport(httpx.AsyncHTTPTransport):
     def _has_trailing_data(self) -> bool:
         """Return whether bytes were received after the end of the last response."""
         try:
-            # No public name leads to h11's buffer. Without this one, never reuse.
+            # No public names lead to these buffers. Without them, never reuse.
             for connection in self._pool.connections:
                 if connection._connection._h11_state.trailing_data[0]:  # type: ignore[attr-defined]  # noqa: SLF001
                     return True
+            stream = self._stream._stream  # anyio's  # noqa: SLF001
+            while hasattr(stream, "transport_stream"):  # TLS to the server, to a proxy, or both
+                if _has_data(stream._ssl_object):  # noqa: SLF001
+                    return True
+                stream = stream.transport_stream
+            return bool(stream._protocol.read_queue)  # noqa: SLF001
         except AttributeError:
             return True
-        ssl_object = self._stream.get_extra_info("ssl_object")
-        if ssl_object is None:
-            return False
-        try:
-            ssl_object.read(1)  # a TLS record may wait outside of the socket
-        except ssl.SSLWantReadError:
-            return False
-        except ssl.SSLError:
-            pass
-        return True
+
+
+def _has_data(ssl_object: ssl.SSLObject) -> bool:
+    try:
+        ssl_object.read(1)
+    except ssl.SSLWantReadError:
+        return False
+    except ssl.SSLError:
+        pass
+    return True
 
 
 def create_transport(site: str, ssl_context: ssl.SSLContext | None) -> Transport:
