@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 from collections import deque
+from contextlib import AsyncExitStack
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -373,6 +374,20 @@ async def test_idle_connections_are_few() -> None:
         assert server.connections == 60
         [idle] = client._pool._idle.values()
         assert len(idle.transports) <= pool.MAX_IDLE_CONNECTIONS
+
+
+async def test_cancelled_exit_closes_all_connections() -> None:
+    async with ScriptedServer(serve_keepalive) as server, AsyncExitStack() as stack:
+        client = await stack.enter_async_context(AuthClient(server.site))
+        await asyncio.gather(
+            *(client.login(f"{number}@zulip.com", PASSWORD) for number in range(5))
+        )
+        task = asyncio.create_task(stack.aclose())
+        await asyncio.sleep(0)  # it closes the first one
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await wait_until(lambda: server.open_connections == 0)
 
 
 async def test_idle_connections_expire(monkeypatch: pytest.MonkeyPatch) -> None:

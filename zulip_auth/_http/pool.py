@@ -167,8 +167,14 @@ class TransportPool:
 
 
 async def _close_all(transports: list[Transport]) -> None:
+    cancellation = None
     for transport in transports:
-        await _close_quietly(transport)
+        try:
+            await _close_quietly(transport)
+        except asyncio.CancelledError as exc:
+            cancellation = exc  # close the others first
+    if cancellation is not None:
+        raise cancellation
 
 
 async def _close_quietly(transport: Transport) -> None:
