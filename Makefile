@@ -7,7 +7,7 @@ INSTALL ?= $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' Makefile)
+.PHONY: $(shell sed -n 's/^\([a-z][a-z0-9.-]*\):.*\#\# .*/\1/p' Makefile)
 
 demo: $(VENV)/.run ## log in to a local stand-in server
 	$(BIN)/python scripts/demo.py
@@ -23,6 +23,9 @@ quick: $(VENV)/.test ## run tests without coverage, ARGS='tests/test_retry.py -k
 
 interop: $(VENV)/.interop ## run bots of other libraries against the stand-in server
 	$(BIN)/python -m pytest -q tests/interop $(ARGS)
+
+test-3.14: $(VENV)/.pyodide ## run the tests without sockets on Python 3.14, which npm provides
+	node --stack-size=8000 scripts/test_pyodide.mjs $(VENV)/pyodide $(VENV)/pyodide/packages $(ARGS)
 
 check: $(VENV)/.generate ## validate the OpenAPI description and compare generated/ with it
 	$(BIN)/openapi-spec-validator openapi/zulip-auth.yaml
@@ -81,7 +84,8 @@ mutants: $(VENV)/.mutants ## run mutation tests and list surviving mutants
 	$(BIN)/mutmut results
 
 # The group dev includes the others. As a constraint it gives all files the same versions.
-PIN := $(BIN)/uv pip compile --quiet --no-annotate --no-header --python-version 3.11
+COMPILE := $(BIN)/uv pip compile --quiet --no-annotate --no-header
+PIN := $(COMPILE) --python-version 3.11
 pins: $(VENV)/.uv ## update requirements/ from the dependency groups in pyproject.toml
 	$(PIN) --upgrade pyproject.toml --extra testing --group dev --output-file requirements/dev.txt
 	for group in run test lint docs bench mutants; do \
@@ -94,13 +98,15 @@ pins: $(VENV)/.uv ## update requirements/ from the dependency groups in pyprojec
 		$(PIN) --constraint requirements/dev.txt --group $$group \
 			--output-file requirements/$$group.txt || exit; \
 	done
+	$(COMPILE) --python-version 3.14 --python-platform $(WASM) --group pyodide \
+		--output-file requirements/pyodide.txt
 
 clean: ## remove everything that the other targets create
 	rm -rf $(VENV) dist site .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis .schemathesis mutants
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z][a-z0-9.-]*:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || \
@@ -146,6 +152,14 @@ $(VENV)/.bench: requirements/bench.txt $(VENV)/.run
 
 $(VENV)/.mutants: requirements/mutants.txt $(VENV)/.test
 	$(INSTALL) --requirement requirements/mutants.txt
+	@touch $@
+
+WASM := wasm32-pyodide2025
+$(VENV)/.pyodide: requirements/pyodide.txt $(VENV)/.uv
+	@command -v node npm >/dev/null || { echo 'node and npm are required.' >&2; exit 1; }
+	npm install --silent --no-audit --no-fund --no-package-lock --prefix $(VENV)/pyodide pyodide@314.0.7
+	$(BIN)/uv pip install --quiet --target $(VENV)/pyodide/packages --python-version 3.14 \
+		--python-platform $(WASM) --only-binary :all: --requirement requirements/pyodide.txt
 	@touch $@
 
 $(VENV)/.generate: requirements/generate.txt $(VENV)/.uv

@@ -3,17 +3,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keyring
 import pytest
-import trustme
 from hypothesis import settings
 
 from helpers.cli_runner import CLIRunner, InMemoryKeyring
 from helpers.constants import PASSWORD, USERNAME
 from zulip_auth import RetryPolicy
 from zulip_auth.testing import FakeZulip
+
+if TYPE_CHECKING:
+    import trustme
 
 # A login takes a few milliseconds, more on a busy machine.
 settings.register_profile("default", deadline=None)
@@ -58,6 +60,8 @@ def server(fake_zulip: FakeZulip) -> FakeZulip:
 
 @pytest.fixture(scope="session")
 def test_ca() -> trustme.CA:
+    import trustme  # not on WebAssembly, see scripts/test_pyodide.mjs
+
     return trustme.CA()
 
 
