@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import reference
+from cli_states import states_table
 from screenshots import SCENES, screenshot
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,7 +43,11 @@ def expected_files() -> dict[Path, str]:
 
 def fill_regions(text: str) -> str:
     """Replace the content of each region that names a section of this script."""
-    sections: dict[str, Callable[[], str]] = {"help": help_texts, "exit codes": exit_codes}
+    sections: dict[str, Callable[[], str]] = {
+        "help": help_texts,
+        "exit codes": exit_codes,
+        "states": states_table,
+    }
     return _REGION_RE.sub(
         lambda match: f"{match[1]}\n{sections[match['name']]()}\n\n{match[3]}", text
     )

@@ -1,7 +1,7 @@
-"""Screenshots of the command line: real runs on a terminal, drawn as SVG by the docs build.
+"""Render screenshots of the command line as SVG: real runs in a terminal (`make pages`).
 
-The server is the stand-in one. Its address is shown as that of an organization, and the
-home directory, which is one for the occasion, as `~`; all else is what the command wrote.
+The server is FakeZulip. Its URL is output as that of an organization, and the temporary home
+directory as `~`; everything else is the output of the command.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from zulip_auth.testing import FakeZulip
+from zulip_auth.testing import ExternalMethod, FakeZulip
 
 SITE, USERNAME, PASSWORD = "https://chat.example.com", "iago@zulip.com", "secret"
-COLUMNS = 64  # wider ones cannot be read on a telephone
-SECONDS = 30
+COLUMNS = 64  # wider ones are not readable on a phone
+TIMEOUT = 30.0  # seconds
 
 _BIN = Path(sys.executable).parent
-_ON_THE_TERMINAL = "import os, sys; os.login_tty(0); os.execv('/bin/sh', ['sh', '-c', sys.argv[1]])"
-_NAMES = re.compile(r"(https?://)?(chat\.example\.com|localhost:9991)")
+_PTY_WRAPPER = "import os, sys; os.login_tty(0); os.execv('/bin/sh', ['sh', '-c', sys.argv[1]])"
+_SITE_RE = re.compile(r"(https?://)?(chat\.example\.com|localhost:9991)")
 
 
 @dataclass(frozen=True)
@@ -37,32 +37,32 @@ class Scene:
     """One screenshot.
 
     Attributes:
-        title: What stands above it.
-        commands: What is run, one after the other.
-        shows: What must be seen of the last, so that nobody looks at something else.
-        live: Whether to draw what is seen in the moment when that comes.
-        typed: What is typed after each prompt, by the word that it begins with.
+        title: The title of the window.
+        commands: The commands, which are run in this order.
+        must_contain: Text that the output of the last one contains.
+        partial: Whether to stop at that text.
+        inputs: The line to type for each prompt, by the start of the prompt.
     """
 
     title: str
     commands: tuple[str, ...]
-    shows: str
-    live: bool = False
-    typed: Mapping[str, str] = field(default_factory=dict)
+    must_contain: str
+    partial: bool = False
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
 
 SCENES = {
     "login": Scene(
         "Logging in",
         (f"zulip-auth login chat.example.com {USERNAME}",),
-        shows=f"Logged in to {SITE} as {USERNAME}",
-        typed={"Password": PASSWORD},
+        must_contain=f"Logged in to {SITE} as {USERNAME}",
+        inputs={"Password": PASSWORD},
     ),
     "wrong-password": Scene(
         "A wrong password",
         (f"zulip-auth login chat.example.com {USERNAME}",),
-        shows="4 attempts remaining",
-        typed={"Password": "a guess"},
+        must_contain="4 attempts remaining",
+        inputs={"Password": "a guess"},
     ),
     "program": Scene(
         "For a program",
@@ -70,7 +70,7 @@ SCENES = {
             f'printf %s "$ZULIP_PASSWORD" | zulip-auth login chat.example.com {USERNAME} '
             "--password-stdin --json",
         ),
-        shows='"user_id": 10',
+        must_contain='"user_id": 10',
     ),
     "kept-key": Scene(
         "The key, from a login to a logout",
@@ -79,32 +79,38 @@ SCENES = {
             "zulip-auth whoami",
             "zulip-auth logout",
         ),
-        shows="Deleted the API key",
-        typed={"Password": PASSWORD},
+        must_contain="Deleted the API key",
+        inputs={"Password": PASSWORD},
+    ),
+    "menu": Scene(
+        "Choosing a login method",
+        ("zulip-auth login chat.example.com",),
+        must_contain=f"Logged in to {SITE} as {USERNAME}",
+        inputs={"Choose": "1", "Username": USERNAME, "Password": PASSWORD},
     ),
     "retries": Scene(
-        "No server there",
+        "No server",
         (f"zulip-auth login localhost:1 {USERNAME} --dev",),
-        shows="attempt 3 of 5",
-        live=True,
+        must_contain="attempt 3 of 5",
+        partial=True,
     ),
 }
 
 
-def run_on_a_terminal(
-    command: str, typed: Mapping[str, str], *, site: str, home: Path
+def run_in_pty(
+    command: str, inputs: Mapping[str, str], *, site: str, home: Path
 ) -> tuple[int, str]:
-    """Run a shell command on a terminal of its own, and return its exit code and what it showed.
+    """Run a shell command in a terminal, and return its exit code and output.
 
     Args:
-        command: The command, in which chat.example.com and localhost:9991 stand for `site`.
-        typed: What to type after each prompt, by the word that the prompt begins with.
-        site: Which server to use.
-        home: The home directory, which is the working directory, too.
+        command: The command, in which chat.example.com and localhost:9991 are replaced by *site*.
+        inputs: The line to type for each prompt, by the start of the prompt.
+        site: The URL of the server.
+        home: The home directory and working directory.
     """
     master, slave = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-c", _ON_THE_TERMINAL, _NAMES.sub(site, command)],
+        [sys.executable, "-c", _PTY_WRAPPER, _SITE_RE.sub(site, command)],
         stdin=slave,
         cwd=home,
         env={
@@ -117,52 +123,56 @@ def run_on_a_terminal(
         },
     )
     os.close(slave)
-    shown, answered = b"", 0
+    output, end = b"", 0
     try:
         while data := _read(master):
-            shown += data
-            for prompt, answer in typed.items():
-                if re.search(rb"%b[^\n]*: $" % prompt.encode(), shown[answered:]):
-                    answered = len(shown)
-                    os.write(master, answer.encode() + b"\n")
+            output += data
+            for prompt, line in inputs.items():
+                if re.search(rb"%b[^\n]*: $" % prompt.encode(), output[end:]):
+                    end = len(output)
+                    os.write(master, line.encode() + b"\n")
     finally:
-        os.close(master)  # with which whoever still waits for an answer is hung up on
+        os.close(master)  # which hangs up on a command that waits for input
         code = process.wait()
-    text = shown.decode().replace("\r\n", "\n")
+    text = output.decode().replace("\r\n", "\n")
     return code, text.replace(site, SITE).replace(str(home), "~")
 
 
 def _read(terminal: int) -> bytes:
-    if not select.select([terminal], [], [], SECONDS)[0]:
-        raise TimeoutError("The command waits for something that nobody types.")
+    if not select.select([terminal], [], [], TIMEOUT)[0]:
+        raise TimeoutError("The command waits for input.")
     try:
         return os.read(terminal, 4096)
-    except OSError:  # how Linux says that the other side is gone
+    except OSError:  # Linux raises at the end of the output
         return b""
 
 
 def screenshot(name: str) -> str:
-    """Play a scene against a server of its own, and return its SVG.
+    """Run a scene and return its SVG.
 
     Raises:
-        ValueError: It does not show what it has to.
+        ValueError: If it does not show the expected text.
     """
     scene = SCENES[name]
     console = Console(
         file=io.StringIO(), record=True, width=COLUMNS, force_terminal=True, highlight=False
     )
-    shown = ""
-    with FakeZulip(users={USERNAME: PASSWORD}) as server, tempfile.TemporaryDirectory() as home:
+    output = ""
+    with (
+        FakeZulip(users={USERNAME: PASSWORD}, dev_login="off") as server,
+        tempfile.TemporaryDirectory() as home,
+    ):
+        server.realm.external_methods.append(ExternalMethod("google", "Google"))
         for command in scene.commands:
-            _, shown = run_on_a_terminal(command, scene.typed, site=server.site, home=Path(home))
-            if scene.live:
-                before, words, _ = shown.partition(scene.shows)
+            _, output = run_in_pty(command, scene.inputs, site=server.site, home=Path(home))
+            if scene.partial:
+                before, text, _ = output.partition(scene.must_contain)
                 # The delay is random; the same picture is drawn each time.
-                shown = re.sub(r"in \d+\.\d s", "in 0.5 s", before + words)
+                output = re.sub(r"in \d+\.\d s", "in 0.5 s", before + text)
             console.print(Text(f"$ {command}", style="bold"))
-            console.print(Text.from_ansi(shown.strip("\n")))
-    if scene.shows not in shown:
-        raise ValueError(f"The screenshot {name!r} does not show {scene.shows!r}, but:\n{shown}")
+            console.print(Text.from_ansi(output.strip("\n")))
+    if scene.must_contain not in output:
+        raise ValueError(f"Screenshot {name!r} does not show {scene.must_contain!r}:\n{output}")
     svg = console.export_svg(title=scene.title, unique_id=f"shot-{name}")
-    # The typeface is loaded from elsewhere; the reader's own does as well.
+    # rich loads the font from another site; the reader has one.
     return re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)

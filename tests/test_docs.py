@@ -38,7 +38,7 @@ import pages
 import pytest
 import reference
 from attrs import define, frozen
-from screenshots import PASSWORD, SCENES, SITE, USERNAME, run_on_a_terminal, screenshot
+from screenshots import PASSWORD, SCENES, SITE, USERNAME, run_in_pty, screenshot
 
 import zulip_auth
 import zulip_auth.aiohttp_auth
@@ -80,7 +80,13 @@ RUN_HERE: dict[str, dict[str, str]] = {
     "--password-stdin --json": {},
     f"zulip-auth login chat.example.com {USERNAME} --password-command 'cat secrets/zulip'": {},
     f"zulip-auth login localhost:9991 {USERNAME} --dev": {},
+    f"zulip-auth login chat.example.com {USERNAME} --bot Helper --config helper.zuliprc": {
+        "Password": PASSWORD
+    },
+    f"zulip-auth login chat.example.com {USERNAME} --api-key-stdin < key": {},
     "zulip-auth whoami": {},
+    "zulip-auth bots": {},
+    "zulip-auth api-key": {},
     "zulip-auth logout": {},
     "zulip-auth completion bash > ~/.zulip-auth-completion": {},
     "echo '. ~/.zulip-auth-completion' >> ~/.bashrc": {},
@@ -150,9 +156,7 @@ class PageRunner:
             assert RUN_BY_CI[command] in CI
             return
         # The output has prompts; the screenshots show it.
-        code, output = run_on_a_terminal(
-            command, RUN_HERE[command], site=self.server.site, home=self.home
-        )
+        code, output = run_in_pty(command, RUN_HERE[command], site=self.server.site, home=self.home)
         assert code == 0, output
 
     def execute(self, block: CodeBlock, source: str) -> str:
@@ -184,6 +188,8 @@ def home(server: FakeZulip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "zulip").write_text(f"{PASSWORD}\n")
+    (tmp_path / "key").write_text(server.account(USERNAME).api_key)
+    server.add_bot(USERNAME, "Helper")
     bot = server.add_user("greeter-bot@chat.example.com", "unused")
     zulip_auth.Credentials(server.site, bot.email, bot.api_key).save(tmp_path / "zuliprc")
     return tmp_path
@@ -404,10 +410,10 @@ def test_screenshot_without_expected_text(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_terminal_timeout(server: FakeZulip, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("screenshots.SECONDS", 0)
+    monkeypatch.setattr("screenshots.TIMEOUT", 0)
     with pytest.raises(TimeoutError):
-        run_on_a_terminal("cat", {}, site=server.site, home=home)
+        run_in_pty("cat", {}, site=server.site, home=home)
 
 
 def test_terminal_exit_code(server: FakeZulip, home: Path) -> None:
-    assert run_on_a_terminal("echo no; exit 3", {}, site=server.site, home=home) == (3, "no\n")
+    assert run_in_pty("echo no; exit 3", {}, site=server.site, home=home) == (3, "no\n")

@@ -212,10 +212,11 @@ def _load_credentials(options: argparse.Namespace, *, stored: bool = False) -> C
 
 def _tls_files(section: ZuliprcSection, options: argparse.Namespace) -> dict[str, Any]:
     """Return absolute paths of the options, else of the environment, else of the zuliprc."""
-    given = {"cert_bundle": options.cert_bundle}
+    argument = {"cert_bundle": options.cert_bundle}
     names = ("cert_bundle", "client_cert", "client_cert_key")
     paths = {
-        n: given.get(n) or os.environ.get(_credentials.ENV_VARS[n]) or section.get(n) for n in names
+        n: argument.get(n) or os.environ.get(_credentials.ENV_VARS[n]) or section.get(n)
+        for n in names
     }
     return {name: path and os.path.abspath(path) for name, path in paths.items()}  # noqa: PTH100
 

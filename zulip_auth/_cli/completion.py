@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 from .parser import COMMANDS, OPTIONS, SHELLS
@@ -16,12 +17,9 @@ _CASES = {
 def run(options: argparse.Namespace) -> str:
     """Return the completion script for a shell."""
     path = Path(__file__).with_name("data") / f"completion.{options.shell}"
-    commands = {
-        name: " ".join(word for word in words.split() if word.startswith("--"))
-        for name, (words, _) in COMMANDS.items()
-    }
-    commands["completion"] = " ".join(SHELLS)
-    cases = "\n".join(_CASES[options.shell].format(*items) for items in commands.items())
+    commands = {name: re.findall(r"--\S+", names) for name, (names, _) in COMMANDS.items()}
+    commands["completion"] = [*SHELLS]
+    cases = "\n".join(_CASES[options.shell].format(c, " ".join(w)) for c, w in commands.items())
     names = [option for group in OPTIONS.values() for option in group]
     paths = [name.split()[0] for name in names if name.endswith(" PATH")]
     script = path.read_text(encoding="utf-8").rstrip().replace("@CASES@", cases)

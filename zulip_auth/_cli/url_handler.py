@@ -71,7 +71,7 @@ def forward_url(url: str) -> str:
     reason, directory = "", _runtime_dir()
     for mark in (_QUIET, _SHOW):  # they show why when it belongs to none of them
         for path in directory.glob("zulip-auth-*.socket") if directory else ():
-            # Killed logins leave sockets, which refuse connections.
+            # A killed login leaves its socket, which no process accepts from.
             with suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(_TIMEOUT)
                 connection.connect(str(path))
