@@ -646,6 +646,35 @@ def test_writers_wait_for_each_other(path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the descriptor in /proc")
+def test_lock_is_released_after_a_fork(path: Path) -> None:
+    """A process that is forked during an update has a duplicate of the locked descriptor."""
+    entered, proceed = threading.Event(), threading.Event()
+    duplicates: list[int] = []
+
+    def slow(_: ZuliprcSection | None) -> ZuliprcSection:
+        tmp_path = path.with_name(f".{path.name}.tmp")
+        descriptors = [fd for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink()]
+        locked = (fd for fd in descriptors if fd.readlink() == tmp_path)
+        duplicates.extend(os.dup(int(fd.name)) for fd in locked)
+        entered.set()
+        assert proceed.wait(10)
+        return ZuliprcSection(first="1")
+
+    with ThreadPoolExecutor(2) as executor:
+        first = executor.submit(update_zuliprc, path, slow)
+        assert entered.wait(10)
+        second = executor.submit(update_zuliprc, path, constant({"second": "2"}))
+        wait([second], timeout=0.1)
+        proceed.set()
+        first.result(10)
+        done, _ = wait([second], timeout=5)
+        for fd in duplicates:
+            os.close(fd)
+    assert duplicates
+    assert done == {second}
+
+
 def test_update_on_full_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_space(_: int) -> None:
         raise OSError(28, "No space left on device")

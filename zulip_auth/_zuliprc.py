@@ -289,10 +289,12 @@ def _locked_tmp_file(path: Path) -> Iterator[tuple[TextIO, Path]]:
                 if not file.closed and _is_at(fd, tmp_path):
                     _close_on_windows(file)
                     tmp_path.unlink()
+                if fcntl is not None:
+                    fcntl.flock(fd, fcntl.LOCK_UN)  # closing leaves it to forked processes
 
 
 def _close_on_windows(file: TextIO) -> None:
-    # An open file cannot be renamed or removed there. Elsewhere, closing it releases the lock.
+    # An open file cannot be renamed or removed there. Elsewhere, it has the lock.
     if fcntl is None:
         file.close()
 
