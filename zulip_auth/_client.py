@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import ssl
 from functools import partial
 from types import TracebackType
@@ -15,7 +14,7 @@ from attrs import evolve
 from zulip_auth_client import models
 from zulip_auth_client.api import authentication as endpoints
 
-from ._credentials import Credentials, is_api_key, is_email
+from ._credentials import Credentials, basic_auth_header, is_api_key, is_email
 from ._exceptions import (
     APIConnectionError,
     APIStatusError,
@@ -31,7 +30,7 @@ from ._http.pool import TransportPool, adapt_transport
 from ._http.transport import AnyTransport, Transport
 from ._models import Bot, ExternalMethod, Owner, ServerSettings
 from ._redaction import hide_locals
-from ._responses.context import AuthMethod, RequestContext
+from ._responses.context import RequestContext
 from ._responses.success import (
     Parser,
     parse_bots,
@@ -62,8 +61,6 @@ _REGENERATE_HINT = (
     "The key may have been replaced anyway. Check the old key with verify(); if it is "
     "rejected, log in again to get the new one."
 )
-
-_BOT_RE = re.compile(r"-bot@", re.IGNORECASE)
 
 T = TypeVar("T")
 
@@ -169,7 +166,7 @@ class AuthClient:
             password=validate_text("password", password),
         )
         endpoint = partial(endpoints.fetch_api_key.asyncio_detailed, body=body)
-        is_bot = _BOT_RE.search(username) is not None
+        is_bot = "-bot@" in username.lower()
         context = RequestContext(self._site, "password", (password,), is_bot)
         del password, body
         deadline = self._deadline()
@@ -199,7 +196,8 @@ class AuthClient:
         """
         body = models.DevFetchApiKeyBody(username=validate_text("username", username))
         endpoint = partial(endpoints.dev_fetch_api_key.asyncio_detailed, body=body)
-        return await self._request(endpoint, parse_credentials, self._context("dev"))
+        context = RequestContext(self._site, "dev")
+        return await self._request(endpoint, parse_credentials, context)
 
     @hide_locals
     async def jwt_login(self, token: str) -> Credentials:
@@ -227,7 +225,7 @@ class AuthClient:
             include_profile=True,  # for the user ID
         )
         endpoint = partial(endpoints.jwt_fetch_api_key.asyncio_detailed, body=body)
-        context = self._context("jwt", token)
+        context = RequestContext(self._site, "jwt", (token,))
         del token, body
         return await self._request(endpoint, parse_jwt_credentials, context)
 
@@ -249,12 +247,8 @@ class AuthClient:
 
         Source: https://zulip.com/api/get-server-settings
         """
-        return await self._request(
-            endpoints.get_server_settings.asyncio_detailed,
-            parse_settings,
-            self._context("none"),
-            max_sends=self._retry.attempts,
-        )
+        endpoint = endpoints.get_server_settings.asyncio_detailed
+        return await self._get(endpoint, parse_settings, RequestContext(self._site, "none"))
 
     def start_sso(self, method: ExternalMethod) -> SSOFlow:
         """Start a login in a browser.
@@ -301,9 +295,9 @@ class AuthClient:
 
         Source: https://zulip.com/api/get-own-user
         """
-        self._check_credentials(credentials)
+        context = self._api_key_context(credentials)
         parse = partial(parse_owner, user_id=credentials.user_id)
-        return await self._get(endpoints.get_own_user.asyncio_detailed, parse, credentials)
+        return await self._get(endpoints.get_own_user.asyncio_detailed, parse, context)
 
     @hide_locals
     async def regenerate_api_key(self, credentials: Credentials) -> Credentials:
@@ -333,18 +327,12 @@ class AuthClient:
 
         Source: `POST /users/me/api_key/regenerate`, recorded from Zulip 10.
         """
-        self._check_credentials(credentials)
+        context = self._api_key_context(credentials)
+        endpoint = endpoints.regenerate_own_api_key.asyncio_detailed
         try:
-            api_key = await self._request(
-                endpoints.regenerate_own_api_key.asyncio_detailed,
-                parse_key,
-                self._context_for(credentials),
-                credentials=credentials,
-                max_sends=1,
-                # A server may close an idle connection just now, and the
-                # request would count as sent.
-                fresh=True,
-            )
+            # A fresh connection: a server may close an idle one just now, and
+            # the request would count as sent.
+            api_key = await self._request(endpoint, parse_key, context, max_sends=1, fresh=True)
         except ZulipAuthError as error:
             if _may_have_succeeded(error):
                 error.args = (f"{error} {_REGENERATE_HINT}",)
@@ -373,19 +361,17 @@ class AuthClient:
         Source: `GET /bots`, recorded from Zulip 10, and
         https://zulip.com/api/get-bot-api-key (feature level 463).
         """
-        self._check_credentials(credentials)
-        deadline = get_asyncio_loop().time() + self._timeout
+        context, deadline = self._api_key_context(credentials), self._deadline()
         bots = []
-        for username, full_name, api_key, user_id in await self._get(
-            endpoints.get_own_bots.asyncio_detailed, parse_bots, credentials, deadline
+        endpoint: Endpoint = endpoints.get_own_bots.asyncio_detailed
+        for name, full_name, api_key, user_id in await self._get(
+            endpoint, parse_bots, context, deadline
         ):
             if api_key is None:
                 assert user_id is not None  # by parse_bots
                 endpoint = partial(endpoints.get_bot_api_key.asyncio_detailed, user_id)
-                api_key = await self._get(endpoint, parse_key, credentials, deadline)
-            bots.append(
-                Bot(username, full_name, Credentials(self._site, username, api_key, user_id))
-            )
+                api_key = await self._get(endpoint, parse_key, context, deadline)
+            bots.append(Bot(name, full_name, Credentials(self._site, name, api_key, user_id)))
         return tuple(bots)
 
     def _check_secure(self) -> None:
@@ -393,36 +379,32 @@ class AuthClient:
         if not self._is_secure:
             normalize_site(self._site)
 
-    def _check_credentials(self, credentials: Credentials) -> None:
+    def _api_key_context(self, credentials: Credentials) -> RequestContext:
+        """Return the context of requests with these credentials, if they are valid."""
         validate_type("credentials", credentials, Credentials)
         if not (is_email(credentials.email) and is_api_key(credentials.api_key)):
             raise InvalidInputError("credentials contain an invalid email or API key.")
         if credentials.site != self._site:
             raise InvalidInputError(f"credentials are for a different site, not {self._site}.")
-
-    def _context(self, auth: AuthMethod, *secrets: str) -> RequestContext:
-        return RequestContext(self._site, auth, secrets)
-
-    def _context_for(self, credentials: Credentials) -> RequestContext:
         email, api_key = credentials.basic_auth
-        # A server may repeat the header, which encodes both as one.
-        return self._context("api_key", f"{email}:{api_key}", api_key)
+        return RequestContext(
+            self._site,
+            "api_key",
+            # A server may repeat the header, which encodes both as one.
+            (f"{email}:{api_key}", api_key),
+            authorization=basic_auth_header(credentials),
+        )
 
     async def _get(
         self,
         endpoint: Endpoint,
         parse: Parser[T],
-        credentials: Credentials,
+        context: RequestContext,
         deadline: float | None = None,
     ) -> T:
-        """Send an idempotent request with Basic authentication."""
+        """Send an idempotent request."""
         return await self._request(
-            endpoint,
-            parse,
-            self._context_for(credentials),
-            credentials=credentials,
-            max_sends=self._retry.attempts,
-            deadline=deadline,
+            endpoint, parse, context, max_sends=self._retry.attempts, deadline=deadline
         )
 
     def _deadline(self) -> float:
@@ -434,7 +416,6 @@ class AuthClient:
         parse: Parser[T],
         context: RequestContext,
         *,
-        credentials: Credentials | None = None,
         max_sends: int | None = None,
         deadline: float | None = None,
         fresh: bool = False,
@@ -445,7 +426,6 @@ class AuthClient:
             endpoint: The endpoint function of the generated client.
             parse: The parser of its model.
             context: The request.
-            credentials: Basic authentication, if any.
             max_sends: The limit of sends, in place of the policy's.
             deadline: The end of the call, by the clock of the running loop;
                 the default is `timeout` from now.
@@ -461,16 +441,7 @@ class AuthClient:
         async with self._pool.acquire(deadline, fresh=fresh) as transport:
             while True:
                 try:
-                    parsed = await send(
-                        endpoint,
-                        context,
-                        transport=transport,
-                        timeout=self._timeout,
-                        deadline=deadline,
-                        user_agent=self._user_agent,
-                        credentials=credentials,
-                    )
-                    return parse_response(parsed, parse, context)
+                    return await self._send(endpoint, parse, context, transport, deadline)
                 except ZulipAuthError as error:
                     if check_site and _may_have_no_organization(error):
                         check_site = False
@@ -486,18 +457,31 @@ class AuthClient:
                     )
                 await asyncio.sleep(delay)
 
+    async def _send(
+        self,
+        endpoint: Endpoint,
+        parse: Parser[T],
+        context: RequestContext,
+        transport: Transport,
+        deadline: float,
+    ) -> T:
+        """Send a request once, and parse the response."""
+        parsed = await send(
+            endpoint,
+            context,
+            transport=transport,
+            timeout=self._timeout,
+            deadline=deadline,
+            user_agent=self._user_agent,
+        )
+        return parse_response(parsed, parse, context)
+
     async def _check_organization(self, transport: Transport, deadline: float) -> None:
         """Raise the exception of `server_settings` if there is no organization."""
+        endpoint = endpoints.get_server_settings.asyncio_detailed
+        context = RequestContext(self._site, "none")
         try:
-            parsed = await send(
-                endpoints.get_server_settings.asyncio_detailed,
-                context := self._context("none"),
-                transport=transport,
-                timeout=self._timeout,
-                deadline=deadline,
-                user_agent=self._user_agent,
-            )
-            parse_response(parsed, parse_settings, context)
+            await self._send(endpoint, parse_settings, context, transport, deadline)
         except ZulipAuthError as error:
             if isinstance(error, InvalidSubdomainError | SubdomainRequiredError):
                 raise

@@ -9,8 +9,8 @@ from functools import lru_cache
 from typing import Any, cast
 
 import httpx
+from attrs import Factory, define
 
-from zulip_auth._credentials import Credentials, basic_auth_header
 from zulip_auth._exceptions import ZulipAuthError
 from zulip_auth._responses.context import RawResponse, RequestContext
 from zulip_auth._responses.errors import error_from_response, invalid_response
@@ -36,7 +36,6 @@ async def send(
     timeout: float,
     deadline: float,
     user_agent: str | None,
-    credentials: Credentials | None = None,
 ) -> object:
     """Call an endpoint of the generated client once.
 
@@ -48,7 +47,6 @@ async def send(
             them and a read half, which leaves time for another attempt.
         deadline: The end of the call, by the clock of the running loop.
         user_agent: The caller's part of the User-Agent header.
-        credentials: Basic authentication, if any.
 
     Returns:
         The model of the generated client for a 200.
@@ -57,7 +55,7 @@ async def send(
         ZulipAuthError: If there is no response, or another one. Exceptions of
             httpx are not raised, since they reference the request and its body.
     """
-    http = _HTTPClient(context, transport, timeout, user_agent, credentials)
+    http = _HTTPClient(context, transport, timeout, user_agent)
     client = Client(base_url=context.site).set_async_httpx_client(cast("httpx.AsyncClient", http))
     error: ZulipAuthError
     try:
@@ -69,7 +67,7 @@ async def send(
         if http.is_complete:
             error = invalid_response(context, 200)
         else:
-            sent = http.sent or (credentials is not None and not is_connect_error(exc))
+            sent = http.sent or (context.authorization is not None and not is_connect_error(exc))
             proxy = getattr(transport, "proxy", None)
             error = error_from_exception(exc, context.site, sent=sent, proxy=proxy)
     # Outside of the block, so that the error has no context.
@@ -80,6 +78,7 @@ async def send(
 _parse_url = lru_cache(httpx.URL)
 
 
+@define(eq=False)
 class _HTTPClient:
     """Stand in for the `httpx.AsyncClient` of the generated client, for one request.
 
@@ -91,29 +90,13 @@ class _HTTPClient:
         is_complete: Whether a 200 was read to its end.
     """
 
-    def __init__(
-        self,
-        context: RequestContext,
-        transport: Transport,
-        timeout: float,
-        user_agent: str | None,
-        credentials: Credentials | None,
-    ) -> None:
-        self._context = context
-        self._transport = transport
-        self._base_url = f"{context.site}/api/v1"
-        self._timeout = httpx.Timeout(timeout / 2, connect=timeout / 3).as_dict()
-        self._headers = {
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-            "Connection": "keep-alive",
-            "User-Agent": " ".join(filter(None, [user_agent, f"zulip-auth/{__version__}"])),
-        }
-        if credentials is not None:
-            self._headers["Authorization"] = basic_auth_header(credentials)
-        self._handshakes: list[Any] = []
-        self.sent = False
-        self.is_complete = False
+    _context: RequestContext
+    _transport: Transport
+    _timeout: float
+    _user_agent: str | None
+    _handshakes: list[Any] = Factory(list)
+    sent: bool = False
+    is_complete: bool = False
 
     async def request(
         self,
@@ -124,20 +107,27 @@ class _HTTPClient:
         data: Mapping[str, Any] | None = None,
     ) -> httpx.Response:
         """Send a request of the generated client."""
-        parsed_url = _parse_url(self._base_url + url)
+        parsed_url = _parse_url(f"{self._context.site}/api/v1{url}")
         content = str(httpx.QueryParams(data)).encode()
+        all_headers = {
+            "Host": parsed_url.netloc.decode("ascii"),
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "Connection": "keep-alive",
+            # Without this, httpx-aiohttp sends an empty GET body chunked.
+            "Content-Length": str(len(content)),
+            "User-Agent": " ".join(filter(None, [self._user_agent, f"zulip-auth/{__version__}"])),
+            **(headers or {}),
+        }
+        if self._context.authorization is not None:
+            all_headers["Authorization"] = self._context.authorization
+        timeout = httpx.Timeout(self._timeout / 2, connect=self._timeout / 3)
         request = httpx.Request(
             method,
             parsed_url,
-            headers={
-                **self._headers,
-                **(headers or {}),
-                "Host": parsed_url.netloc.decode("ascii"),
-                # Without this, httpx-aiohttp sends an empty GET body chunked.
-                "Content-Length": str(len(content)),
-            },
+            headers=all_headers,
             stream=_OneShotStream(content, self),
-            extensions={"timeout": self._timeout, "trace": self._trace},
+            extensions={"timeout": timeout.as_dict(), "trace": self._trace},
         )
         try:
             response = await self._transport.handle_async_request(request)

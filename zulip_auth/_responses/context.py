@@ -37,12 +37,14 @@ class RequestContext:
         auth: How the request authenticates.
         secrets: Values that no error may contain.
         is_bot: Whether the username is that of a bot.
+        authorization: The Authorization header, if any.
     """
 
     site: str
     auth: AuthMethod
     secrets: tuple[str, ...] = field(default=(), repr=False)
     is_bot: bool = False
+    authorization: str | None = field(default=None, repr=False)
 
     def is_safe(self, text: str) -> bool:
         """Return whether a server's text does not repeat a secret of the request."""
