@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from typing import Any, ClassVar, NoReturn
 
 from ._credentials import Credentials, basic_auth_header
 from ._exceptions import InvalidApiKeyError
-from ._http.exchange import MAX_BODY_SIZE
+from ._http.exchange import MAX_BODY_SIZE, decode_body
 from ._key_source import ApiKeySource
 from ._validation import validate_type
 
@@ -110,7 +109,7 @@ class HTTPXAuthFlow:
             return True
         content = await self._peek_body(response)
         encoding = response.headers.get("content-encoding", "")
-        return has_invalid_key_code(_decompress(content, encoding.lower()))
+        return has_invalid_key_code(decode_body(content, encoding) or b"")
 
     async def _peek_body(self, response: Any) -> bytes:
         """Return at most about `MAX_BODY_SIZE` bytes, and leave the response readable."""
@@ -122,18 +121,6 @@ class HTTPXAuthFlow:
                 break
         response.stream = self._stream_class(prefix, response.stream, remainder)
         return b"".join(prefix)
-
-
-def _decompress(content: bytes, encoding: str) -> bytes:
-    """Return the decoded body, or nothing if it is too long or the encoding unknown."""
-    if len(content) > MAX_BODY_SIZE or encoding not in ("", "identity", "gzip", "deflate"):
-        return b""
-    if encoding in ("", "identity"):
-        return content
-    try:
-        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(content, MAX_BODY_SIZE)
-    except zlib.error:
-        return b""
 
 
 def _origin(url: Any) -> tuple[str, bytes, int | None]:

@@ -174,9 +174,6 @@ class _OneShotStream(httpx.AsyncByteStream):
 
 async def _read_body(response: httpx.Response) -> bytes | None:
     """Return a body, or None if its encoding is unknown, or it is too large or malformed."""
-    encoding = response.headers.get("content-encoding", "identity").lower()
-    if encoding not in ("identity", "gzip", "x-gzip", "deflate"):
-        return None
     body = bytearray()
     assert isinstance(response.stream, httpx.AsyncByteStream)
     try:
@@ -188,14 +185,18 @@ async def _read_body(response: httpx.Response) -> bytes | None:
         if not is_protocol_error(error):
             raise
         return None
-    return bytes(body) if encoding == "identity" else decompress(body)
+    return decode_body(bytes(body), response.headers.get("content-encoding", ""))
 
 
-def decompress(body: bytes | bytearray) -> bytes | None:
-    """Return a gzip or deflate body, or None if it is malformed or too large.
+def decode_body(body: bytes, encoding: str) -> bytes | None:
+    """Return a body without its encoding, or None if that is unknown, malformed or too large.
 
     Some proxies compress, although requests ask for `identity`.
     """
+    if encoding.lower() in ("", "identity"):
+        return body if len(body) <= MAX_BODY_SIZE else None
+    if encoding.lower() not in ("gzip", "x-gzip", "deflate"):
+        return None
     for wbits in (zlib.MAX_WBITS | 32, -zlib.MAX_WBITS):  # with a header, without one
         decompressor = zlib.decompressobj(wbits)
         try:
