@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections import deque
 from contextlib import AsyncExitStack
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -373,7 +372,7 @@ async def test_idle_connections_are_few() -> None:
         await asyncio.gather(*(client.login(f"{n}@zulip.com", PASSWORD) for n in range(60)))
         assert server.connections == 60
         [idle] = client._pool._idle.values()
-        assert len(idle.transports) <= pool.MAX_IDLE_CONNECTIONS
+        assert len(idle.timers) <= pool.MAX_IDLE_CONNECTIONS
 
 
 async def test_cancelled_exit_closes_all_connections() -> None:
@@ -396,7 +395,7 @@ async def test_idle_connections_expire(monkeypatch: pytest.MonkeyPatch) -> None:
         await asyncio.gather(*(client.login(f"{n}@zulip.com", PASSWORD) for n in range(10)))
         [idle] = client._pool._idle.values()
         await wait_until(lambda: not server.open_connections)
-        assert (idle.transports, idle.timer) == (deque(), None)
+        assert idle.timers == {}
         await client.login(USERNAME, PASSWORD)
         assert server.connections == 11
 
@@ -406,9 +405,9 @@ async def test_idle_connections_expire_one_by_one(monkeypatch: pytest.MonkeyPatc
     async with ScriptedServer(serve_keepalive) as server, AuthClient(server.site) as client:
         await client.login(USERNAME, PASSWORD)
         [idle] = client._pool._idle.values()
-        first, _ = idle.transports[0]
+        [first] = idle.timers
         monkeypatch.setattr(pool, "IDLE_TIMEOUT", 60.0)
         await client.regenerate_api_key(Credentials(server.site, USERNAME, "k3y"))
-        await wait_until(lambda: idle.transports[0][0] is not first)
-        assert len(idle.transports) == 1
-        assert idle.timer is not None
+        await wait_until(lambda: first not in idle.timers)
+        [timer] = idle.timers.values()
+        assert not timer.cancelled()

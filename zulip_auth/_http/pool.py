@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 import sys
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
@@ -38,40 +37,37 @@ class _IdleTransports:
 
     Attributes:
         open_count: How many `async with` blocks are open there.
-        transports: Pairs of a transport and its expiry, by the clock of the loop.
-        timer: The next check for expired ones.
-        closing: The tasks that close them.
+        timers: The timer of each transport, which closes it.
+        closing: The tasks that close some.
     """
 
     open_count: int = 0
-    transports: deque[tuple[Transport, float]] = Factory(deque)
-    timer: asyncio.TimerHandle | None = None
+    timers: dict[Transport, asyncio.TimerHandle] = Factory(dict)
     closing: set[asyncio.Task[None]] = Factory(set)
+
+    def has_room(self) -> bool:
+        return self.open_count > 0 and len(self.timers) < MAX_IDLE_CONNECTIONS
 
     def push(self, transport: Transport) -> None:
         loop = asyncio.get_running_loop()
-        self.transports.append((transport, loop.time() + IDLE_TIMEOUT))
-        if self.timer is None:
-            self.timer = loop.call_later(IDLE_TIMEOUT, self._expire, loop)
+        self.timers[transport] = loop.call_later(IDLE_TIMEOUT, self._close, transport)
 
-    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
-        expired = []
-        while self.transports and self.transports[0][1] <= loop.time():
-            expired.append(self.transports.popleft()[0])
-        task = loop.create_task(_close_all(expired))
+    def pop(self) -> Transport:
+        transport, timer = self.timers.popitem()
+        timer.cancel()
+        return transport
+
+    def _close(self, transport: Transport) -> None:
+        self.timers.pop(transport).cancel()
+        task = asyncio.create_task(_close_quietly(transport))
         self.closing.add(task)
         task.add_done_callback(self.closing.discard)
-        self.timer = None
-        if self.transports:
-            self.timer = loop.call_at(self.transports[0][1], self._expire, loop)
 
     async def aclose(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-        transports = [transport for transport, _ in self.transports]
-        self.transports.clear()
-        await _close_all(transports)
-        await asyncio.gather(*self.closing)
+        for transport in list(self.timers):
+            self._close(transport)
+        if self.closing:
+            await asyncio.wait(self.closing)  # a cancellation does not reach the tasks
 
 
 @define(eq=False)
@@ -110,8 +106,8 @@ class TransportPool:
         semaphore = await self._acquire_slot(deadline)
         try:
             idle = self._idle.get(asyncio.get_running_loop())
-            if idle and idle.transports and not fresh:
-                transport, _ = idle.transports.pop()
+            if idle and idle.timers and not fresh:
+                transport = idle.pop()
             else:
                 transport = create_transport(self._site, self._ssl_context)
             reusable = False
@@ -122,12 +118,7 @@ class TransportPool:
                 reusable = True  # the response was read
                 raise
             finally:
-                if (
-                    reusable
-                    and idle
-                    and idle.open_count
-                    and len(idle.transports) < MAX_IDLE_CONNECTIONS
-                ):
+                if reusable and idle and idle.has_room():
                     idle.push(transport)
                 else:
                     await _close_quietly(transport)
@@ -137,9 +128,7 @@ class TransportPool:
     async def _acquire_slot(self, deadline: float) -> asyncio.Semaphore:
         """Wait for a free connection slot."""
         per_site = _semaphores.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
-        semaphore = per_site.get(self._site)
-        if semaphore is None:
-            semaphore = per_site[self._site] = asyncio.Semaphore(MAX_CONNECTIONS)
+        semaphore = per_site.setdefault(self._site, asyncio.Semaphore(MAX_CONNECTIONS))
         with suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 await semaphore.acquire()
@@ -164,17 +153,6 @@ class TransportPool:
         if not idle.open_count:
             del self._idle[loop]
             await idle.aclose()
-
-
-async def _close_all(transports: list[Transport]) -> None:
-    cancellation = None
-    for transport in transports:
-        try:
-            await _close_quietly(transport)
-        except asyncio.CancelledError as exc:
-            cancellation = exc  # close the others first
-    if cancellation is not None:
-        raise cancellation
 
 
 async def _close_quietly(transport: Transport) -> None:
