@@ -190,8 +190,7 @@ async def test_countdown_reason(
         log.warning("And more.")
         await asyncio.sleep(0)
     assert terminal.getvalue().endswith(
-        "\r\x1b[K\x1b[31mzulip-auth:\x1b[0m Something else, too.\n"
-        "\x1b[31mzulip-auth:\x1b[0m And more.\n"
+        "\r\x1b[K\x1b[31mzulip-auth:\x1b[0m Something else.\n\x1b[31mzulip-auth:\x1b[0m And more.\n"
     )
 
 

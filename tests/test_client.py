@@ -800,10 +800,10 @@ async def test_regenerate_retries_if_not_processed(no_backoff: RetryPolicy) -> N
         site = server.site
     assert "verify()" not in str(caught.value)
     client = AuthClient(site, retry=no_backoff)
-    with pytest.raises(APIConnectionError) as refused:
+    with pytest.raises(APIConnectionError) as unreachable:
         await client.regenerate_api_key(evolve(CREDENTIALS, site=site))
-    assert not refused.value.sent
-    assert "verify()" not in str(refused.value)
+    assert not unreachable.value.sent
+    assert "verify()" not in str(unreachable.value)
 
 
 BOT_KEY = "3cZDT1IK1CY2St9IehvJtxHQwVoBUo4z"

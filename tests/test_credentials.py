@@ -137,7 +137,7 @@ LOADING: dict[str, tuple[str, Credentials | None]] = {
     "a byte order mark": ("\ufeff" + LINES, LOADED),
     "comments": (LINES.replace("key", "# from settings\nkey"), LOADED),
     "insecure": (LINES + "insecure=false\n", LOADED),
-    "unknown options": (LINES + "colour=red\n", LOADED),
+    "unknown options": (LINES + "color=red\n", LOADED),
     "a user ID": (LINES + "user_id=16\n", CREDENTIALS),
     "certificates": (
         LINES + "cert_bundle=/ca.pem\nclient_cert=/c.pem\nclient_cert_key=/k.pem\n",
@@ -521,9 +521,9 @@ def test_ssl_context(tmp_path: Path) -> None:
     test_ca.cert_pem.write_to_path(bundle)
     issued = test_ca.issue_cert("iago@zulip.com")
     issued.private_key_and_cert_chain_pem.write_to_path(cert)
-    alone = evolve(CREDENTIALS, cert_bundle=str(bundle)).ssl_context()
-    assert alone is not None
-    assert len(alone.get_ca_certs()) == 1
+    only = evolve(CREDENTIALS, cert_bundle=str(bundle)).ssl_context()
+    assert only is not None
+    assert len(only.get_ca_certs()) == 1
     with_key = evolve(CREDENTIALS, cert_bundle=str(bundle), client_cert=str(cert))
     assert with_key.ssl_context() is not None
     assert evolve(with_key, cert_bundle=None).ssl_context() is not None

@@ -569,7 +569,7 @@ BODIES: dict[str, Any] = {
         "content": json.dumps({"password": PASSWORD})[:-1],
         "headers": {"content-type": "application/json"},
     },
-    "half a surrogate pair": {
+    "lone surrogate": {
         "content": json.dumps({"username": "\ud800", "password": PASSWORD}),
         "headers": {"content-type": "application/json"},
     },

@@ -153,7 +153,7 @@ def proxy_error(scenario: Scenario) -> FaultCase:
 FAULT_CASES: dict[str, FaultCase] = {
     # Unreachable
     "name does not resolve": unreachable(faults.no_such_name, max_seconds=3.0),
-    "refused": unreachable(faults.closed_port),
+    "connection refused": unreachable(faults.closed_port),
     "connect timeout": unreachable(faults.full_backlog, APITimeoutError, timeout=0.6),
     "TLS handshake that hangs": unreachable(
         faults.handshake_that_hangs, APITimeoutError, timeout=0.6

@@ -52,7 +52,7 @@ TOO_LATE = "Timed out {} https://chat.example.com. Try again later or increase t
 
 # Transport exception, whether the request was sent, expected class and message.
 CASES: dict[str, tuple[Exception, bool, type[Any], str]] = {
-    "refused": (
+    "connection refused": (
         chain(httpx.ConnectError("x"), chain(OSError("all failed"), CONNECTION_REFUSED)),
         False,
         APIConnectionError,
@@ -119,7 +119,7 @@ CASES: dict[str, tuple[Exception, bool, type[Any], str]] = {
         TOO_LATE.format("connecting to"),
     ),
     # As httpx-aiohttp wraps errors of aiohttp; test_faults.py has them from the wire.
-    "aiohttp, refused": (
+    "aiohttp, connection refused": (
         chain(httpx.ConnectTimeout("x"), CONNECTION_REFUSED),
         False,
         APIConnectionError,

@@ -101,8 +101,8 @@ async def test_reset_allows_another_login(server: FakeZulip) -> None:
 
 @pytest.mark.parametrize("status", [408, 429, 500, 503])
 async def test_transient_status_is_not_remembered(status: int) -> None:
-    refused = respond(status, {"result": "error", "msg": "Busy"})
-    async with ScriptedServer(refused, succeed) as server:
+    busy = respond(status, {"result": "error", "msg": "Busy"})
+    async with ScriptedServer(busy, succeed) as server:
         client = AuthClient(server.site, retry=RetryPolicy(attempts=1))
         source = ApiKeySource(client, USERNAME, PASSWORD)
         with pytest.raises(zulip_auth.APIStatusError):
@@ -112,8 +112,8 @@ async def test_transient_status_is_not_remembered(status: int) -> None:
 
 @pytest.mark.parametrize("status", [400, 404, 499])
 async def test_other_status_is_remembered(status: int) -> None:
-    refused = respond(status, {"result": "error", "msg": "No"})
-    async with ScriptedServer(refused, succeed) as server:
+    busy = respond(status, {"result": "error", "msg": "No"})
+    async with ScriptedServer(busy, succeed) as server:
         source = ApiKeySource(AuthClient(server.site), USERNAME, PASSWORD)
         for _ in range(2):
             with pytest.raises(zulip_auth.APIStatusError):
@@ -268,7 +268,7 @@ async def test_reset_during_a_login(server: FakeZulip) -> None:
 
 
 async def test_refresh_during_a_login(server: FakeZulip) -> None:
-    """A login that started before the key was rejected is no reason to stop."""
+    """A login that started before the key was rejected does not stop it."""
     asked, release = asyncio.Event(), asyncio.Event()
 
     async def password() -> str:
@@ -346,7 +346,7 @@ async def test_reset_forgets_the_rejected_key(
 
 @pytest.mark.parametrize("state", ["during a login", "after a login"])
 def test_another_running_event_loop(server: FakeZulip, state: str) -> None:
-    """Each event loop needs a source of its own, and has an error that says so."""
+    """Each event loop needs a source of its own, and raises an error that explains it."""
     started, finished = threading.Event(), threading.Event()
 
     async def slow_password() -> str:
@@ -521,34 +521,34 @@ def test_event_loops_in_succession() -> None:
 
 
 async def test_password_function_is_called_once_per_login(server: FakeZulip) -> None:
-    asked = 0
+    calls = 0
 
     async def ask() -> str:
-        nonlocal asked
-        asked += 1
+        nonlocal calls
+        calls += 1
         await asyncio.sleep(0)
         return PASSWORD
 
     source = source_for(server, ask)
-    assert asked == 0
+    assert calls == 0
     await asyncio.gather(*(source.get() for _ in range(10)))
     stale = await source.get()
-    assert asked == 1
+    assert calls == 1
     server.account(USERNAME).regenerate_api_key()
     await source.refresh(stale)
-    assert asked == 2
+    assert calls == 2
 
 
 async def test_password_function_failure_is_not_remembered(
     server: FakeZulip,
 ) -> None:
-    answers: list[Any] = [OSError("no pass"), 7, "", PASSWORD]
+    results: list[Any] = [OSError("no pass"), 7, "", PASSWORD]
 
     async def ask() -> str:
-        given = answers.pop(0)
-        if isinstance(given, Exception):
-            raise given
-        return given  # type: ignore[no-any-return]
+        result = results.pop(0)
+        if isinstance(result, Exception):
+            raise result
+        return result  # type: ignore[no-any-return]
 
     source = source_for(server, ask)
     with pytest.raises(OSError, match="no pass"):
@@ -573,21 +573,21 @@ async def test_password_function_cancelled_or_not_async(server: FakeZulip) -> No
 
 async def test_cancelled_login_starts_again(server: FakeZulip) -> None:
     """Other code, such as a test runner, may cancel all tasks of an event loop."""
-    asked = asyncio.Event()
+    started = asyncio.Event()
 
     async def hang() -> str:
-        asked.set()
+        started.set()
         await asyncio.Event().wait()
         return PASSWORD
 
     source = source_for(server, hang)
     getting = asyncio.create_task(source.get())
-    await asked.wait()
+    await started.wait()
     for _ in range(2):
         assert source._task is not None
         source._task.cancel()
-        asked.clear()
-        await asked.wait()
+        started.clear()
+        await started.wait()
     assert not getting.done()
     getting.cancel()
     assert source._task is not None
@@ -649,7 +649,7 @@ def test_password_function_exception_reaches_all(server: FakeZulip, error: BaseE
     assert caught == [error] * 5
 
 
-@pytest.mark.parametrize("odd", [5, "~nobody-of-that-name/x"])
+@pytest.mark.parametrize("odd", [5, "~unknown-user/x"])
 def test_zuliprc_with_an_invalid_path(odd: Any) -> None:
     with pytest.raises(zulip_auth.InvalidInputError, match="zuliprc must be"):
         ApiKeySource(AuthClient("chat.example.com"), USERNAME, PASSWORD, zuliprc=odd)
@@ -713,11 +713,11 @@ async def test_zuliprc_changed_by_another_process(server: FakeZulip, path: Path)
 
 
 async def test_zuliprc_without_a_key(server: FakeZulip, path: Path) -> None:
-    path.write_text("[api]\ncolour = red\n")
+    path.write_text("[api]\ncolor = red\n")
     path.chmod(0o600)
     credentials = await source_for(server, zuliprc=path).get()
     assert Credentials.load(path) == credentials
-    assert "colour = red" in path.read_text()
+    assert "color = red" in path.read_text()
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from zulip_auth import (
 )
 from zulip_auth._retry import RetryState
 
-NOT_SENT = APIConnectionError("refused", sent=False)
+NOT_SENT = APIConnectionError("connection refused", sent=False)
 MAYBE_SENT = APIConnectionError("lost", sent=True)
 TIMED_OUT = APITimeoutError("silent", sent=True)
 FAILED = ServerError("failed", status_code=503)

@@ -148,7 +148,7 @@ INVALID = {
     "address out of range": "https://999.1.1.1",
     "address with zeros": "https://01.02.03.04",
     "name that ends in a number": "https://chat.7",
-    "IDNA label beside one that is none": "https://xn--bcher-kva.my_server.de",
+    "IDNA label next to another one": "https://xn--bcher-kva.my_server.de",
     "malformed IDNA label": "https://xn--localhost-",
     "slash look-alike": "https://chat.example.com\u2044login",
 }

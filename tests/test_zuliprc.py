@@ -71,7 +71,7 @@ def test_resolve_path(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve_zuliprc_path("~/x") == resolve_zuliprc_path(Path("~/x")) == Path("/home/iago/x")
 
 
-@pytest.mark.parametrize("path", [7, "~nobody-of-that-name/zuliprc"])
+@pytest.mark.parametrize("path", [7, "~unknown-user/zuliprc"])
 def test_resolve_path_invalid(path: Any) -> None:
     with pytest.raises(ZuliprcError, match=r"^Invalid zuliprc path, or no home directory\.$"):
         resolve_zuliprc_path(path)
@@ -84,7 +84,7 @@ READ: dict[str, tuple[str | bytes, str | None]] = {
     "no newline at the end": (LINES.rstrip("\n"), KEY),
     "a byte order mark": (b"\xef\xbb\xbf" + LINES.encode(), KEY),
     "carriage returns": (LINES.replace("\n", "\r\n"), KEY),
-    "carriage returns alone": (LINES.replace("\n", "\r"), KEY),
+    "only carriage returns": (LINES.replace("\n", "\r"), KEY),
     "spaces around the signs": (LINES.replace("=", "   =  "), KEY),
     "colons": (LINES.replace("=", ": "), KEY),
     "capitals": (LINES.replace("key", "Key"), KEY),
@@ -224,7 +224,7 @@ def test_update_preserves_other_lines(path: Path) -> None:
     old = (
         "# Mine\n\n[zterm]\ntheme = 50%\nkey = theirs\n\n"
         "[api]\n# Made by hand\nEMAIL: old@zulip.com\nkey = old\n  of two lines\n"
-        "colour=red\nsite=https://chat.example.com\n\n[more]\nx = 1"
+        "color=red\nsite=https://chat.example.com\n\n[more]\nx = 1"
     )
     write(path, old, 0o644)
     calls: list[ZuliprcSection | None] = []
@@ -238,14 +238,14 @@ def test_update_preserves_other_lines(path: Path) -> None:
         {
             "email": "old@zulip.com",
             "key": "old\nof two lines",
-            "colour": "red",
+            "color": "red",
             "site": "https://chat.example.com",
         }
     ]
     assert path.read_text() == (
         "# Mine\n\n[zterm]\ntheme = 50%\nkey = theirs\n\n"
         f"[api]\nemail = iago@zulip.com\nkey = {KEY}\n# Made by hand\n"
-        "colour=red\nsite=https://chat.example.com\n\n[more]\nx = 1\n"
+        "color=red\nsite=https://chat.example.com\n\n[more]\nx = 1\n"
     )
     assert path.stat().st_mode & 0o777 == 0o600
 
@@ -308,11 +308,11 @@ def test_update_unsafe_content(path: Path, content: str) -> None:
 
 
 def test_update_indented_options(path: Path) -> None:
-    old = "[api]\n  # mine\n  email=old\n  key=a\n    b\n    # mine too\n\n  colour=red\n[x]\ny=1\n"
+    old = "[api]\n  # mine\n  email=old\n  key=a\n    b\n    # mine too\n\n  color=red\n[x]\ny=1\n"
     write(path, old)
     update_zuliprc(path, constant({"email": "new", "key": "k3y"}))
     text = path.read_text()
-    assert read_zuliprc(path) == {"email": "new", "key": "k3y", "colour": "red"}
+    assert read_zuliprc(path) == {"email": "new", "key": "k3y", "color": "red"}
     assert "# mine\n" in text
     assert "# mine too\n" in text
     assert "y=1" in text
@@ -325,9 +325,9 @@ def test_update_adds_section(path: Path) -> None:
 
 
 def test_update_preserves_continuation(path: Path) -> None:
-    write(path, "[api]\nkey = old\ncolours = red\n  blue\n")
+    write(path, "[api]\nkey = old\ncolors = red\n  blue\n")
     update_zuliprc(path, constant({"key": "new"}))
-    assert path.read_text() == "[api]\nkey = new\ncolours = red\n  blue\n"
+    assert path.read_text() == "[api]\nkey = new\ncolors = red\n  blue\n"
 
 
 def test_section_repr_hides_values() -> None:

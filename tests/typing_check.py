@@ -1,4 +1,4 @@
-"""For type checkers alone: how the package is used, written down. Nobody runs it."""
+"""Use the package in each way that its types allow. Only type checkers read this file."""
 
 from __future__ import annotations
 

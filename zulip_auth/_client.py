@@ -234,7 +234,7 @@ class AuthClient:
         """Return the settings of the organization, with its login methods.
 
         Returns:
-            The settings. They are no proof that a login works: a deactivated
+            The settings. They do not prove that a login works: a deactivated
             organization returns them as well.
 
         Raises:

@@ -53,7 +53,7 @@ def validate_user_agent(value: str | None) -> str | None:
     """Return *value*, a user agent that fits into a header.
 
     Raises:
-        InvalidInputError: If *value* is empty, too long, or not printable ASCII.
+        InvalidInputError: If *value* is empty, longer than allowed, or not printable ASCII.
     """
     if value is None:
         return None

@@ -345,7 +345,7 @@ async def reject_tunnel(connection: Connection) -> None:
 
 async def require_proxy_auth(connection: Connection) -> None:
     await connection.read_raw_request()
-    await connection.write(raw_response(407, "Who?", {"Proxy-Authenticate": "Basic"}))
+    await connection.write(raw_response(407, "Proxy login", {"Proxy-Authenticate": "Basic"}))
 
 
 def environment(name: str, value: str) -> TargetFactory:

@@ -39,7 +39,7 @@ def parse_response(parsed: object, parse: Parser[T], context: RequestContext) ->
 
     Raises:
         InvalidResponseError: If a field is unexpected.
-        APIStatusError: If the response is a refusal in the form of a 200.
+        APIStatusError: If the response is an error with status 200.
     """
     try:
         return parse(parsed, context)

@@ -1,4 +1,4 @@
-"""A bot of zulip-agent-adapter that answers each message, with ApiKeyMiddleware.
+"""A bot of zulip-agent-adapter that replies to each message, with ApiKeyMiddleware.
 
 usage: agent_adapter.py ZULIPRC
 """
@@ -23,10 +23,10 @@ async def main(zuliprc):
     credentials = await source.get()
     adapter = ZulipAdapter(ZulipConfig(credentials.site, *credentials.basic_auth))
 
-    async def answer(event):
+    async def reply(event):
         await adapter.send(event.source.chat_id, "beep boop", topic=event.source.thread_id)
 
-    adapter.on_message = answer
+    adapter.on_message = reply
     assert await adapter.connect()
     await asyncio.Event().wait()
 

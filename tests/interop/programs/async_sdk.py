@@ -1,4 +1,4 @@
-"""A bot of async-zulip-bot-sdk that answers each message, with ApiKeyAuth on its session.
+"""A bot of async-zulip-bot-sdk that replies to each message, with ApiKeyAuth on its session.
 
 usage: async_sdk.py ZULIPRC
 """
@@ -13,19 +13,19 @@ from zulip_auth.httpx_auth import ApiKeyAuth
 
 
 class EchoBot(BaseBot):
-    """Answers messages to the bot. A mention is a command."""
+    """Reply to messages to the bot. A mention is a command."""
 
     def register_commands(self):
         """Register the command."""
-        spec = CommandSpec(name="hello", description="Say hello", handler=self.answer)
+        spec = CommandSpec(name="hello", description="Say hello", handler=self.reply)
         self.command_parser.register_spec(spec)
 
-    async def answer(self, _invocation, message, _bot):
-        """Answer one command."""
+    async def reply(self, _invocation, message, _bot):
+        """Reply to one command."""
         await self.send_reply(message, "beep boop")
 
     async def on_message(self, message):
-        """Answer one message."""
+        """Reply to one message."""
         await self.send_reply(message, "beep boop")
 
 
