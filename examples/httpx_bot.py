@@ -1,9 +1,11 @@
-"""A bot that replies to "ping" in direct messages and survives a revoked key.
+"""A bot that replies to "ping" in direct messages and survives a replaced key.
 
-    python httpx_bot.py chat.example.com bot@example.com --password-file bot.password
+    python httpx_bot.py [ZULIPRC]
 
-The bot saves its key in a zuliprc. It reads the password and logs in only without a
-saved key, or after the server has rejected it. Ctrl-C or SIGTERM stops the bot.
+A bot has an API key and no password. ZULIPRC (default: $ZULIP_CONFIG or ~/.zuliprc)
+contains the key: download it from the settings of the bot, or run `zulip-auth login
+--bot`. If the key is replaced in the file, the running bot goes on with the new one.
+Ctrl-C or SIGTERM stops the bot.
 """
 
 import argparse
@@ -14,7 +16,6 @@ import random
 import signal
 import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -131,24 +132,14 @@ async def run(source: zulip_auth.ApiKeySource) -> None:
 
 async def main(options: argparse.Namespace) -> None:
     """Run the bot until SIGTERM or Ctrl-C."""
-
-    async def read_password() -> str:
-        text: str = await asyncio.to_thread(options.password_file.read_text)
-        return text.rstrip("\r\n")
-
     if (task := asyncio.current_task()) and sys.platform != "win32":
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    async with zulip_auth.AuthClient(options.site, user_agent="httpx-bot/1.0") as client:
-        path = options.zuliprc
-        await run(zulip_auth.ApiKeySource(client, options.username, read_password, zuliprc=path))
+    await run(zulip_auth.ApiKeySource.from_zuliprc(options.zuliprc))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description='Reply to "ping".')
-    parser.add_argument("site")
-    parser.add_argument("username")
-    parser.add_argument("--password-file", type=Path, required=True)
-    parser.add_argument("--zuliprc", type=Path, default=Path("~/.httpx-bot.zuliprc"))
+    parser.add_argument("zuliprc", nargs="?")
     logging.basicConfig(level=logging.INFO)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # one line for each poll
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import pty
@@ -22,14 +23,15 @@ import fastapi_login
 import httpx
 import httpx_bot
 import pytest
-from test_my_bot import BOT, count, running_bot, send, user_client
+import test_my_bot
+from test_my_bot import BOT, USER, count, running_bot, send, user_client
 
 import zulip_auth
 from helpers import raw_server
 from helpers.constants import API_KEY, PASSWORD, USERNAME
 from helpers.secret_scanner import SecretScanner
-from zulip_auth import ApiKeySource, AuthClient, Credentials, UserDeactivatedError, ZulipAuthError
-from zulip_auth.testing import FakeZulip
+from zulip_auth import ApiKeySource, AuthClient, Credentials, ZulipAuthError
+from zulip_auth.testing import Account, FakeZulip
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NAMES = sorted(path.name for path in EXAMPLES.glob("*.py"))
@@ -226,20 +228,42 @@ async def test_official_client_renews_revoked_key(
 # ---- httpx_bot.py
 
 
+@pytest.fixture
+def bot(fake_zulip: FakeZulip) -> Account:
+    fake_zulip.add_user(USER, test_my_bot.PASSWORD)
+    return fake_zulip.add_bot(USER, "Ping")
+
+
+@pytest.fixture
+def bot_zuliprc(fake_zulip: FakeZulip, bot: Account, tmp_path: Path) -> Path:
+    path = tmp_path / "bot.zuliprc"
+    save_key(fake_zulip, bot, path)
+    return path
+
+
+def save_key(server: FakeZulip, bot: Account, path: Path) -> None:
+    Credentials(server.site, bot.email, bot.api_key).save(path)
+
+
+def polls(server: FakeZulip, api_key: str) -> int:
+    """Return the number of requests for events with a key."""
+    auth = f"Basic {base64.b64encode(f'{BOT}:{api_key}'.encode()).decode()}"
+    return sum(
+        request.path.endswith("/events") and request.headers.get("authorization") == auth
+        for request in server.requests
+    )
+
+
 @asynccontextmanager
 async def bot_process(
-    server: FakeZulip, home: Path, scanner: SecretScanner, stop_signal: signal.Signals
+    server: FakeZulip, zuliprc: Path, scanner: SecretScanner, stop_signal: signal.Signals
 ) -> AsyncIterator[None]:
     """Run the bot as a process; enter the block when it polls, and check its exit."""
-    (home / "password").write_text(f"{PASSWORD}\n", encoding="utf-8")
-    polls = count(server, "events")
-    process = await start(
-        *(home, EXAMPLES / "httpx_bot.py", server.site, BOT),
-        *("--password-file", home / "password", "--zuliprc", home / "zuliprc"),
-    )
+    previous = count(server, "events")
+    process = await start(zuliprc.parent, EXAMPLES / "httpx_bot.py", zuliprc)
     try:
         async with asyncio.timeout(30):
-            await wait_until(lambda: count(server, "events") > polls)
+            await wait_until(lambda: count(server, "events") > previous)
             scanner.check(Path(f"/proc/{process.pid}/cmdline").read_text(), "the arguments")
             yield
             process.send_signal(stop_signal)
@@ -253,40 +277,40 @@ async def bot_process(
 
 
 @pytest.mark.slow
-async def test_httpx_bot_survives_revoked_key(fake_zulip: FakeZulip, tmp_path: Path) -> None:
-    account = fake_zulip.add_user(BOT, PASSWORD)
-    scanner = SecretScanner(PASSWORD, account.api_key)
-    async with user_client(fake_zulip) as http:
-        start = count(fake_zulip, "fetch_api_key")
-        async with bot_process(fake_zulip, tmp_path, scanner, signal.SIGTERM):
-            assert await send(http, "ping") == "pong"
-            assert count(fake_zulip, "fetch_api_key") == start + 1
-            account.regenerate_api_key()
-            assert await send(http, "ping") == "pong"
-            assert await send(http, "ping") == "pong"
-            assert count(fake_zulip, "fetch_api_key") == start + 2
-        # The next run loads the new key.
-        scanner = SecretScanner(PASSWORD, account.api_key)
-        async with bot_process(fake_zulip, tmp_path, scanner, signal.SIGINT):
-            assert await send(http, "ping") == "pong"
-        assert count(fake_zulip, "fetch_api_key") == start + 2
-
-
-async def test_httpx_bot_login_errors(fake_zulip: FakeZulip, tmp_path: Path) -> None:
-    fake_zulip.add_user(BOT, PASSWORD)
-    command = (EXAMPLES / "httpx_bot.py", fake_zulip.site, BOT, "--password-file", "password")
-    result = await run(tmp_path, SecretScanner(PASSWORD), *command)
-    assert result.failed_with("FileNotFoundError")
-    (tmp_path / "password").write_text("s3cret guess\n")
-    result = await run(tmp_path, SecretScanner("s3cret guess"), *command)
-    assert result.failed_with("4 attempts remaining.")
-    assert count(fake_zulip, "fetch_api_key") == 1
-
-
-async def test_httpx_bot_replaces_expired_queue(
-    fake_zulip: FakeZulip,
+async def test_httpx_bot_survives_replaced_key(
+    fake_zulip: FakeZulip, bot: Account, bot_zuliprc: Path
 ) -> None:
-    async with running_bot(fake_zulip), user_client(fake_zulip) as http:
+    old_key = bot.api_key
+    async with user_client(fake_zulip) as http:
+        logins = count(fake_zulip, "fetch_api_key")
+        async with bot_process(fake_zulip, bot_zuliprc, SecretScanner(old_key), signal.SIGTERM):
+            assert await send(http, "ping") == "pong"
+            # Else the bot may send the old key before the new one is saved, and stop.
+            await wait_until(lambda: polls(fake_zulip, old_key) == 2)
+            bot.regenerate_api_key()
+            save_key(fake_zulip, bot, bot_zuliprc)
+            assert await send(http, "ping") == "pong"
+            assert await send(http, "ping") == "pong"
+        scanner = SecretScanner(old_key, bot.api_key)
+        async with bot_process(fake_zulip, bot_zuliprc, scanner, signal.SIGINT):
+            assert await send(http, "ping") == "pong"
+        assert count(fake_zulip, "fetch_api_key") == logins
+
+
+async def test_httpx_bot_key_errors(
+    fake_zulip: FakeZulip, bot: Account, bot_zuliprc: Path, tmp_path: Path
+) -> None:
+    scanner = SecretScanner(bot.api_key)
+    result = await run(tmp_path, scanner, EXAMPLES / "httpx_bot.py")
+    assert result.failed_with("NotLoggedInError")
+    bot.regenerate_api_key()
+    result = await run(tmp_path, scanner, EXAMPLES / "httpx_bot.py", bot_zuliprc)
+    assert result.failed_with("APIError: HTTP 401")
+    assert count(fake_zulip, "users/me") == 1
+
+
+async def test_httpx_bot_replaces_expired_queue(fake_zulip: FakeZulip, bot_zuliprc: Path) -> None:
+    async with running_bot(fake_zulip, bot_zuliprc), user_client(fake_zulip) as http:
         fake_zulip.expire_queues()
         await wait_until(lambda: count(fake_zulip, "register") == 2)
         assert await send(http, "ping") == "pong"
@@ -294,10 +318,10 @@ async def test_httpx_bot_replaces_expired_queue(
 
 
 async def test_httpx_bot_acknowledges_heartbeats(
-    fake_zulip: FakeZulip, monkeypatch: pytest.MonkeyPatch
+    fake_zulip: FakeZulip, bot_zuliprc: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("zulip_auth.testing.messages.HEARTBEAT", 0.005)
-    async with running_bot(fake_zulip):
+    async with running_bot(fake_zulip, bot_zuliprc):
         await wait_until(lambda: count(fake_zulip, "events") >= 10)
         [queue] = fake_zulip._state.queues.values()
         assert [event["type"] for event in queue.events] in ([], ["heartbeat"])
@@ -305,10 +329,12 @@ async def test_httpx_bot_acknowledges_heartbeats(
         assert count(fake_zulip, "register") == 1
 
 
-async def test_httpx_bot_stops_when_deactivated(fake_zulip: FakeZulip) -> None:
-    with pytest.RaisesGroup(UserDeactivatedError):
-        async with running_bot(fake_zulip):
-            fake_zulip.account(BOT).active = False
+async def test_httpx_bot_stops_when_deactivated(
+    fake_zulip: FakeZulip, bot: Account, bot_zuliprc: Path
+) -> None:
+    with pytest.RaisesGroup(httpx_bot.APIError):
+        async with running_bot(fake_zulip, bot_zuliprc):
+            bot.active = False
             fake_zulip.expire_queues()
             await asyncio.Event().wait()  # until the task group cancels it
 
@@ -395,7 +421,7 @@ async def test_httpx_bot_backs_off(
     monkeypatch.setattr("asyncio.sleep", record)
     monkeypatch.setattr("random.uniform", lambda _, upper: upper)
     with pytest.raises(zulip_auth.PasswordAuthDisabledError):
-        await httpx_bot.run(ApiKeySource(AuthClient("localhost"), BOT, PASSWORD))
+        await httpx_bot.run(ApiKeySource(AuthClient("localhost"), USERNAME, PASSWORD))
     assert delays == [1, 2, 4, 8, 16, 32, 60, 60, 1500, 60, 60]
 
 
