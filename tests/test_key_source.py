@@ -643,6 +643,7 @@ def test_password_function_exception_reaches_all(server: FakeZulip, error: BaseE
     assert caught == [error] * 5
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     assert frames[-1].f_locals["local_of_the_caller"] == "visible"
+    assert [frame.f_code.co_name for frame in frames].count("call") == 1  # not one for each caller
     source.reset()
     caught.clear()
     asyncio.run(main())
