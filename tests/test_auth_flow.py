@@ -248,6 +248,7 @@ def keepalive(status: int, body: str = "", headers: dict[str, str] | None = None
 
 REJECTION = '{"result": "error", "msg": "", "code": "UNAUTHORIZED"}'
 REJECTED = keepalive(401, REJECTION)
+OK = raw_response(200)
 
 
 @asynccontextmanager
@@ -363,6 +364,25 @@ async def test_401_decompression_bomb(create_client: ClientFactory) -> None:
             assert tracemalloc.get_traced_memory()[1] < 5_000_000
         finally:
             tracemalloc.stop()
+
+
+@pytest.mark.parametrize("create", [httpx_client, httpx2_client], ids=["httpx", "httpx2"])
+async def test_long_401_is_not_read_to_its_end(create: ClientFactory) -> None:
+    """httpx would read all of it, into memory, before the request is sent again."""
+    rejection = raw_response(401, b" " * 100_000, CHALLENGE)
+
+    async def scenario(connection: Connection) -> None:
+        await connection.read()
+        if server.requests[-1].line.startswith("POST /api/v1/fetch_api_key"):
+            success = json.dumps({**SUCCESS, "api_key": f"key{len(server.requests)}"})
+            await connection.write(raw_response(200, success))
+        else:
+            await connection.write(rejection if targets(server).count("/x") == 1 else OK)
+
+    async with ScriptedServer(scenario) as server, create(create_source(server)) as http:
+        assert (await http.get("/x")).status == 401
+        assert targets(server) == ["/api/v1/fetch_api_key", "/x", "/api/v1/fetch_api_key"]
+        assert (await http.get("/x")).status == 200
 
 
 OTHER_401 = {

@@ -94,7 +94,10 @@ class HTTPXAuthFlow:
             return
         renewed = await renew(self._source, credentials)
         # Only bytes can be sent again; a stream or a file has been consumed.
-        if renewed is not None and isinstance(request.stream, self._bytes_class):
+        if renewed is None or not isinstance(request.stream, self._bytes_class):
+            return
+        # httpx reads all of the response before it sends the request again.
+        if len(await self._peek_body(response)) <= MAX_BODY_SIZE:
             request.headers["Authorization"] = basic_auth_header(renewed)
             yield request
 
