@@ -96,7 +96,7 @@ def _read_command(command: str, timeout: float | None) -> bytes:
     reader.join(_PIPE_GRACE)  # a child of the command may keep the pipe open
     if status not in (0, -signal.SIGPIPE):
         raise InvalidInputError(f"{error} exited with status {status}.")
-    return bytes(line).partition(b"\n")[0]
+    return bytes(line[:_MAX_BYTES]).partition(b"\n")[0]
 
 
 def _read_line(stream: IO[bytes], line: bytearray) -> None:
