@@ -25,10 +25,9 @@ def choose_method(settings: ServerSettings, site: str, sso: str | None) -> Login
     Raises:
         InvalidInputError: If there is no such method, or no terminal.
     """
-    methods = _available_methods(settings)
+    methods: dict[LoginMethod, str] = _available_methods(settings)
     if sso is not None:
-        is_wanted = {m: isinstance(m, ExternalMethod) and sso in ("", m.name) for m in methods}
-        methods = {method: text for method, text in methods.items() if is_wanted[method]}
+        methods = {m: name for m, name in methods.items() if _is_external(m, sso)}
         if not methods:
             _raise_no_browser_login(settings)
     if not methods:
@@ -52,6 +51,10 @@ def _available_methods(settings: ServerSettings) -> dict[LoginMethod, str]:
     return methods
 
 
+def _is_external(method: LoginMethod, name: str) -> bool:
+    return isinstance(method, ExternalMethod) and name in ("", method.name)
+
+
 def _raise_no_browser_login(settings: ServerSettings) -> NoReturn:
     if names := ", ".join(method.name for method in settings.external_methods):
         raise InvalidInputError(f"Unknown login method. Available with --sso: {names}.")
@@ -65,7 +68,9 @@ def _prompt(methods: dict[LoginMethod, str], settings: ServerSettings) -> LoginM
     if not is_interactive():
         raise InvalidInputError("Choose a login method: pass USERNAME or --sso METHOD.")
     print_err(sanitize(f"Login methods for {settings.realm_name}:"))
-    numbers = {str(number): method for number, method in enumerate(methods, 1)}
+    numbers: dict[str, LoginMethod] = {
+        str(number): method for number, method in enumerate(methods, 1)
+    }
     for number, method in numbers.items():
         print_err(f"  {number}  {methods[method]}")
     # A wrong number is not an error, after which a password could be typed in plain sight.
