@@ -77,22 +77,15 @@ def error_from_exception(
     first_non_timeout = next(exc for exc in chain if not isinstance(exc, httpx.TimeoutException))
     os_reasons = filter(None, map(_os_reason, chain))
     reason = next(os_reasons, type(first_non_timeout).__name__)
+    failure = f"Could not connect to {site}"
+    hint = "Check the URL, the server and any proxy."
     if sent:
-        return APIConnectionError(
-            f"Lost the connection to {site} before the response was complete ({reason}). "
-            "Try again later.",
-            sent=True,
-        )
-    if proxy and isinstance(error, httpx.ConnectError):
-        return APIConnectionError(
-            f"Could not connect to the proxy {proxy} ({reason}). "
-            "Check HTTPS_PROXY, ALL_PROXY and NO_PROXY.",
-            sent=False,
-        )
-    return APIConnectionError(
-        f"Could not connect to {site} ({reason}). Check the URL, the server and any proxy.",
-        sent=False,
-    )
+        failure = f"Lost the connection to {site} before the response was complete"
+        hint = "Try again later."
+    elif proxy and isinstance(error, httpx.ConnectError):
+        failure = f"Could not connect to the proxy {proxy}"
+        hint = "Check HTTPS_PROXY, ALL_PROXY and NO_PROXY."
+    return APIConnectionError(f"{failure} ({reason}). {hint}", sent=sent)
 
 
 def _exception_chain(error: BaseException) -> list[BaseException]:
@@ -125,14 +118,11 @@ def _is_timeout(chain: list[BaseException]) -> bool:
     return any(isinstance(exc, timeouts) for exc in causes)
 
 
-def _alert(error: ssl.SSLError) -> str:
-    return getattr(error, "reason", None) or ""
-
-
 def _tls_reason(error: ssl.SSLError) -> str | None:
-    if _alert(error) == "TLSV13_ALERT_CERTIFICATE_REQUIRED":
+    reason = getattr(error, "reason", None)
+    if reason == "TLSV13_ALERT_CERTIFICATE_REQUIRED":
         return "the server requires a client certificate"
-    return getattr(error, "verify_message", None) or getattr(error, "reason", None)
+    return getattr(error, "verify_message", None) or reason
 
 
 def _os_reason(error: BaseException) -> str | None:
