@@ -79,13 +79,10 @@ def create_transport(site: str, ssl_context: ssl.SSLContext | None) -> Transport
     if site.startswith("http://"):
         # No proxy, and a context that loads no certificates.
         return _SafeTransport(verify=_empty_ssl_context())
-    context = ssl_context or _load_default_ssl_context()
+    context = ssl_context or _default_ssl_context()
     proxy = _proxy_from_environment(site)
-    try:
+    with suppress(ValueError, ImportError, httpx.InvalidURL):
         transport = _SafeTransport(verify=context, proxy=proxy)
-    except (ValueError, ImportError, httpx.InvalidURL):
-        pass
-    else:
         transport.proxy = httpx.URL(proxy).host if proxy else None
         return transport
     # Outside of the block: the exception above repeats the proxy's credentials.
@@ -126,16 +123,6 @@ def _is_bypassed(host: str, no_proxy: str) -> bool:
     return False
 
 
-def _load_default_ssl_context() -> ssl.SSLContext:
-    try:
-        return _default_ssl_context()
-    except OSError:  # ssl.SSLError is one
-        pass
-    raise ConfigurationError(
-        "Could not load the CA certificates. Check SSL_CERT_FILE and SSL_CERT_DIR."
-    )
-
-
 @cache
 def _default_ssl_context() -> ssl.SSLContext:
     """Return the context for certifi's CAs and the operating system's.
@@ -143,10 +130,14 @@ def _default_ssl_context() -> ssl.SSLContext:
     It is made once: loading certifi's takes longer than a login. The system's
     directory, with a company's own CA, is read during the handshake.
     """
-    context = httpx.create_ssl_context()
-    if not {"SSL_CERT_FILE", "SSL_CERT_DIR"} & os.environ.keys():
-        context.load_verify_locations(capath=ssl.get_default_verify_paths().openssl_capath)
-    return context
+    with suppress(OSError):  # ssl.SSLError is one
+        context = httpx.create_ssl_context()
+        if not {"SSL_CERT_FILE", "SSL_CERT_DIR"} & os.environ.keys():
+            context.load_verify_locations(capath=ssl.get_default_verify_paths().openssl_capath)
+        return context
+    raise ConfigurationError(
+        "Could not load the CA certificates. Check SSL_CERT_FILE and SSL_CERT_DIR."
+    )
 
 
 @cache
