@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from attrs import define, field, frozen
+from attrs import define, frozen
 
 from ._exceptions import (
     APIConnectionError,
@@ -67,15 +67,14 @@ class RetryState:
         attempts: Number of attempts so far.
         sends: Number of attempts that may count as failed logins.
         sent: Whether any attempt may have reached the server.
+        jitter: The function that draws a backoff between two bounds.
     """
 
     policy: RetryPolicy
     attempts: int = 0
     sends: int = 0
     sent: bool = False
-    _jitter: Callable[[float, float], float] = field(
-        default=random.uniform, kw_only=True, alias="jitter"
-    )
+    jitter: Callable[[float, float], float] = random.uniform
 
     def next_wait(self, error: ZulipAuthError, *, remaining: float) -> float | None:
         """Record a failed attempt and return the delay before the next one, or None.
@@ -107,7 +106,7 @@ class RetryState:
             return None
         exponent = min(self.attempts - 1, _MAX_EXPONENT)
         upper_bound = self.policy.wait_initial * 2.0**exponent
-        return self._jitter(0.0, min(upper_bound, self.policy.wait_max))
+        return self.jitter(0.0, min(upper_bound, self.policy.wait_max))
 
 
 def is_transient(error: ZulipAuthError) -> bool:

@@ -41,10 +41,8 @@ def parse_response(parsed: object, parse: Parser[T], context: RequestContext) ->
         InvalidResponseError: If a field is unexpected.
         APIStatusError: If the response is an error with status 200.
     """
-    try:
+    with suppress(UnexpectedValue):
         return parse(parsed, context)
-    except UnexpectedValue:
-        pass
     raise invalid_response(context, 200)
 
 
