@@ -9,35 +9,7 @@ if TYPE_CHECKING:
     from ._api import dev_login, login
     from ._client import AuthClient
     from ._credentials import Credentials
-    from ._exceptions import (
-        APIConnectionError,
-        APIStatusError,
-        APITimeoutError,
-        AuthenticationFailedError,
-        BadRequestError,
-        ConfigurationError,
-        CredentialStoreError,
-        DevAuthDisabledError,
-        InsecureSiteError,
-        InvalidApiKeyError,
-        InvalidInputError,
-        InvalidResponseError,
-        InvalidSiteError,
-        InvalidSubdomainError,
-        KeyringError,
-        NotLoggedInError,
-        PasswordAuthDisabledError,
-        PasswordResetRequiredError,
-        RateLimitedError,
-        RealmDeactivatedError,
-        ServerError,
-        SSOFlowEndedError,
-        SubdomainRequiredError,
-        TLSError,
-        UserDeactivatedError,
-        ZulipAuthError,
-        ZuliprcError,
-    )
+    from ._exceptions import *
     from ._key_source import ApiKeySource
     from ._models import Bot, ExternalMethod, Owner, ServerSettings
     from ._retry import RetryPolicy
