@@ -149,11 +149,7 @@ def parse_settings(parsed: object, context: RequestContext) -> ServerSettings:
             status_code=200,
         )
     url = _expect(parsed.realm_url or parsed.realm_uri, str)
-    methods = _expect(
-        parsed.authentication_methods,
-        models.AuthenticationMethods,
-        default=models.AuthenticationMethods(),
-    )
+    methods = parsed.authentication_methods or models.AuthenticationMethods()
     email_enabled = _expect(parsed.email_auth_enabled, bool, default=False)
     return ServerSettings(
         zulip_version=_expect(parsed.zulip_version, str),
