@@ -201,11 +201,16 @@ def test_packages_are_typed(package: str) -> None:
 
 
 def test_version_is_in_changelog_and_citation() -> None:
+    """Between releases, the version is that of the next one with `.dev0`."""
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    dates = dict(re.findall(r"^## \[([\d.]+)\] - (\S+)$", changelog, re.MULTILINE))
+    versions = re.findall(r"^## \[([\d.]+)\] - (\S+)$", changelog, re.MULTILINE)
+    current, date = versions[0]
+    suffix = ".dev0" if date == "unreleased" else ""
+    assert zulip_auth.__version__ == current + suffix
+    version, date = next(item for item in versions if item[1] != "unreleased")
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
-    assert f"\nversion: {zulip_auth.__version__}\n" in citation
-    assert f'\ndate-released: "{dates[zulip_auth.__version__]}"\n' in citation
+    assert f"\nversion: {version}\n" in citation
+    assert f'\ndate-released: "{date}"\n' in citation
 
 
 def test_workflows_run_make_targets() -> None:
