@@ -320,6 +320,8 @@ async def test_recorded_401_is_renewed(level: int, create_client: ClientFactory)
 ENCODINGS: dict[str, tuple[bytes, bool]] = {
     "gzip": (gzip.compress(REJECTION.encode()), True),
     "deflate": (zlib.compress(REJECTION.encode()), True),
+    "x-gzip": (gzip.compress(REJECTION.encode()), True),
+    "deflate, raw": (zlib.compress(REJECTION.encode(), wbits=-zlib.MAX_WBITS), True),
     "identity": (REJECTION.encode(), True),
     "br": (b"\x8b\x02\x80", False),
     "zstd": (b"\x28\xb5\x2f\xfd", False),
@@ -334,7 +336,8 @@ async def test_encoded_401(
 ) -> None:
     content, decodable = ENCODINGS[encoding]
     understood = challenge == CHALLENGE or (decodable and library != "aiohttp")
-    response = raw_response(401, content, {"content-encoding": encoding, **challenge})
+    headers = {"content-encoding": encoding.removesuffix(", raw"), **challenge}
+    response = raw_response(401, content, headers)
     async with scripted_site(create_client, response) as (server, http):
         assert (await http.get("/x")).content == content
         assert logins(server) == 1 + understood

@@ -400,6 +400,19 @@ async def test_idle_connections_expire(monkeypatch: pytest.MonkeyPatch) -> None:
         assert server.connections == 11
 
 
+async def test_reused_connection_does_not_expire() -> None:
+    async with ScriptedServer(serve_keepalive) as server, AuthClient(server.site) as client:
+        await client.login(USERNAME, PASSWORD)
+        [idle] = client._pool._idle.values()
+        [(transport, timer)] = idle.timers.items()
+        await client.login(USERNAME, PASSWORD)
+        assert timer.cancelled()
+        [(reused, new_timer)] = idle.timers.items()
+        assert reused is transport
+        assert new_timer.when() > timer.when()
+        assert server.connections == 1
+
+
 async def test_idle_connections_expire_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "IDLE_TIMEOUT", 0.02)
     async with ScriptedServer(serve_keepalive) as server, AuthClient(server.site) as client:
