@@ -1,7 +1,7 @@
 """Compare zulip-auth with other clients in one run and print ratios (`make bench`).
 
-Absolute times depend on the machine and its load. Every client therefore runs once in
-each round, and the results are ratios of medians.
+Absolute times depend on the machine, and wall-clock times on its load. Every client
+therefore runs once in each round, and the results are ratios of medians of CPU time.
 
 Measured, unless it would take too long:
 

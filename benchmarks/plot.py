@@ -50,9 +50,9 @@ def draw(lines: Lines) -> str:
     elements = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LEFT + WIDTH + 18} '
         f'{bottom + 60 + LEGEND * len(lines)}" role="img">',
-        f"<title>{escape('Milliseconds per login, by the number of concurrent logins')}</title>",
+        "<title>CPU milliseconds per login, by the number of concurrent logins</title>",
         STYLE,
-        _text(10, TOP - 20, "milliseconds per login (both axes are logarithmic)"),
+        _text(10, TOP - 20, "CPU milliseconds per login (both axes are logarithmic)"),
         _text(LEFT + WIDTH / 2, bottom + 42, "concurrent logins", "middle"),
     ]
     for step in steps:

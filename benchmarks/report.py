@@ -16,11 +16,11 @@ Rows = dict[str, dict[str, Any]]
 
 
 def compute_ratios(results: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the measured ratio for each target of the project."""
+    """Return the measured ratio of CPU time for each target of the project."""
 
     def ratio(scheme: str, concurrency: int, ours: str, other: str) -> float:
         rows = results[scheme][concurrency]
-        return float(rows[ours]["ms"] / rows[other]["ms"])
+        return float(rows[ours]["cpu_ms"] / rows[other]["cpu_ms"])
 
     aio, login = "AuthClient over httpx-aiohttp", "zulip_auth.login, one-shot"
     memory = [results["processes"][name] for name in OURS]
@@ -103,15 +103,15 @@ def render_text(results: dict[str, Any]) -> str:
     lines = []
     for scheme in ("http", "https"):
         levels = results[scheme]
-        lines.append(f"\n{scheme}: ms per login, and the ratio to httpx, pooled")
+        lines.append(f"\n{scheme}: CPU ms per login, and the ratio to httpx, pooled")
         header = "".join(f"{level:>5} concurrent" for level in levels)
         lines.append(f"{'':34}{header}")
         for name in CLIENTS:
             line = f"{name:34}"
             for rows in levels.values():
                 own, base = rows.get(name), rows.get("httpx, pooled")
-                ratio = f" {own['ms'] / base['ms']:5.2f}" if own and base else " " * 6
-                line += f"{own['ms']:10.2f}{ratio}" if own else " " * 16
+                ratio = f" {own['cpu_ms'] / base['cpu_ms']:5.2f}" if own and base else " " * 6
+                line += f"{own['cpu_ms']:10.2f}{ratio}" if own else " " * 16
             lines.append(line.rstrip())
     lines.append("\nhttp, with 1, 100, 1000 concurrent: peak MiB; MiB above idle; sockets opened")
     for name, levels in results["processes"].items():
@@ -143,7 +143,7 @@ def render_plot(results: dict[str, Any]) -> str:
 
 def _plotted(results: dict[str, Any]) -> dict[str, dict[int, float]]:
     return {
-        name: {level: rows[name]["ms"] for level, rows in results["http"].items()}
+        name: {level: rows[name]["cpu_ms"] for level, rows in results["http"].items()}
         for name in PLOTTED
     }
 
@@ -156,15 +156,15 @@ def update_page(page: str, results: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in results["packages"].items())
     lines = [
         "",
-        "![Milliseconds per login, by the number of concurrent logins](images/fleets.svg)",
+        "![CPU milliseconds per login, by the number of concurrent logins](images/fleets.svg)",
         "",
-        f"Milliseconds per login on one core, medians of {results['rounds']} rounds, over http "
+        f"CPU milliseconds per login, medians of {results['rounds']} rounds, over http "
         "to a server on the same machine that responds immediately "
         f"({results['machine']}, Python {results['python']}, {versions}):",
         "",
         "| concurrent logins | "
         + " | ".join(f"{level:,}" for level in levels)
-        + " | logins per second, at 50 |",
+        + " | logins per CPU second, at 50 |",
         "|---|" + "---:|" * (len(levels) + 1),
     ]
     for name, values in _plotted(results).items():
