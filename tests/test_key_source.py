@@ -757,6 +757,15 @@ async def test_zuliprc_with_an_ldap_name(path: Path) -> None:
         assert Credentials.load(path) == first
 
 
+async def test_zuliprc_of_a_similar_ldap_name(path: Path) -> None:
+    """`str.casefold` makes "groß" and "gross" the same, which are two accounts."""
+    async with ScriptedServer(succeed) as server:
+        client = AuthClient(server.site)
+        await ApiKeySource(client, "gross", PASSWORD, zuliprc=path).get()
+        with pytest.raises(ZuliprcError, match="contains a different account"):
+            await ApiKeySource(client, "groß", PASSWORD, zuliprc=path).get()
+
+
 async def test_zuliprc_without_an_ldap_name(path: Path) -> None:
     """An LDAP name cannot be compared with an email address; one login saves it."""
     async with ScriptedServer(succeed) as server:

@@ -340,7 +340,7 @@ def render_credentials(credentials: Credentials) -> str:
 def matches_account(site: str, email: str, section: ZuliprcSection) -> bool:
     """Return whether a section may belong to an account; missing options match any."""
     existing_email, existing_site = section.get("email"), section.get("site")
-    return (existing_email is None or existing_email.casefold() == email.casefold()) and (
+    return (existing_email is None or existing_email.lower() == email.lower()) and (
         existing_site is None or try_normalize_site(existing_site, allow_http=True) == site
     )
 

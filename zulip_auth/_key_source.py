@@ -190,7 +190,7 @@ class ApiKeySource:
                 allow_http=allow_http,
             )
 
-        return cls._from_stored_key(load, "the environment")
+        return cls._from_stored_key(load, "the environment or a zuliprc")
 
     @classmethod
     def _from_stored_key(cls, load: Callable[[], Credentials], origin: str) -> Self:
@@ -382,7 +382,7 @@ class _PasswordLogin:
             await self._run_in_thread(f"write {path}", partial(check_replaceable, path))
         credentials = await self._client.login(self._username, await self._get_password())
         if path is not None:
-            is_email = credentials.email.casefold() == self._username.casefold()
+            is_email = credentials.email.lower() == self._username.lower()
             login_name = None if is_email else self._username
             func = partial(save_credentials, credentials, path, login_name=login_name)
             try:
@@ -495,7 +495,8 @@ def _load(path: Path, site: str, username: str) -> Credentials | None:
     """
     section = read_zuliprc(path, missing_ok=True)
     email, login_name = section.get("email"), section.get(LOGIN_NAME)
-    is_known = username.casefold() in ((email or "").casefold(), (login_name or "").casefold())
+    # casefold() makes "gro\u00df" and "gross" the same, which are two accounts.
+    is_known = username.lower() in ((email or "").lower(), (login_name or "").lower())
     # An LDAP name cannot be compared with an email address.
     is_comparable = "@" in username or login_name is not None
     expected = username if is_comparable and not is_known else email or username
