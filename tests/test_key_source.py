@@ -595,6 +595,32 @@ async def test_cancelled_login_starts_again(server: FakeZulip) -> None:
     await asyncio.wait({getting, source._task})
 
 
+async def test_password_function_cancels_its_task(server: FakeZulip) -> None:
+    calls = []
+
+    async def cancel() -> str:
+        calls.append(None)
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+        return PASSWORD
+
+    with pytest.raises(InvalidInputError, match=r"^The password function was cancelled repeat"):
+        await source_for(server, cancel).get()
+    assert len(calls) == 4
+
+
+async def test_password_function_waits_for_its_source(server: FakeZulip) -> None:
+    async def ask_source() -> str:
+        return (await source.get()).api_key
+
+    source = source_for(server, ask_source)
+    with pytest.raises(InvalidInputError, match=r"must not wait for its own source\.$"):
+        await source.get()
+    assert logins(server) == 0
+
+
 async def test_login_cancelled_before_its_first_step(server: FakeZulip) -> None:
     source = source_for(server)
     getting = asyncio.create_task(source.get())

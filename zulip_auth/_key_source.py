@@ -46,6 +46,7 @@ _KEY_RETRY_DELAY = 60.0
 A server accepts the same key again after an account is reactivated.
 """
 
+_MAX_RESTARTS = 3
 _READ_TIMEOUT = 30.0  # seconds, without a client
 _TRANSIENT_STATUS_CODES = (408, 429)  # the password was not checked
 
@@ -263,6 +264,9 @@ class ApiKeySource:
     @hide_locals
     async def _wait_for_login(self, stale: Credentials | None) -> LoginResult:
         """Return the credentials other than *stale*, or the exception of a login."""
+        if self._task is not None and asyncio.current_task() is self._task:
+            raise InvalidInputError("The password function must not wait for its own source.")
+        restarts = 0
         while True:
             loop = self._bind_loop()
             if stale is not None:
@@ -274,6 +278,9 @@ class ApiKeySource:
                 login = self._start_login(loop)
             await asyncio.wait({login})
             if login.cancelled():  # with its task, by other code in this event loop
+                restarts += 1
+                if restarts > _MAX_RESTARTS:
+                    raise InvalidInputError("The password function was cancelled repeatedly.")
                 continue
             result = login.result()
             # The login may have started before the key was rejected.
