@@ -35,6 +35,7 @@ from zulip_auth import (
     AuthClient,
     AuthenticationFailedError,
     Credentials,
+    InvalidInputError,
     RetryPolicy,
     ServerError,
     ZuliprcError,

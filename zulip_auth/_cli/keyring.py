@@ -68,8 +68,7 @@ def _call(function: str, *args: str) -> Any:
     except ModuleNotFoundError:
         if function == "get_password":
             return None
-        hint = "pip install 'zulip-auth[keyring]'"
-        raise ConfigurationError(f"The keyring requires an extra: {hint}") from None
+        raise ConfigurationError("To use the keyring: pip install 'zulip-auth[keyring]'") from None
     try:
         return getattr(keyring, function)(_SERVICE, *args)
     except Exception as error:  # noqa: BLE001 - backends raise any exception
