@@ -597,7 +597,7 @@ async def test_cancelled_login_starts_again(server: FakeZulip) -> None:
 
 
 async def test_password_function_cancels_its_task(server: FakeZulip) -> None:
-    calls = []
+    calls: list[None] = []
 
     async def cancel() -> str:
         calls.append(None)

@@ -75,7 +75,7 @@ def test_import_without_warnings() -> None:
 LAYERS = [
     {"_version", "_exceptions"},
     {"_redaction"},
-    {"_urls", "_validation", "_zuliprc", "_responses.context"},
+    {"_http.proxy", "_urls", "_validation", "_zuliprc", "_responses.context"},
     {
         "_credentials",
         "_throttle",
@@ -174,6 +174,7 @@ def test_http_libraries_are_imported_in_one_place() -> None:
         "_http/exchange.py",
         "_http/httpx2_adapter.py",
         "_http/network_errors.py",
+        "_http/proxy.py",
         "_http/transport.py",
         "httpx_auth.py",
         "httpx2_auth.py",

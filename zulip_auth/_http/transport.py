@@ -1,4 +1,4 @@
-"""Create the default transport: TLS context and proxy."""
+"""Create the default transport, with its TLS context."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import os
 import ssl
 from contextlib import suppress
 from functools import cache
-from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from zulip_auth._exceptions import ConfigurationError
+
+from .proxy import proxy_from_environment
 
 Transport = httpx.AsyncBaseTransport
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def create_transport(site: str, ssl_context: ssl.SSLContext | None) -> Transport
         # No proxy, and a context that loads no certificates.
         return _SafeTransport(verify=_empty_ssl_context())
     context = ssl_context or _default_ssl_context()
-    proxy = _proxy_from_environment(site)
+    proxy = proxy_from_environment(site)
     with suppress(ValueError, ImportError, httpx.InvalidURL):
         transport = _SafeTransport(verify=context, proxy=proxy)
         transport.proxy = httpx.URL(proxy).host if proxy else None
@@ -95,32 +96,6 @@ def create_transport(site: str, ssl_context: ssl.SSLContext | None) -> Transport
 
 
 _PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
-
-
-def _proxy_from_environment(site: str) -> str | None:
-    # Imported here, since it takes longer than a login over http.
-    from urllib.request import getproxies, proxy_bypass
-
-    proxies = getproxies()
-    url = httpx.URL(site)
-    if proxy_bypass(site.removeprefix("https://")) or _is_bypassed(url.host, proxies.get("no", "")):
-        return None
-    proxy = proxies.get("https") or proxies.get("all")
-    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
-
-
-def _is_bypassed(host: str, no_proxy: str) -> bool:
-    """Return whether NO_PROXY lists an IP address or its network, or a URL with the host."""
-    entries = [entry.strip().lower() for entry in no_proxy.split(",")]
-    if {f"https://{host}", f"all://{host}"} & set(entries):
-        return True
-    with suppress(ValueError):
-        address = ip_address(host)
-        for entry in entries:
-            with suppress(ValueError):
-                if address in ip_network(entry.strip("[]"), strict=False):
-                    return True
-    return False
 
 
 @cache
