@@ -110,17 +110,17 @@ def test_login_config_stdout(server: FakeZulip, home: CLIRunner) -> None:
 
 
 def test_login_json(server: FakeZulip, home: CLIRunner) -> None:
-    told = json.loads(do("login", server.site, USERNAME, "--dev", "--json"))
-    assert told == {
+    output = json.loads(do("login", server.site, USERNAME, "--dev", "--json"))
+    assert output == {
         "site": server.site,
         "email": USERNAME,
         "user_id": 10,
         "config": str(home.zuliprc),
     }
-    told = json.loads(
+    output = json.loads(
         do("login", server.site, USERNAME, "--dev", "--json", "--no-save", "--show-key")
     )
-    assert (told["config"], told["api_key"]) == (None, key(server))
+    assert (output["config"], output["api_key"]) == (None, key(server))
 
 
 def test_login_different_account(server: FakeZulip, home: CLIRunner) -> None:
@@ -148,7 +148,9 @@ def test_login_with_username_that_is_not_an_email(server: FakeZulip, home: CLIRu
 def test_login_invalid_arguments(home: CLIRunner) -> None:
     assert "site" in run_error(InvalidSiteError, "login", "not a site", USERNAME)
     assert "username" in run_error(InvalidInputError, "login", "localhost", "")
-    assert "path" in run_error(ZuliprcError, "login", "localhost", "x", "--config", "~nobody-x/y")
+    assert "path" in run_error(
+        ZuliprcError, "login", "localhost", "x", "--config", "~unknown-user/y"
+    )
 
 
 def test_login_without_user_id() -> None:
@@ -163,8 +165,8 @@ def test_login_without_user_id() -> None:
 
 
 def test_login_keyring(server: FakeZulip, home: CLIRunner, memory: InMemoryKeyring) -> None:
-    told = do("login", server.site, USERNAME, "--dev", "--keyring")
-    assert told.endswith(
+    output = do("login", server.site, USERNAME, "--dev", "--keyring")
+    assert output.endswith(
         f"API key saved to the system keyring (account details in {home.zuliprc})."
     )
     assert key(server) not in home.zuliprc.read_text()
@@ -266,8 +268,8 @@ def test_logout_of_file_and_keyring(
 ) -> None:
     do("login", server.site, USERNAME, "--dev", "--keyring")
     do("login", server.site, USERNAME, "--dev")
-    told = do("logout").splitlines()[0]
-    assert told == f"Deleted the API key from {home.zuliprc} and the system keyring."
+    output = do("logout").splitlines()[0]
+    assert output == f"Deleted the API key from {home.zuliprc} and the system keyring."
     assert not memory.entries
     assert key(server) not in home.zuliprc.read_text()
 
@@ -340,9 +342,9 @@ def test_whoami_cert_bundle(home: CLIRunner, server: FakeZulip) -> None:
 
 def test_logout(server: FakeZulip, home: CLIRunner) -> None:
     do("login", server.site, USERNAME, "--dev")
-    told = do("logout")
-    assert told.splitlines()[0] == f"Deleted the API key from {home.zuliprc}."
-    assert "The key is still valid. To revoke it, " in told
+    output = do("logout")
+    assert output.splitlines()[0] == f"Deleted the API key from {home.zuliprc}."
+    assert "The key is still valid. To revoke it, " in output
     assert key(server) not in home.zuliprc.read_text()
     assert USERNAME in home.zuliprc.read_text()
     do("login", server.site, USERNAME, "--dev")
@@ -373,7 +375,7 @@ def test_logout_of_one_place(
     memory: InMemoryKeyring,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What was deleted is reported if the other place fails."""
+    """The deletion is reported even if the other one fails."""
     do("login", server.site, USERNAME, "--dev", "--keyring")
     do("login", server.site, USERNAME, "--dev")
     if place == "file":
@@ -706,7 +708,7 @@ def test_completion_of_paths(shell: str, home: CLIRunner) -> None:
     out = complete(shell, ("zulip-auth", "whoami", "--config", "zuliprc-"), home)
     expected = {"bash": [], "zsh": ["FILES"], "fish": ["zuliprc-of-bot"]}
     assert out == expected[shell]
-    if shell == "bash":  # which completes paths if a function has no answer
+    if shell == "bash":  # which completes paths if a function returns nothing
         assert "compopt -o default" in do("completion", "bash")
 
 
@@ -725,7 +727,7 @@ def complete(shell: str, words: tuple[str, ...], home: CLIRunner) -> list[str]:
     return done.stdout.split()
 
 
-# ---- Which way in
+# ---- Login methods
 
 
 def test_login_without_username(server: FakeZulip, home: CLIRunner) -> None:

@@ -197,7 +197,7 @@ def test_prompt_without_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_prompt_is_hidden(home: CLIRunner, fake_zulip: FakeZulip) -> None:
-    """On a real terminal: what is typed must not come back on it."""
+    """A real terminal must not echo the input."""
     fake_zulip.add_user(USERNAME, PASSWORD)
     code, shown = home.run_in_pty(
         *("login", fake_zulip.site, USERNAME), inputs={f"Password for {USERNAME}: ": PASSWORD}

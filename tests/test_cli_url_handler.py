@@ -66,7 +66,7 @@ async def test_forward_url_to_its_own_login(name: str, runtime_dir: Path) -> Non
 
 
 async def test_forward_url_of_no_login(runtime_dir: Path) -> None:
-    """The logins show why, since nobody sees the output of a handler."""
+    """The logins show why, since the output of a handler is invisible."""
     logins = [Waiting("one"), Waiting("two")]
     async with redirect_listener(logins[0].on_url), redirect_listener(logins[1].on_url):
         with pytest.raises(InvalidInputError) as caught:
@@ -150,16 +150,16 @@ async def test_socket_cannot_be_created(runtime_dir: Path, monkeypatch: pytest.M
 
 @pytest.fixture
 def desktop(home: CLIRunner, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return where a stand-in for xdg-mime notes what it is told."""
-    tools, told = home.path / "bin", home.path / "told"
+    """Return the file in which a stand-in for xdg-mime records its arguments."""
+    tools, calls = home.path / "bin", home.path / "calls"
     tools.mkdir()
     tool = tools / "xdg-mime"
-    tool.write_text(f'#!/bin/sh\necho "$@" >> {told}\nexit ${{XDG_MIME_EXIT:-0}}\n')
+    tool.write_text(f'#!/bin/sh\necho "$@" >> {calls}\nexit ${{XDG_MIME_EXIT:-0}}\n')
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
     monkeypatch.setenv("HOME", str(home.path))
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
-    return told
+    return calls
 
 
 def test_install_and_uninstall(desktop: Path, home: CLIRunner) -> None:
@@ -203,7 +203,7 @@ def test_uninstall_fails(desktop: Path, home: CLIRunner, monkeypatch: pytest.Mon
     entry.mkdir(parents=True)
     with pytest.raises(InvalidInputError, match=r"Could not remove .*: Is a directory"):
         uninstall()
-    monkeypatch.setenv("XDG_DATA_HOME", "~nobody-of-that-name")
+    monkeypatch.setenv("XDG_DATA_HOME", "~unknown-user")
     for call in (install, uninstall):
         with pytest.raises(InvalidInputError, match="Could not find the home directory"):
             call()
