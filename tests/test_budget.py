@@ -27,19 +27,19 @@ NOT_CODE = {
 # name: (limit, files, excluded files, reason)
 BUDGET = {
     "library": (
-        2400,
+        2950,
         ["**/*.py"],
         ["_cli/*.py", "testing/*.py"],
         "Reviewers of a library that handles passwords have to read all of it.",
     ),
     "core": (
-        1200,
+        1420,
         ["_api.py", "_client.py", "_exceptions.py", "_retry.py", "_http/*.py", "_responses/*.py"],
         [],
         "Login, retries and error mapping: one afternoon's reading.",
     ),
     "command line": (
-        950,
+        960,
         ["_cli/*.py"],
         [],
         "It parses, prompts, prints and calls the library, without logic of its own.",
