@@ -18,6 +18,9 @@ test: $(VENV)/.test ## run the tests and measure branch coverage
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
+test-httpx2: $(VENV)/.test ## run the tests with httpx2 in place of httpx
+	PYTHONPATH=tests $(BIN)/python -m pytest -q -n 2 -m 'not slow' -p helpers.httpx2_alias $(ARGS)
+
 quick: $(VENV)/.test ## run tests without coverage, ARGS='tests/test_retry.py -k jitter'
 	$(BIN)/python -m pytest -q -m 'not slow' $(ARGS)
 

@@ -472,7 +472,7 @@ def test_source_is_required() -> None:
             cls("key")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("module", [httpx, httpx2])
+@pytest.mark.parametrize("module", [httpx, httpx2], ids=["httpx", "httpx2"])
 def test_synchronous_client_is_rejected(module: Any) -> None:
     auth_class = httpx_auth.ApiKeyAuth if module is httpx else httpx2_auth.ApiKeyAuth
     source = ApiKeySource(AuthClient("chat.example.com"), USERNAME, PASSWORD)
