@@ -186,7 +186,7 @@ async def test_countdown_reason(
         log = logging.getLogger("zulip_auth")
         log.info("%s Trying again in %.1f s, attempt %d of %d.", error, 0.05, 2, 5)
         assert terminal.getvalue().startswith(f"\r\x1b[K{reason}; retrying in 0.")
-        log.warning("Something else, %s.", "too")
+        log.warning("Something %s.", "else")
         log.warning("And more.")
         await asyncio.sleep(0)
     assert terminal.getvalue().endswith(

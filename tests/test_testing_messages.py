@@ -118,7 +118,7 @@ async def test_client_name() -> None:
     async with FakeZulip(PASSWORDS) as server:
         iago = APIClient(server, "iago@zulip.com")
         await send(iago)
-        assert server._state.messages[1].client == "python-httpx"
+        assert server._state.messages[1].client == f"python-{httpx.__name__}"
 
 
 NO_CHANNEL = {"code": "STREAM_DOES_NOT_EXIST", "result": "error"}
