@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from functools import partial
 
 import pytest
 import trustme
@@ -19,9 +20,10 @@ import zulip
 from helpers.cli_runner import COMMAND, CLIRunner, InMemoryKeyring
 from helpers.constants import PASSWORD, USERNAME
 from helpers.errors import error_message
-from helpers.raw_server import ScriptedServer, serve_keepalive
+from helpers.raw_server import ScriptedServer, serve_keepalive, succeed
 from zulip_auth import (
     APIConnectionError,
+    ApiKeySource,
     AuthClient,
     ConfigurationError,
     Credentials,
@@ -78,6 +80,21 @@ def test_login_saves_key(server: FakeZulip, home: CLIRunner) -> None:
     )
     assert Credentials.load(home.zuliprc).basic_auth == (USERNAME, key(server))
     assert home.zuliprc.stat().st_mode & 0o777 == 0o600
+
+
+async def test_login_saves_ldap_name(
+    home: CLIRunner,
+) -> None:
+    """With it, an ApiKeySource for the same name does not log in again."""
+    async with ScriptedServer(succeed) as server:
+        code, _, err = await asyncio.to_thread(
+            partial(home.run, "login", server.site, "jdoe", "--password-stdin", stdin=PASSWORD)
+        )
+        assert (code, err) == (0, "")
+        client = AuthClient(server.site)
+        source = ApiKeySource(client, "jdoe", PASSWORD, zuliprc=home.zuliprc)
+        assert (await source.get()).email == USERNAME
+        assert len(server.requests) == 1
 
 
 def test_saved_file_works_with_zulip_client(server: FakeZulip, home: CLIRunner) -> None:

@@ -85,7 +85,9 @@ async def _login(options: argparse.Namespace) -> str:
         credentials = _find_bot(await client.bots(credentials), options.bot)
     credentials = evolve(credentials, **tls_files)
     if path is not None:
-        _save(credentials, path, options)
+        is_email = username is None or username.lower() == credentials.email.lower()
+        login_name = None if options.bot is not None or is_email else username
+        _save(credentials, path, options, login_name)
     return _format_login(credentials, path, options)
 
 
@@ -135,14 +137,19 @@ def _find_bot(bots: tuple[zulip_auth.Bot, ...], name: str) -> Credentials:
     raise InvalidInputError(f"{reason}. Available: {names or 'none'}.")
 
 
-def _save(credentials: Credentials, path: Path, options: argparse.Namespace) -> None:
+def _save(
+    credentials: Credentials, path: Path, options: argparse.Namespace, login_name: str | None
+) -> None:
     try:
         _check_account(path, credentials.site, credentials.email, options)
         if options.keyring:  # until it has the new key, the file has the old one
             keyring.set_key(credentials)
-        with_key = not options.keyring
         _credentials.save_credentials(
-            credentials, path, overwrite=options.overwrite, include_key=with_key
+            credentials,
+            path,
+            overwrite=options.overwrite,
+            include_key=not options.keyring,
+            login_name=login_name,
         )
     except zulip_auth.CredentialStoreError as error:
         raise type(error)(
