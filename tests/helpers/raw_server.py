@@ -55,7 +55,10 @@ class Connection:
 
     async def write(self, *data: bytes) -> None:
         """Write in one segment; with TLS, each of *data* is a record of its own."""
-        self._writer.writelines(data)
+        if len(data) == 1:  # writelines() of Python 3.12 fails if the client has gone
+            self._writer.write(data[0])
+        else:
+            self._writer.writelines(data)
         await self._writer.drain()
 
     def reset(self) -> None:
