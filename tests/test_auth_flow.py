@@ -371,7 +371,7 @@ async def test_401_decompression_bomb(create_client: ClientFactory) -> None:
 @pytest.mark.parametrize("create", [httpx_client, httpx2_client], ids=["httpx", "httpx2"])
 async def test_long_401_is_not_read_to_its_end(create: ClientFactory) -> None:
     """httpx would read all of it, into memory, before the request is sent again."""
-    rejection = raw_response(401, b" " * 100_000, CHALLENGE)
+    rejection = raw_response(401, b" " * 300_000, CHALLENGE)
 
     async def scenario(connection: Connection) -> None:
         await connection.read()

@@ -269,14 +269,14 @@ async def test_login_without_stdin_with_url_handler(
     assert (await task).email == HAMLET
 
 
-async def test_expired_flow(
-    server: FakeZulip, opened: list[str], stdin: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_expired_flow(server: FakeZulip, stdin: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(browser, "FLOW_TIMEOUT", 0.05)
     monkeypatch.setattr("zulip_auth._sso.FLOW_TIMEOUT", 0.05)
-    task = await begin(server, opened)
+    monkeypatch.setattr(browser, "_start_thread", lambda *_args: None)  # no browser, no input
+    client = AuthClient(server.site)
+    [method] = (await client.server_settings()).external_methods
     with pytest.raises(SSOFlowEndedError):
-        await task
+        await login_with_browser(client, method)
 
 
 async def test_redirect_is_verified(server: FakeZulip, opened: list[str], stdin: int) -> None:

@@ -99,7 +99,7 @@ def _resolve(waiter: asyncio.Future[None], slots: _Slots) -> None:
         waiter.set_result(None)
 
 
-def _reset_after_fork() -> None:
+def _reset_after_fork() -> None:  # pragma: no cover - runs in the child
     global _lock
     _lock = threading.RLock()
     _slots.clear()
