@@ -202,7 +202,8 @@ def test_signal_during_request(signum: signal.Signals, home: CLIRunner) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         host, port = server.getsockname()
         argv = ("login", f"{host}:{port}", USERNAME, "--dev")
-        with home.session(*argv) as session, closing(server.accept()[0]):
+        with home.session(*argv) as session, closing(server.accept()[0]) as connection:
+            assert connection.recv(65536)  # the command waits for the response
             session.process.send_signal(signum)
             assert session.wait() == 128 + signum
 
