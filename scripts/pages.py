@@ -33,6 +33,8 @@ def expected_files() -> dict[Path, str]:
         for name in reference.PAGES
     }
     for path in [ROOT / "README.md", *docs.glob("*.md")]:
+        if path.name == "command-line.md" and sys.version_info >= (3, 13):
+            continue  # argparse aligns help texts in another way
         text = path.read_text(encoding="utf-8")
         if _REGION_RE.search(text):
             files[path] = fill_regions(text)
