@@ -510,6 +510,7 @@ def test_origin_is_normalized(site: str, url: str) -> None:
     assert ApiKeyMiddleware(source)._is_own(yarl.URL(url))
 
 
+@pytest.mark.usefixtures("measured_subprocesses")
 @pytest.mark.parametrize(("extra", "package"), [("httpx2", "httpx2"), ("aiohttp", "aiohttp")])
 def test_missing_extra(extra: str, package: str) -> None:
     code = f"import sys; sys.modules[{package!r}] = None; import zulip_auth.{extra}_auth"

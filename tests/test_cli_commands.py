@@ -34,6 +34,7 @@ from zulip_auth import (
     InvalidSiteError,
     KeyringError,
     NotLoggedInError,
+    PasswordAuthDisabledError,
     ZuliprcError,
     _zuliprc,
 )
@@ -487,6 +488,15 @@ def test_login_api_key_stdin(server: FakeZulip, home: CLIRunner) -> None:
     assert [request.path for request in server.requests] == ["/api/v1/users/me"]
 
 
+def test_login_api_key_in_process(
+    server: FakeZulip, home: CLIRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(key(server).encode())))
+    do("login", server.site, USERNAME, "--api-key-stdin")
+    credentials = Credentials.load(home.zuliprc)
+    assert (credentials.api_key, credentials.user_id) == (key(server), 10)
+
+
 def test_login_invalid_api_key(server: FakeZulip, home: CLIRunner) -> None:
     login = ("login", server.site, USERNAME, "--api-key-stdin")
     code, out, err = home.run(*login, stdin="hunter2hunter2hunter2hunter2abcd")
@@ -628,10 +638,18 @@ def test_password_login_disabled(
     code, _, err = home.run(*login, stdin=PASSWORD)
     assert code == 77
     assert "--sso" not in err
+    with pytest.raises(PasswordAuthDisabledError) as caught:
+        do(*login)
+    assert not hasattr(caught.value, "__notes__")
     server.realm.external_methods.append(FakeMethod("google", "Google"))
     code, _, err = home.run(*login, stdin=PASSWORD)
     assert code == 77
-    assert err.endswith(f" Run: zulip-auth login {server.site} --sso\n")
+    hint = f"Run: zulip-auth login {server.site} --sso"
+    assert err.endswith(f" {hint}\n")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(PASSWORD.encode())))
+    with pytest.raises(PasswordAuthDisabledError) as caught:
+        do(*login)
+    assert caught.value.__notes__ == [hint]
 
 
 # ---- TLS and plain http

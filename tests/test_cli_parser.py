@@ -114,6 +114,13 @@ def test_no_arguments(home: CLIRunner) -> None:
     assert out == home.run("--help")[1]
 
 
+def test_no_arguments_in_process(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse([])
+    assert not caught.value.code
+    assert capsys.readouterr().out.startswith("usage: zulip-auth [-h] [--version] COMMAND ...\n")
+
+
 def test_version(home: CLIRunner) -> None:
     assert home.run("--version") == (0, f"zulip-auth {zulip_auth.__version__}\n", "")
 

@@ -710,6 +710,7 @@ for key in ("a", "b"):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("measured_subprocesses")
 def test_save_without_posix(path: Path) -> None:
     """Windows has no flock, owners or symbolic link flags."""
     run_python(SAVE_WITHOUT_POSIX, path)
