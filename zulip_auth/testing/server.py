@@ -273,7 +273,8 @@ class FakeZulip:
 
 def _bind(port: int) -> socket.socket:
     """Return a socket that reserves a port. Connections fail until it listens."""
-    sock = socket.socket()
+    # asyncio sets TCP_NODELAY only on sockets with an explicit protocol.
+    sock = socket.socket(proto=socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind((_HOST, port))
     return sock
