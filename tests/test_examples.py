@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import os
 import pty
@@ -24,7 +23,7 @@ import httpx
 import httpx_bot
 import pytest
 import test_my_bot
-from test_my_bot import BOT, USER, count, running_bot, send, user_client
+from test_my_bot import USER, count, running_bot, send, user_client
 
 import zulip_auth
 from helpers import raw_server
@@ -237,21 +236,14 @@ def bot(fake_zulip: FakeZulip) -> Account:
 @pytest.fixture
 def bot_zuliprc(fake_zulip: FakeZulip, bot: Account, tmp_path: Path) -> Path:
     path = tmp_path / "bot.zuliprc"
-    save_key(fake_zulip, bot, path)
+    Credentials(fake_zulip.site, bot.email, bot.api_key).save(path)
     return path
 
 
-def save_key(server: FakeZulip, bot: Account, path: Path) -> None:
-    Credentials(server.site, bot.email, bot.api_key).save(path)
-
-
-def polls(server: FakeZulip, api_key: str) -> int:
-    """Return the number of requests for events with a key."""
-    auth = f"Basic {base64.b64encode(f'{BOT}:{api_key}'.encode()).decode()}"
-    return sum(
-        request.path.endswith("/events") and request.headers.get("authorization") == auth
-        for request in server.requests
-    )
+async def fail_at_exit(process: asyncio.subprocess.Process) -> None:
+    code = await process.wait()
+    _, log = await process.communicate()
+    raise AssertionError(f"The bot exited with {code}: {log.decode()}")
 
 
 @asynccontextmanager
@@ -263,14 +255,18 @@ async def bot_process(
     process = await start(zuliprc.parent, EXAMPLES / "httpx_bot.py", zuliprc)
     try:
         async with asyncio.timeout(30):
-            await wait_until(lambda: count(server, "events") > previous)
-            scanner.check(Path(f"/proc/{process.pid}/cmdline").read_text(), "the arguments")
-            yield
+            async with asyncio.TaskGroup() as group:
+                watcher = group.create_task(fail_at_exit(process))
+                await wait_until(lambda: count(server, "events") > previous)
+                scanner.check(Path(f"/proc/{process.pid}/cmdline").read_text(), "the arguments")
+                yield
+                watcher.cancel()
             process.send_signal(stop_signal)
             out, err = await process.communicate()
     finally:
         if process.returncode is None:
             process.kill()
+            await process.communicate()
     result = CompletedProcess(process.returncode, out, err, scanner)
     assert (result.code, result.out, result.err) == (0, "", "INFO:httpx_bot:Listening.\n")
     assert (server.requests[-1].method, server.requests[-1].path) == ("DELETE", "/api/v1/events")
@@ -285,16 +281,28 @@ async def test_httpx_bot_survives_replaced_key(
         logins = count(fake_zulip, "fetch_api_key")
         async with bot_process(fake_zulip, bot_zuliprc, SecretScanner(old_key), signal.SIGTERM):
             assert await send(http, "ping") == "pong"
-            # Else the bot may send the old key before the new one is saved, and stop.
-            await wait_until(lambda: polls(fake_zulip, old_key) == 2)
-            bot.regenerate_api_key()
-            save_key(fake_zulip, bot, bot_zuliprc)
+            # The bot polls at any time, and stops if the old key is rejected before.
+            Credentials(fake_zulip.site, bot.email, API_KEY).save(bot_zuliprc)
+            bot.api_key = API_KEY
             assert await send(http, "ping") == "pong"
             assert await send(http, "ping") == "pong"
         scanner = SecretScanner(old_key, bot.api_key)
         async with bot_process(fake_zulip, bot_zuliprc, scanner, signal.SIGINT):
             assert await send(http, "ping") == "pong"
         assert count(fake_zulip, "fetch_api_key") == logins
+
+
+@pytest.mark.slow
+async def test_httpx_bot_stops_while_key_is_stale(
+    fake_zulip: FakeZulip, bot: Account, bot_zuliprc: Path
+) -> None:
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(AssertionError, match=r"(?s)exited with 1: .*HTTP 401")
+    ):
+        async with bot_process(fake_zulip, bot_zuliprc, SecretScanner(bot.api_key), signal.SIGTERM):
+            bot.regenerate_api_key()
+            fake_zulip.expire_queues()
+            await asyncio.Event().wait()  # until the exit of the bot ends it
 
 
 async def test_httpx_bot_key_errors(
