@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,12 @@ os.environ.pop("PYTHONDEVMODE", None)
 
 # A developer's own logins must not receive what tests send.
 os.environ.pop("XDG_RUNTIME_DIR", None)
+
+
+def pytest_collection_finish() -> None:
+    """Keep collected tests and imported modules out of later garbage collections."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
