@@ -35,6 +35,12 @@ os.environ.pop("PYTHONDEVMODE", None)
 os.environ.pop("XDG_RUNTIME_DIR", None)
 
 
+@pytest.hookimpl(trylast=True)  # after pytest-randomly
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run slow tests first, so that no process waits for one in the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 def pytest_collection_finish() -> None:
     """Keep collected tests and imported modules out of later garbage collections."""
     gc.collect()
