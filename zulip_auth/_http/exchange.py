@@ -140,13 +140,14 @@ class _HTTPClient:
             body = await _read_body(response)
         finally:
             await response.aclose()
-        if response.status_code != 200:
-            raw = RawResponse(response.status_code, dict(response.headers), body)
+        raw = RawResponse(response.status_code, response.headers, body)
+        if raw.status_code != 200:
             raise error_from_response(raw, self._context)
         if body is None:
             raise invalid_response(self._context, 200)
         self.is_complete = True
-        return httpx.Response(200, content=body)
+        # Making an httpx.Response would take 7 % of a login over aiohttp.
+        return cast("httpx.Response", raw)
 
     async def _trace(self, event: str, details: Mapping[str, Any]) -> None:
         if event == "connection.connect_tcp.complete":

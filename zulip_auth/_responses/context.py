@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from attrs import field, frozen
 
@@ -15,7 +16,7 @@ AuthMethod = Literal["password", "dev", "jwt", "api_key", "none"]
 
 @frozen
 class RawResponse:
-    """A complete HTTP response.
+    """A complete HTTP response, with what the generated client reads of one.
 
     Attributes:
         status_code: The HTTP status code.
@@ -26,6 +27,14 @@ class RawResponse:
     status_code: int
     headers: Mapping[str, str] = field(repr=False)
     content: bytes | None = field(repr=False)
+
+    def json(self) -> Any:
+        """Parse the body.
+
+        Raises:
+            ValueError: If it is not JSON.
+        """
+        return json.loads(self.content or b"")
 
 
 @frozen

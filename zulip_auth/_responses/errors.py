@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import time
@@ -84,7 +83,7 @@ class _ErrorResponse:
         self.status, self.headers = response.status_code, response.headers
         self.site, self.auth, self.is_bot = context.site, context.auth, context.is_bot
         self.is_safe = context.is_safe
-        body = _parse_error_body(response.content)
+        body = _parse_error_body(response)
         self.is_from_zulip = body is not None
         self.body = body or {}
         self.text: str = self.body.get("msg", "")
@@ -113,13 +112,13 @@ class _ErrorResponse:
         )
 
 
-def _parse_error_body(content: bytes | None) -> dict[str, Any] | None:
+def _parse_error_body(response: RawResponse) -> dict[str, Any] | None:
     """Return the body of an error of the Zulip API, or None for anything else.
 
     The content type is ignored: Zulip sends a 405 as JSON labelled HTML.
     """
     try:
-        body = json.loads(content or b"")
+        body = response.json()
     except (ValueError, RecursionError):
         return None
     match body:
