@@ -81,7 +81,8 @@ class AuthClient:
         transport: A transport of httpx or httpx2, which the caller closes. It is
             responsible for proxies, certificates and connection limits, and
             gets the body of each request as a stream that can be read once.
-            An `httpx.AsyncHTTPTransport` is slow with many concurrent logins.
+            An `httpx.AsyncHTTPTransport` searches all of its connections for
+            each request, which makes many concurrent logins slow.
         user_agent: Text to put before `zulip-auth/<version>` in the User-Agent
             header.
         allow_http: Whether plain http is allowed for all hosts, which sends
