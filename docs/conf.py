@@ -35,6 +35,7 @@ pygments_dark_style = "github-dark"
 
 html_theme = "furo"
 html_title = "zulip-auth"
+smartquotes_action = "qe"  # quotes and ellipses; "--" may be part of an option
 html_favicon = "_static/favicon.svg"
 html_static_path = ["_static"]
 html_css_files = ["extra.css"]
@@ -42,6 +43,7 @@ html_baseurl = URLS.get("Documentation", "")
 html_additional_pages = {"404": "404.html"}
 templates_path = ["_templates"]
 html_copy_source = False
+html_show_copyright = False
 html_show_sphinx = False
 html_use_index = False
 html_theme_options: dict[str, Any] = {
@@ -85,7 +87,10 @@ NAVIGATION = {
     ],
 }
 
-_EXTERNAL_RE = re.compile(r'<(?!a )[a-z]+ [^>]*(?:src|href)="?(?:https?:)?//', re.IGNORECASE)
+# Anything but a link, and what names the address of the page itself.
+_EXTERNAL_RE = re.compile(
+    r'<(?!a |base |link rel="canonical")[a-z]+ [^>]*(?:src|href)="?(?:https?:)?//', re.IGNORECASE
+)
 
 
 def add_navigation(app: Sphinx, docname: str, source: list[str]) -> None:
