@@ -15,7 +15,7 @@ import griffe
 
 from zulip_auth import ZulipAuthError
 
-WIDTH = 88
+WIDTH = 80  # wider lines end below the copy button
 PYTHON = "https://docs.python.org/3/library/"
 EXTERNAL = {
     "os.PathLike": f"{PYTHON}os.html#os.PathLike",
