@@ -356,8 +356,13 @@ def _rows(title: str, rows: list[tuple[int, str, Expected]]) -> Iterator[str]:
     }
     for (response, expected), levels in groupby(by_level, key=lambda level: by_level[level]):
         first, *others = levels
-        name = "success" if expected is None else f"`{expected.__name__}`"
-        span = f"{first} to {others[-1]}" if others else str(first)
+        name = "success"
+        if expected is not None:
+            name = f"[`{expected.__name__}`](reference/exceptions.md#{expected.__name__.lower()})"
+        # No-break spaces: the levels stay on one line.
+        span = (
+            f"{first}\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}{others[-1]}" if others else str(first)
+        )
         yield f"| {title} | {span} | {response} | {name} |"
         title = ""
 
