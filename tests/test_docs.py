@@ -27,6 +27,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import replace
+from importlib import metadata
 from io import StringIO
 from itertools import pairwise
 from pathlib import Path
@@ -37,6 +38,7 @@ import jwt
 import pages
 import pytest
 import reference
+import zulip
 from attrs import define, frozen
 from screenshots import PASSWORD, SCENES, SITE, USERNAME, run_in_pty, screenshot
 
@@ -216,6 +218,13 @@ def test_blocks_are_fenced(page: str) -> None:
     assert not re.search(r"^\s*\n(?: {4}|\t)", rest, re.MULTILINE)  # an indented block
 
 
+def test_code_fits_next_to_the_copy_button() -> None:
+    """A block on the site is 86 characters wide."""
+    for page in PAGES:
+        code = [block.code for block in BLOCKS[page] if block.language in ("python", "toml", "ini")]
+        assert [line for line in "".join(code).splitlines() if len(line) > 86] == [], page
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if BLOCKS[page]])
 @pytest.mark.usefixtures("person")
 def test_doc_blocks(page: str, server: FakeZulip, home: Path) -> None:
@@ -275,12 +284,31 @@ def test_readme_samples_are_short() -> None:
 
 
 def test_readme_python_versions() -> None:
-    metadata = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    versions = re.findall(r"Python :: (3\.\d+)", "\n".join(metadata["classifiers"]))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    versions = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
     assert f"| Python | {', '.join(versions)} " in PAGES["README.md"].read_text(encoding="utf-8")
     workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
     matrix = re.findall(r"python: \[(.*)\]", workflow)[0].replace('"', "").split(", ")
     assert set(versions) <= set(matrix)
+
+
+def test_readme_comparison_is_true() -> None:
+    """Count what the README says of the installed `zulip`."""
+    text = PAGES["README.md"].read_text(encoding="utf-8")
+    endpoints = [
+        name
+        for name, method in inspect.getmembers(zulip.Client, inspect.isfunction)
+        if name != "call_endpoint" and "call_endpoint(" in inspect.getsource(method)
+    ]
+    parents = {
+        path.parts[1]
+        for path in metadata.files("zulip") or []
+        if path.parts[0] == "integrations" and len(path.parts) > 2
+    }
+    assert f"| | zulip-auth | `zulip` {metadata.version('zulip')} |" in text
+    assert f"| {len(endpoints)} methods, and `call_endpoint` for any other |" in text
+    assert f"| {len(parents)}, such as git, RSS and Slack |" in text
+    assert {"git", "rss", "bridge_with_slack"} <= parents
 
 
 # ---- Names and links
