@@ -82,8 +82,8 @@ PAGES = {
         ),
         {
             "AnyTransport": "`httpx.AsyncBaseTransport | httpx2.AsyncBaseTransport`: an object "
-            "that sends requests, such as `httpx.AsyncHTTPTransport` or "
-            "`httpx_aiohttp.AiohttpTransport`.",
+            "that sends requests, such as `httpx_aiohttp.AiohttpTransport` or "
+            "`httpx2.AsyncHTTPTransport`.",
         },
     ),
     "keys": Page(
