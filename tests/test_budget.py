@@ -27,13 +27,13 @@ NOT_CODE = {
 # name: (limit, files, excluded files, reason)
 BUDGET = {
     "library": (
-        2950,
+        3050,
         ["**/*.py"],
         ["_cli/*.py", "testing/*.py"],
         "Reviewers of a library that handles passwords have to read all of it.",
     ),
     "core": (
-        1420,
+        1530,
         ["_api.py", "_client.py", "_exceptions.py", "_retry.py", "_http/*.py", "_responses/*.py"],
         [],
         "Login, retries and error mapping: one afternoon's reading.",
