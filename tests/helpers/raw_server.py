@@ -106,6 +106,8 @@ class ScriptedServer:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        for _ in range(4):  # let asyncio finish accepting, else it leaks the connection
+            await asyncio.sleep(0)
         self._server.close()
         for task in self._tasks:
             task.cancel()
