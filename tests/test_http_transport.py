@@ -161,9 +161,11 @@ async def tunnel(connection: Connection) -> None:
             sink.write(data)
 
     upload = asyncio.create_task(pump(reader, server_writer))
-    await pump(server_reader, writer)
-    upload.cancel()
-    server_writer.transport.abort()
+    try:
+        await pump(server_reader, writer)
+    finally:
+        upload.cancel()
+        server_writer.transport.abort()
 
 
 tunnel_to: list[int] = []
@@ -186,6 +188,20 @@ async def test_https_proxy(
         )
         assert proxy.tunnels == ["chat.example.com:443"]
         assert len(server.requests) == 1
+
+
+async def test_proxied_connection_is_not_reused(
+    test_ca: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls = server_context(test_ca, "chat.example.com")
+    context = client_context(test_ca)
+    async with ScriptedServer(serve_keepalive, tls=tls) as server, ScriptedServer(tunnel) as proxy:
+        tunnel_to[:] = [server.port]
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
+        async with AuthClient("https://chat.example.com", ssl_context=context) as client:
+            for _ in range(2):
+                await client.login(USERNAME, PASSWORD)
+        assert (proxy.connections, server.connections, len(server.requests)) == (2, 2, 2)
 
 
 @pytest.mark.parametrize(
@@ -224,9 +240,8 @@ def test_no_proxy_entries(
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.com:3128")
     monkeypatch.setenv("NO_PROXY", no_proxy)
-    created = create_transport(site, transport._empty_ssl_context())
-    assert isinstance(created, transport._SafeTransport)
-    assert created.proxy == ("proxy.example.com" if proxied else None)
+    created = create_transport(site, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    assert getattr(created, "proxy", None) == ("proxy.example.com" if proxied else None)
 
 
 async def test_unresolvable_proxy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,9 +74,7 @@ class _IdleTransports:
 class TransportPool:
     """Pool of transports with one connection each.
 
-    httpcore's own pool leaks slots on cancellation (encode/httpcore#1093), and
-    searches all of its connections for each request. Idle transports belong to
-    the event loop that opened them.
+    Idle transports belong to the event loop that opened them.
     """
 
     _site: str

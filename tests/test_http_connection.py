@@ -1,0 +1,148 @@
+"""The connection of the default transport, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Iterator
+
+import pytest
+import trustme
+import uvloop
+
+from helpers import faults
+from helpers.constants import PASSWORD, SUCCESS, USERNAME
+from helpers.errors import login_error
+from helpers.raw_server import (
+    Connection,
+    ScriptedServer,
+    raw_response,
+    respond,
+    serve_keepalive,
+    succeed,
+)
+from helpers.tls import client_context, server_context
+from zulip_auth import APIConnectionError, APITimeoutError, AuthClient, RetryPolicy, login
+from zulip_auth._http import connection
+
+ONCE = RetryPolicy(attempts=1)
+
+
+# ---- Connecting
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield sock.getsockname()[1]
+
+
+def resolve_to(monkeypatch: pytest.MonkeyPatch, *ports: int) -> None:
+    """Resolve every host name to ports of this machine, in this order."""
+
+    async def resolve(host: str, port: int) -> list[object]:
+        return [
+            (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", number)) for number in ports
+        ]
+
+    monkeypatch.setattr(connection, "_resolve", resolve)
+    monkeypatch.setattr(connection, "_HAPPY_EYEBALLS_DELAY", 0.02)
+
+
+async def test_next_address_after_refusal(
+    closed_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ScriptedServer(succeed) as server:
+        resolve_to(monkeypatch, closed_port, closed_port, server.port)
+        await login("localhost", USERNAME, PASSWORD, retry=ONCE)
+        assert server.connections == 1
+
+
+async def test_next_address_after_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with faults.full_backlog() as hanging, ScriptedServer(succeed) as server:
+        port = int(hanging.site.rpartition(":")[2])
+        resolve_to(monkeypatch, port, port, server.port)
+        await login("localhost", USERNAME, PASSWORD, retry=ONCE, timeout=2)
+        assert server.connections == 1
+
+
+async def test_all_addresses_refuse(closed_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve_to(monkeypatch, closed_port, closed_port)
+    error = await login_error(APIConnectionError, "localhost", retry=ONCE)
+    assert "connection refused" in str(error)
+
+
+async def test_no_address_accepts_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with faults.full_backlog() as hanging:
+        port = int(hanging.site.rpartition(":")[2])
+        resolve_to(monkeypatch, port, port)
+        await login_error(APITimeoutError, "localhost", retry=ONCE, timeout=0.3)
+
+
+# ---- Responses
+
+
+@pytest.mark.parametrize(
+    "loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_keepalive(loop_factory: object, scheme: str, test_ca: trustme.CA) -> None:
+    async def log_in() -> None:
+        tls = server_context(test_ca) if scheme == "https" else None
+        async with (
+            ScriptedServer(serve_keepalive, tls=tls) as server,
+            AuthClient(server.site, ssl_context=client_context(test_ca)) as client,
+        ):
+            for _ in range(3):
+                await client.login(USERNAME, PASSWORD)
+            assert (server.connections, len(server.requests)) == (1, 3)
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:  # type: ignore[arg-type]
+        runner.run(log_in())
+
+
+async def send_without_length(connection: Connection) -> None:
+    """Send a body that ends with the connection, as HTTP/1.0 does."""
+    await connection.read()
+    await connection.write(b"HTTP/1.0 200 OK\r\n\r\n" + json.dumps(SUCCESS).encode())
+
+
+async def send_informational(connection: Connection) -> None:
+    await connection.read()
+    await connection.write(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 3)
+    await connection.write(raw_response(200, json.dumps(SUCCESS)))
+
+
+@pytest.mark.parametrize("scenario", [send_without_length, send_informational])
+async def test_other_responses(scenario: object) -> None:
+    async with ScriptedServer(scenario, succeed) as server, AuthClient(server.site) as client:  # type: ignore[arg-type]
+        for _ in range(2):
+            assert (await client.login(USERNAME, PASSWORD)).email == USERNAME
+        assert server.connections == 2
+
+
+async def test_close_header_is_respected() -> None:
+    async with ScriptedServer(respond(200, SUCCESS)) as server, AuthClient(server.site) as client:
+        for _ in range(2):
+            await client.login(USERNAME, PASSWORD)
+        assert (server.connections, len(server.requests)) == (2, 2)
+
+
+async def test_server_closing_idle_connection_is_noticed() -> None:
+    """The client closes its side as well: no socket is left in CLOSE_WAIT."""
+    closed = asyncio.Event()
+
+    async def serve_once(connection: Connection) -> None:
+        await connection.read()
+        await connection.write(raw_response(200, json.dumps(SUCCESS)).replace(b"close", b"x"))
+        connection._writer.write_eof()
+        await connection.wait_closed()
+        closed.set()
+
+    async with ScriptedServer(serve_once) as server, AuthClient(server.site) as client:
+        await client.login(USERNAME, PASSWORD)
+        await closed.wait()
+        await client.login(USERNAME, PASSWORD)
+        assert server.connections == 2
