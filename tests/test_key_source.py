@@ -633,19 +633,15 @@ async def test_login_cancelled_before_its_first_step(server: FakeZulip) -> None:
 
 
 @pytest.mark.parametrize(
-    "error",
-    [
-        OSError("broken"),
-        SystemExit(3),
-        KeyboardInterrupt("broken"),
-        pytest.skip.Exception("broken"),
-        GeneratorExit("broken"),
-        MemoryError("broken"),
-    ],
-    ids=lambda error: type(error).__name__,
+    "exc_type",
+    [OSError, SystemExit, KeyboardInterrupt, pytest.skip.Exception, GeneratorExit, MemoryError],
+    ids=lambda exc_type: exc_type.__name__,
 )
-def test_password_function_exception_reaches_all(server: FakeZulip, error: BaseException) -> None:
+def test_password_function_exception_reaches_all(
+    server: FakeZulip, exc_type: type[BaseException]
+) -> None:
     """An exception of any class is raised to all callers, with its variables."""
+    error = exc_type("broken")
 
     async def fail() -> str:
         local_of_the_caller = "visible"
