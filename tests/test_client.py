@@ -193,12 +193,11 @@ async def test_rejected_password_is_sent_once() -> None:
 async def test_long_retry_after_raises() -> None:
     limited = respond(429, BUSY, {"Retry-After": "1799.7959835529327"})
     async with ScriptedServer(limited) as server:
-        await login_error(RateLimitedError, server.site)  # lazy imports
         start = time.monotonic()
         error = await login_error(RateLimitedError, server.site)
-        assert time.monotonic() - start < 0.1
+        assert time.monotonic() - start < 5
         assert error.retry_after == 1799.7959835529327
-        assert len(server.requests) == 2
+        assert len(server.requests) == 1
 
 
 async def test_short_retry_after_is_waited() -> None:
@@ -235,8 +234,8 @@ async def test_rate_limit_without_short_wait_raises(
 async def test_retry_after_beyond_deadline_raises() -> None:
     async with ScriptedServer(respond(429, BUSY, {"Retry-After": "5"})) as server:
         start = time.monotonic()
-        await login_error(RateLimitedError, server.site, timeout=1.0)
-        assert time.monotonic() - start < 0.5
+        await login_error(RateLimitedError, server.site, timeout=4.0)
+        assert time.monotonic() - start < 3
         assert len(server.requests) == 1
 
 
@@ -373,7 +372,7 @@ async def test_cancel_then_login() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert time.monotonic() - start < 0.05
+        assert time.monotonic() - start < 5
         assert (await client.login(USERNAME, PASSWORD)).api_key == API_KEY
 
 
@@ -848,15 +847,15 @@ async def test_bots_share_one_timeout(no_backoff: RetryPolicy) -> None:
     bots = [{"username": "echo-bot@zulip.com", "full_name": "Echo", "user_id": 254}]
 
     async def respond_late(connection: Connection) -> None:
-        await asyncio.sleep(0.25)
+        await asyncio.sleep(0.4)
         await bot_list(*bots)(connection)
 
     async with ScriptedServer(respond_late, never_respond) as server:
-        client = AuthClient(server.site, timeout=0.6, retry=no_backoff)
+        client = AuthClient(server.site, timeout=1.2, retry=no_backoff)
         start = time.monotonic()
         with pytest.raises(APITimeoutError):
             await client.bots(evolve(CREDENTIALS, site=server.site))
-        assert 0.6 <= time.monotonic() - start < 0.8
+        assert 1.2 <= time.monotonic() - start < 1.6
         assert [request.line.split()[1] for request in server.requests][:2] == [
             "/api/v1/bots",
             "/api/v1/bots/254/api_key",
