@@ -45,6 +45,8 @@ upstream-differences: $(VENV)/.generate ## write tests/data/upstream/*.differenc
 	$(BIN)/python scripts/upstream_diff.py --write
 
 lint: $(VENV)/.lint ## check style, types and prose (.pre-commit-config.yaml)
+	@git rev-parse --git-dir >/dev/null || \
+		{ echo 'make lint requires git, and a clone of the repository.' >&2; exit 1; }
 	PATH="$(BIN):$$PATH" PRE_COMMIT_HOME=$(VENV)/.pre-commit pre-commit run --all-files
 
 format: $(VENV)/.lint ## fix style where ruff can
@@ -159,7 +161,8 @@ $(VENV)/.mutants: requirements/mutants.txt $(VENV)/.test
 
 WASM := wasm32-pyodide2025
 $(VENV)/.pyodide: requirements/pyodide.txt $(VENV)/.uv
-	@command -v node npm >/dev/null || { echo 'node and npm are required.' >&2; exit 1; }
+	@command -v node >/dev/null && command -v npm >/dev/null || \
+		{ echo 'make test-3.14 requires node and npm. On Debian and Ubuntu: apt install nodejs npm' >&2; exit 1; }
 	npm install --silent --no-audit --no-fund --no-package-lock --prefix $(VENV)/pyodide pyodide@314.0.7
 	$(BIN)/uv pip install --quiet --target $(VENV)/pyodide/packages --python-version 3.14 \
 		--python-platform $(WASM) --only-binary :all: --requirement requirements/pyodide.txt
