@@ -351,7 +351,7 @@ async def test_timeout_bounds_all_attempts(fault: Scenario) -> None:
     async with ScriptedServer(fault) as server:
         start = time.monotonic()
         error = await login_error(APITimeoutError, server.site, timeout=1.0)
-        assert 0.4 < time.monotonic() - start < 1.3
+        assert 0.4 < time.monotonic() - start < 1.8
         assert len(server.requests) <= 2
     assert error.sent is True
 

@@ -38,12 +38,19 @@ from zulip_auth._http.pool import MAX_CONNECTIONS
 from zulip_auth.testing import FakeZulip
 
 
+def clock() -> float:
+    """Return the time in seconds, without the time in which others had the CPU (on Linux)."""
+    path = Path("/proc/thread-self/schedstat")
+    waited = int(path.read_text().split()[1]) if path.exists() else 0  # nanoseconds
+    return time.monotonic() - waited / 1e9
+
+
 class CancelAtNthAwait(Awaitable[Any]):
     """Run a coroutine and cancel the task in its n-th await.
 
     Attributes:
         reached: Whether there was an n-th await.
-        cancelled_at: The time of the cancellation, of the monotonic clock.
+        cancelled_at: The time of the cancellation, of `clock`.
     """
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any], number: int) -> None:
@@ -63,7 +70,7 @@ class CancelAtNthAwait(Awaitable[Any]):
                     task = asyncio.current_task()
                     assert task is not None
                     task.cancel()
-                    self.reached, self.cancelled_at = True, time.monotonic()
+                    self.reached, self.cancelled_at = True, clock()
                 try:
                     value = yield waited_for
                 except BaseException as error:  # noqa: BLE001 - passed on
@@ -135,7 +142,7 @@ async def test_cancel_at_each_await(
             try:
                 await asyncio.ensure_future(attempt)
             except asyncio.CancelledError as error:
-                slowest = max(slowest, time.monotonic() - attempt.cancelled_at)
+                slowest = max(slowest, clock() - attempt.cancelled_at)
                 SecretScanner(PASSWORD, API_KEY).check_error(error)
             else:
                 assert not attempt.reached, "the cancellation was swallowed"
