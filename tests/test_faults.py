@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 import ssl
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -21,6 +20,7 @@ from hypothesis import strategies as st
 
 import zulip_auth
 from helpers import faults
+from helpers.clock import clock
 from helpers.constants import API_KEY, AUTH_FAILED, SUCCESS, USERNAME
 from helpers.faults import HTML, Target, TargetFactory, http_target, https_target
 from helpers.raw_server import (
@@ -470,7 +470,7 @@ async def test_fault(
         for variable, value in target.environment.items():
             monkeypatch.setenv(variable, value)
         options = {"retry": no_backoff, "timeout": case.timeout, **options}
-        start = time.monotonic()
+        start = clock()
         try:
             if case.dev:
                 result: Any = await dev_login(target.site, USERNAME, **options)
@@ -478,7 +478,7 @@ async def test_fault(
                 result = await login(target.site, USERNAME, PASSWORD, **options)
         except zulip_auth.ZulipAuthError as error:
             result = error
-        elapsed = time.monotonic() - start
+        elapsed = clock() - start
         sends = len(target.server.requests)
     assert type(result) is case.expected, repr(result)
     assert {name: getattr(result, name) for name in case.attributes} == case.attributes

@@ -22,6 +22,7 @@ import pytest
 from httpx_aiohttp import AiohttpTransport
 
 from helpers import faults
+from helpers.clock import clock
 from helpers.constants import API_KEY, AUTH_FAILED, PASSWORD, USERNAME
 from helpers.faults import TargetFactory, http_target, https_target
 from helpers.raw_server import ScriptedServer, never_respond, respond, serve_keepalive, succeed
@@ -36,13 +37,6 @@ from zulip_auth import (
 from zulip_auth._http import pool
 from zulip_auth._http.pool import MAX_CONNECTIONS
 from zulip_auth.testing import FakeZulip
-
-
-def clock() -> float:
-    """Return the time in seconds, without the time in which others had the CPU (on Linux)."""
-    path = Path("/proc/thread-self/schedstat")
-    waited = int(path.read_text().split()[1]) if path.exists() else 0  # nanoseconds
-    return time.monotonic() - waited / 1e9
 
 
 class CancelAtNthAwait(Awaitable[Any]):
