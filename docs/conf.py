@@ -84,6 +84,7 @@ NAVIGATION = {
         "CHANGELOG",
         "RELEASING",
         "CODE_OF_CONDUCT",
+        *([f"Repository <{URLS['Repository']}>"] if "Repository" in URLS else []),
     ],
 }
 
