@@ -41,6 +41,7 @@ from zulip_auth import (
 from zulip_auth._cli import app, commands
 from zulip_auth._cli.commands import _format_login
 from zulip_auth._cli.parser import parse
+from zulip_auth._retry import RetryState
 from zulip_auth.testing import ExternalMethod as FakeMethod
 from zulip_auth.testing import FakeZulip
 from zulip_auth.testing.state import Account
@@ -345,7 +346,11 @@ def test_whoami_environment_and_config(
     assert USERNAME in do("whoami")
 
 
-def test_whoami_cert_bundle(home: CLIRunner, server: FakeZulip) -> None:
+def test_whoami_cert_bundle(
+    home: CLIRunner, server: FakeZulip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_delays = partial(RetryState, jitter=lambda _low, _high: 0.0)
+    monkeypatch.setattr("zulip_auth._client.RetryState", without_delays)
     test_ca = trustme.CA()
     bundle = home.path / "ca.pem"
     test_ca.cert_pem.write_to_path(bundle)
