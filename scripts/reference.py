@@ -11,6 +11,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
+import attrs
 import griffe
 
 from zulip_auth import ZulipAuthError
@@ -31,6 +32,8 @@ SPELLING = {
     "FilePath": "str | os.PathLike[str]",
     "Password": "PasswordProvider",
 }
+# Classes that the library creates, and not its users.
+CREATED = {"Account", "Realm", "ReceivedRequest"}
 # Types of the language, which need no explanation.
 KNOWN_TYPES = {
     "Any", "AsyncGenerator", "Awaitable", "Callable", "Iterator", "Literal", "Mapping", "None",
@@ -237,7 +240,7 @@ class _Entry:
                 bases = [f"`{base.__name__}`" for base in obj.__bases__]
                 linked = _link_code(" and ".join(bases), partial(_link, page=self._page, scope=""))
                 parts.append(f"Bases: {linked}")
-            elif (signature := _class_signature(obj)) is not None:
+            elif obj.__name__ not in CREATED and (signature := _class_signature(obj)):
                 parts.append(_code(title.rpartition(".")[2], signature))
             parts.append(self._body(obj, scope, _class_signature(obj)))
             for name, value in _members(obj):
@@ -357,7 +360,7 @@ class _Entry:
         if parameter is None:
             return ""
         shown = self._type(parameter.annotation)
-        if parameter.default not in (inspect.Parameter.empty, None):
+        if parameter.default not in (inspect.Parameter.empty, None, attrs.NOTHING):
             default = _spell_default(parameter.default)
             shown += f", default `{default}`" if shown else f"default `{default}`"
         return f" ({shown})" if shown else ""
