@@ -293,7 +293,7 @@ def test_readme_python_versions() -> None:
 
 
 def test_readme_comparison_is_true() -> None:
-    """Count what the README says of the installed `zulip`."""
+    """The numbers are those of the installed `zulip`."""
     text = PAGES["README.md"].read_text(encoding="utf-8")
     endpoints = [
         name
@@ -360,6 +360,20 @@ def test_make_targets_in_pages_exist() -> None:
         text = path.read_text(encoding="utf-8")
         for target in re.findall(r"(?:^|`)make ([\w.-]*\w)", text, re.MULTILINE):
             assert f"\n{target}:" in makefile
+
+
+def test_modules_in_architecture_exist() -> None:
+    text = PAGES["docs/architecture.md"].read_text(encoding="utf-8")
+    picture = "".join(ET.parse(DOCS / "images" / "architecture.svg").getroot().itertext())
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "zulip_auth").rglob("*.py")}
+    named = re.findall(r"[\w/]+\.py", f"{text} {picture}")
+    assert len(named) > 10
+    for name in named:
+        assert any(module.endswith(f"/{name}") for module in modules), name
+    functions = set(re.findall(r"`(?:AuthClient\.)?([a-z_]+)(?:\(\))?`", text))
+    sources = "".join((ROOT / module).read_text(encoding="utf-8") for module in modules)
+    for name in functions - {"zulip_auth", "zulip_auth_client"}:
+        assert f"def {name}(" in sources, name
 
 
 def anchors_of(text: str) -> set[str]:
