@@ -111,7 +111,7 @@ clean: ## remove everything that the other targets create
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z][a-z0-9.-]*:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z][a-z0-9.-]*:.*## / { printf "make %-20s %s\n", $$1, $$2 }' Makefile
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || \
