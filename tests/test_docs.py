@@ -362,6 +362,14 @@ def test_make_targets_in_pages_exist() -> None:
             assert f"\n{target}:" in makefile
 
 
+def test_contributing_lists_make_targets() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z][a-z0-9.-]*):.*## ", makefile, re.MULTILINE))
+    text = ALL_PAGES["CONTRIBUTING.md"].read_text(encoding="utf-8")
+    listed = set(re.findall(r"`make ([a-z][\w.-]*)", text))
+    assert targets - listed == {"check-wheel", "clean", "publish"}  # for workflows, and clean
+
+
 def test_modules_in_architecture_exist() -> None:
     text = PAGES["docs/architecture.md"].read_text(encoding="utf-8")
     picture = "".join(ET.parse(DOCS / "images" / "architecture.svg").getroot().itertext())
