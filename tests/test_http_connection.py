@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 from collections.abc import Iterator
 
 import pytest
@@ -79,6 +80,34 @@ async def test_no_address_accepts_in_time(monkeypatch: pytest.MonkeyPatch) -> No
         port = int(hanging.site.rpartition(":")[2])
         resolve_to(monkeypatch, port, port)
         await login_error(APITimeoutError, "localhost", retry=ONCE, timeout=0.3)
+
+
+async def test_cancel_as_handshake_ends(
+    test_ca: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection is closed without waiting for the server, which reads nothing."""
+    connections: list[connection._Connection] = []
+
+    class Cancelled(connection._Connection):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            connections.append(self)
+            task.cancel()
+
+    def serve_handshake(listener: socket.socket) -> ssl.SSLSocket:
+        return server_context(test_ca).wrap_socket(listener.accept()[0], server_side=True)
+
+    monkeypatch.setattr(connection, "_Connection", Cancelled)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = asyncio.create_task(asyncio.to_thread(serve_handshake, listener))
+        site = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        context = client_context(test_ca)
+        task = asyncio.create_task(login(site, USERNAME, PASSWORD, ssl_context=context))
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        with await serving:
+            async with asyncio.timeout(5):
+                await connections[0]._closed.wait()
 
 
 # ---- Responses

@@ -42,7 +42,7 @@ class ConnectionTransport(httpx.AsyncBaseTransport):
 
     async def _connect(self, url: httpx.URL, timeout: float) -> _Connection:
         host, is_https = url.raw_host.decode("ascii"), url.scheme == "https"
-        loop = asyncio.get_running_loop()
+        loop, connection = asyncio.get_running_loop(), _Connection()
         try:
             async with asyncio.timeout(timeout):
                 # The loop's own Happy Eyeballs leak a socket if cancelled, and uvloop has none.
@@ -50,12 +50,17 @@ class ConnectionTransport(httpx.AsyncBaseTransport):
                     await _resolve(host, url.port or (443 if is_https else 80)),
                     happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY,
                 )
-                _, connection = await loop.create_connection(
-                    _Connection,
-                    sock=sock,
-                    ssl=self._ssl_context if is_https else None,
-                    server_hostname=host if is_https else None,
-                )
+                try:
+                    await loop.create_connection(
+                        lambda: connection,
+                        sock=sock,
+                        ssl=self._ssl_context if is_https else None,
+                        server_hostname=host if is_https else None,
+                    )
+                except BaseException:
+                    # Closed by asyncio, but after the handshake not before the server agrees.
+                    connection.abort()
+                    raise
         except TimeoutError as exc:
             raise httpx.ConnectTimeout(str(exc)) from exc
         except OSError as exc:
@@ -83,11 +88,12 @@ class _Connection(asyncio.Protocol):
         self._closed = asyncio.Event()
         self._error: Exception | None = None
         self._is_eof = False
+        self._transport: Any = None
 
     # ---- Callbacks of asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
+        self._transport = transport
 
     def data_received(self, data: bytes) -> None:
         self._parser.receive_data(data)
@@ -161,8 +167,12 @@ class _Connection(asyncio.Protocol):
         except TimeoutError as exc:
             raise httpx.ReadTimeout(str(exc)) from exc
 
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
     async def aclose(self) -> None:
-        self._transport.abort()
+        self.abort()
         await self._closed.wait()
 
 
