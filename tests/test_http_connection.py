@@ -82,6 +82,22 @@ async def test_no_address_accepts_in_time(monkeypatch: pytest.MonkeyPatch) -> No
         await login_error(APITimeoutError, "localhost", retry=ONCE, timeout=0.3)
 
 
+async def test_context_shared_with_http2(test_ca: trustme.CA) -> None:
+    server_tls, client_tls = server_context(test_ca), client_context(test_ca)
+    protocols: list[str | None] = []
+
+    async def record_protocol(connection: Connection) -> None:
+        tls = connection._writer.get_extra_info("ssl_object")
+        protocols.append(tls.selected_alpn_protocol())
+        await succeed(connection)
+
+    for context in (server_tls, client_tls):
+        context.set_alpn_protocols(["h2", "http/1.1"])
+    async with ScriptedServer(record_protocol, tls=server_tls) as server:
+        await login(server.site, USERNAME, PASSWORD, retry=ONCE, ssl_context=client_tls)
+    assert protocols == ["http/1.1"]
+
+
 async def test_cancel_as_handshake_ends(
     test_ca: trustme.CA, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,7 +25,7 @@ class ConnectionTransport(httpx.AsyncBaseTransport):
     quarter of the CPU time of a short script.
 
     Args:
-        ssl_context: The trusted CAs, for https.
+        ssl_context: The trusted CAs; None for http.
     """
 
     def __init__(self, ssl_context: ssl.SSLContext | None) -> None:
@@ -41,21 +41,23 @@ class ConnectionTransport(httpx.AsyncBaseTransport):
         return await self._connection.send(request, timeout["read"])
 
     async def _connect(self, url: httpx.URL, timeout: float) -> _Connection:
-        host, is_https = url.raw_host.decode("ascii"), url.scheme == "https"
+        host, ssl_context = url.raw_host.decode("ascii"), self._ssl_context
+        if ssl_context is not None:  # maybe one that the caller uses with HTTP/2 as well
+            ssl_context.set_alpn_protocols(["http/1.1"])
         loop, connection = asyncio.get_running_loop(), _Connection()
         try:
             async with asyncio.timeout(timeout):
                 # The loop's own Happy Eyeballs leak a socket if cancelled, and uvloop has none.
                 sock = await start_connection(
-                    await _resolve(host, url.port or (443 if is_https else 80)),
+                    await _resolve(host, url.port or (443 if ssl_context else 80)),
                     happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY,
                 )
                 try:
                     await loop.create_connection(
                         lambda: connection,
                         sock=sock,
-                        ssl=self._ssl_context if is_https else None,
-                        server_hostname=host if is_https else None,
+                        ssl=ssl_context,
+                        server_hostname=host if ssl_context else None,
                     )
                 except BaseException:
                     # Closed by asyncio, but after the handshake not before the server agrees.
