@@ -138,10 +138,10 @@ class _Connection(asyncio.Protocol):
         return httpx.Response(
             event.status_code,
             headers=event.headers.raw_items(),
-            stream=_ResponseStream(self, timeout),
+            content=self._receive_body(timeout),
         )
 
-    async def receive_body(self, timeout: float) -> AsyncIterator[bytes]:
+    async def _receive_body(self, timeout: float) -> AsyncIterator[bytes]:
         while isinstance(event := await self._receive(timeout), h11.Data):
             yield bytes(event.data)
 
@@ -176,12 +176,3 @@ class _Connection(asyncio.Protocol):
     async def aclose(self) -> None:
         self.abort()
         await self._closed.wait()
-
-
-class _ResponseStream(httpx.AsyncByteStream):
-    def __init__(self, connection: _Connection, timeout: float) -> None:
-        self._connection = connection
-        self._timeout = timeout
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._connection.receive_body(self._timeout)
