@@ -7,6 +7,7 @@ import json
 import socket
 import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 import trustme
@@ -16,7 +17,9 @@ from helpers import faults
 from helpers.constants import PASSWORD, SUCCESS, USERNAME
 from helpers.errors import login_error
 from helpers.raw_server import (
+    KEEPALIVE_SUCCESS,
     Connection,
+    Scenario,
     ScriptedServer,
     raw_response,
     respond,
@@ -24,8 +27,15 @@ from helpers.raw_server import (
     succeed,
 )
 from helpers.tls import client_context, server_context
-from zulip_auth import APIConnectionError, APITimeoutError, AuthClient, RetryPolicy, login
-from zulip_auth._http import connection
+from zulip_auth import (
+    APIConnectionError,
+    APITimeoutError,
+    AuthClient,
+    InvalidResponseError,
+    RetryPolicy,
+    login,
+)
+from zulip_auth._http import connection, pool
 
 ONCE = RetryPolicy(attempts=1)
 
@@ -191,3 +201,53 @@ async def test_server_closing_idle_connection_is_noticed() -> None:
         await closed.wait()
         await client.login(USERNAME, PASSWORD)
         assert server.connections == 2
+
+
+# ---- Servers that send without end
+
+
+def flood(head: bytes, data: bytes, closed: asyncio.Event) -> Scenario:
+    """Respond to a login, and send *data* until the client closes the connection."""
+
+    async def scenario(connection: Connection) -> None:
+        await connection.read()
+        await connection.write(head)
+        try:
+            while True:
+                await connection.write(data)
+        finally:
+            closed.set()
+
+    return scenario
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "data"),
+    [(b"", b"HTTP/1.1 100\r\n\r\n"), (CHUNKED, b"1\r\nx\r\n"), (CHUNKED, b"1;y=zzzzz\r\nx\r\n")],
+    ids=["informational responses", "tiny chunks", "chunk extensions"],
+)
+async def test_endless_response(head: bytes, data: bytes) -> None:
+    """The limit is one of bytes: reading them all would keep the event loop busy."""
+    async with ScriptedServer(flood(head, data * 5000, asyncio.Event())) as server:
+        await login_error(InvalidResponseError, server.site)
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    "response",
+    [KEEPALIVE_SUCCESS, b"HTTP/1.1 200 OK\r\ncontent-length: 999999999\r\n\r\n", b"x\r\n\r\n"],
+    ids=["complete", "too large", "malformed"],
+)
+async def test_idle_connection_is_flooded(response: bytes) -> None:
+    closed = asyncio.Event()
+    async with (
+        ScriptedServer(flood(response, bytes(65536), closed)) as server,
+        AuthClient(server.site) as client,
+    ):
+        with suppress(InvalidResponseError):
+            await client.login(USERNAME, PASSWORD)
+        async with asyncio.timeout(pool.IDLE_TIMEOUT / 2):
+            await closed.wait()

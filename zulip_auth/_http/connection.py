@@ -14,6 +14,7 @@ import httpx
 from aiohappyeyeballs import start_connection
 
 _MAX_HEAD_SIZE = 100 * 1024
+_MAX_RESPONSE_SIZE = 256 * 1024  # of heads, body and anything after it
 _HAPPY_EYEBALLS_DELAY = 0.25  # seconds, as RFC 8305 recommends
 
 
@@ -90,6 +91,7 @@ class _Connection(asyncio.Protocol):
         self._closed = asyncio.Event()
         self._error: Exception | None = None
         self._is_eof = False
+        self._received = 0  # bytes since the last request
         self._transport: Any = None
 
     # ---- Callbacks of asyncio
@@ -98,6 +100,9 @@ class _Connection(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
+        self._received += len(data)
+        if self._received > _MAX_RESPONSE_SIZE:
+            self.abort()
         self._parser.receive_data(data)
         self._changed.set()
 
@@ -125,6 +130,7 @@ class _Connection(asyncio.Protocol):
         """Send a request and return the response as soon as its head is complete."""
         if self._parser.our_state is h11.DONE:
             self._parser.start_next_cycle()
+        self._received = 0
         head = h11.Request(
             method=request.method, target=request.url.raw_path, headers=request.headers.raw
         )
@@ -151,6 +157,8 @@ class _Connection(asyncio.Protocol):
             while (event := self._parser.next_event()) is h11.NEED_DATA:
                 if not self._is_eof:
                     await self._wait(timeout)
+                elif self._received > _MAX_RESPONSE_SIZE:
+                    raise httpx.RemoteProtocolError("Response too large")
                 elif self._error is not None:
                     raise httpx.ReadError(str(self._error)) from self._error
                 elif self._parser.their_state is h11.SEND_RESPONSE:
