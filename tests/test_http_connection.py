@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import ssl
+import struct
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -201,6 +202,33 @@ async def test_server_closing_idle_connection_is_noticed() -> None:
         await closed.wait()
         await client.login(USERNAME, PASSWORD)
         assert server.connections == 2
+
+
+async def test_reset_of_idle_connection_is_noticed(test_ca: trustme.CA) -> None:
+    """With TLS, asyncio closes the socket before it reports the loss."""
+    reset = asyncio.Event()
+
+    async def reset_after_response(connection: Connection) -> None:
+        await connection.read()
+        await connection.write(KEEPALIVE_SUCCESS)
+        await reset.wait()
+        sock = connection._writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.reset()
+
+    transport = connection.ConnectionTransport(client_context(test_ca))
+    async with ScriptedServer(reset_after_response, tls=server_context(test_ca)) as server:
+        await login(server.site, USERNAME, PASSWORD, transport=transport)
+        idle = transport._connection
+        assert idle is not None
+        assert idle.is_reusable()
+        reset.set()
+        async with asyncio.timeout(5):
+            while not idle._closed.is_set():
+                idle.is_reusable()
+                await asyncio.sleep(0)
+        assert not idle.is_reusable()
+        await transport.aclose()
 
 
 # ---- Servers that send without end

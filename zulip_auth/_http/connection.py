@@ -120,7 +120,8 @@ class _Connection(asyncio.Protocol):
     def is_reusable(self) -> bool:
         """Return whether the last response ended and no data follows it."""
         is_done = self._parser.our_state is self._parser.their_state is h11.DONE
-        if not is_done or self._is_eof or self._parser.trailing_data[0]:
+        is_open = not self._is_eof and not self._transport.is_closing()
+        if not is_done or not is_open or self._parser.trailing_data[0]:
             return False
         with selectors.DefaultSelector() as selector:  # for data that the loop has not read yet
             selector.register(self._transport.get_extra_info("socket"), selectors.EVENT_READ)
