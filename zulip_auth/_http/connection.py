@@ -157,7 +157,9 @@ class _Connection(asyncio.Protocol):
         try:
             while (event := self._parser.next_event()) is h11.NEED_DATA:
                 if not self._is_eof:
-                    await self._wait(timeout)
+                    self._changed.clear()
+                    async with asyncio.timeout(timeout):
+                        await self._changed.wait()
                 elif self._received > _MAX_RESPONSE_SIZE:
                     raise httpx.RemoteProtocolError("Response too large")
                 elif self._error is not None:
@@ -166,17 +168,11 @@ class _Connection(asyncio.Protocol):
                     raise httpx.RemoteProtocolError("Server disconnected")
                 else:
                     self._parser.receive_data(b"")  # the end of a body without a length
+        except TimeoutError as exc:
+            raise httpx.ReadTimeout(str(exc)) from exc
         except h11.RemoteProtocolError as exc:
             raise httpx.RemoteProtocolError(str(exc)) from exc
         return event
-
-    async def _wait(self, timeout: float) -> None:
-        self._changed.clear()
-        try:
-            async with asyncio.timeout(timeout):
-                await self._changed.wait()
-        except TimeoutError as exc:
-            raise httpx.ReadTimeout(str(exc)) from exc
 
     def abort(self) -> None:
         if self._transport is not None:
