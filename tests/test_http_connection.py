@@ -109,6 +109,17 @@ async def test_context_shared_with_http2(test_ca: trustme.CA) -> None:
     assert protocols == ["http/1.1"]
 
 
+async def test_server_closes_in_the_handshake() -> None:
+    async def close(connection: Connection) -> None:
+        await connection._reader.read(1)
+
+    async with ScriptedServer(close) as server:
+        site = server.site.replace("http:", "https:")
+        error = await login_error(APIConnectionError, site, retry=ONCE)
+    assert "(connection reset by peer)" in str(error)
+    assert not error.sent
+
+
 async def test_cancel_as_handshake_ends(
     test_ca: trustme.CA, monkeypatch: pytest.MonkeyPatch
 ) -> None:

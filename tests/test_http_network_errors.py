@@ -167,7 +167,13 @@ CASES: dict[str, tuple[Exception, bool, type[Any], str]] = {
         chain(httpx.ReadError("x"), tls_error()),
         True,
         APIConnectionError,
-        LOST.format("operation not permitted"),
+        LOST.format("WRONG_VERSION_NUMBER"),
+    ),
+    "end of the connection in the handshake": (
+        chain(httpx.ConnectError(""), ConnectionResetError()),
+        False,
+        APIConnectionError,
+        UNREACHED.format("connection reset by peer"),
     ),
 }
 

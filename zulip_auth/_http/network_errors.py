@@ -131,6 +131,10 @@ def _os_reason(error: BaseException) -> str | None:
         return "proxy rejected the connection"
     if isinstance(error, socket.gaierror):
         return "host name could not be resolved"
+    if isinstance(error, ssl.SSLError):  # its number is one of OpenSSL
+        return _tls_reason(error)
+    if isinstance(error, ConnectionResetError):  # asyncio raises it without a number
+        return "connection reset by peer"
     code = error.errno if isinstance(error, OSError) else None
     if isinstance(code, int) and code in errno.errorcode:
         return os.strerror(code).lower()
