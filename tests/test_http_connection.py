@@ -10,12 +10,15 @@ import struct
 from collections.abc import Iterator
 from contextlib import suppress
 
+import httpx
 import pytest
 import trustme
 import uvloop
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from helpers import faults
-from helpers.constants import PASSWORD, SUCCESS, USERNAME
+from helpers.constants import AUTH_FAILED, PASSWORD, SUCCESS, USERNAME
 from helpers.errors import login_error
 from helpers.raw_server import (
     KEEPALIVE_SUCCESS,
@@ -34,6 +37,7 @@ from zulip_auth import (
     AuthClient,
     InvalidResponseError,
     RetryPolicy,
+    ZulipAuthError,
     login,
 )
 from zulip_auth._http import connection, pool
@@ -242,6 +246,70 @@ async def test_reset_of_idle_connection_is_noticed(test_ca: trustme.CA) -> None:
         await transport.aclose()
 
 
+BODY = json.dumps(SUCCESS).encode()
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+REJECTION = json.dumps(AUTH_FAILED).encode()
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+RESPONSES = [
+    KEEPALIVE_SUCCESS,
+    HINTS + KEEPALIVE_SUCCESS,
+    CHUNKED + b"%x;a=b\r\n%s\r\n0\r\nTrailer: x\r\n\r\n" % (len(BODY), BODY),
+    b"HTTP/1.1 401 No\r\ncontent-length: %d\r\n\r\n%s" % (len(REJECTION), REJECTION),
+    b"HTTP/1.1 204 No Content\r\n\r\n",
+    b"HTTP/1.1 304 Not Modified\r\ncontent-length: 9\r\n\r\n",
+]
+
+
+def describe(result: object) -> tuple[object, ...]:
+    attributes = ("email", "status_code", "sent")
+    return type(result), *(getattr(result, name, None) for name in attributes)
+
+
+@given(
+    response=st.sampled_from(RESPONSES),
+    trailing=st.sampled_from([b"", b"\r\n", b"x", HINTS, KEEPALIVE_SUCCESS]),
+    cuts=st.sets(st.integers(1, 250), max_size=6),
+)
+@settings(max_examples=50, deadline=None)
+def test_response_in_any_pieces(response: bytes, trailing: bytes, cuts: set[int]) -> None:
+    """The result is that of httpx; a connection with more data is not reused."""
+
+    async def log_in_twice(transport: httpx.AsyncBaseTransport | None) -> tuple[object, ...]:
+        complete = asyncio.Event()
+
+        async def send_pieces(connection: Connection) -> None:
+            await connection.read()
+            ends = [*sorted(cuts), None]
+            try:
+                for start, end in zip([0, *ends], ends, strict=False):
+                    if piece := (response + trailing)[start:end]:
+                        await connection.write(piece)
+                        await asyncio.sleep(0)
+            finally:  # the client may have closed the connection already
+                complete.set()
+            await serve_keepalive(connection)
+
+        async with (
+            ScriptedServer(send_pieces, serve_keepalive) as server,
+            AuthClient(server.site, transport=transport, retry=ONCE) as client,
+        ):
+            try:
+                result: object = await client.login(USERNAME, PASSWORD)
+            except ZulipAuthError as error:
+                result = error
+            await complete.wait()
+            if transport is None:
+                await client.login(USERNAME, PASSWORD)
+                assert server.connections == (2 if trailing else 1)
+        return describe(result)
+
+    async def compare() -> None:
+        async with httpx.AsyncHTTPTransport() as transport:
+            assert await log_in_twice(None) == await log_in_twice(transport)
+
+    asyncio.run(compare())
+
+
 # ---- Servers that send without end
 
 
@@ -258,9 +326,6 @@ def flood(head: bytes, data: bytes, closed: asyncio.Event) -> Scenario:
             closed.set()
 
     return scenario
-
-
-CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
 @pytest.mark.parametrize(
