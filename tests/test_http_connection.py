@@ -97,6 +97,36 @@ async def test_no_address_accepts_in_time(monkeypatch: pytest.MonkeyPatch) -> No
         await login_error(APITimeoutError, "localhost", retry=ONCE, timeout=0.3)
 
 
+def create_request(site: str, **timeouts: float) -> httpx.Request:
+    return httpx.Request("GET", site, extensions={"timeout": timeouts})
+
+
+async def test_connect_timeout() -> None:
+    """A connection that hangs leaves time for another attempt."""
+    transport = connection.ConnectionTransport(None)
+    async with faults.full_backlog() as hanging:
+        with pytest.raises(httpx.ConnectTimeout):
+            await transport.handle_async_request(
+                create_request(hanging.site, connect=0.05, read=20)
+            )
+
+
+async def test_read_timeout_within_body() -> None:
+    async def stall(connection: Connection) -> None:
+        await connection.read()
+        await connection.write(KEEPALIVE_SUCCESS[:-1])
+        await connection.wait_closed()
+
+    transport = connection.ConnectionTransport(None)
+    async with ScriptedServer(stall) as server:
+        response = await transport.handle_async_request(
+            create_request(server.site, connect=20, read=0.05)
+        )
+        with pytest.raises(httpx.ReadTimeout):
+            await response.aread()
+        await transport.aclose()
+
+
 async def test_context_shared_with_http2(test_ca: trustme.CA) -> None:
     server_tls, client_tls = server_context(test_ca), client_context(test_ca)
     protocols: list[str | None] = []
