@@ -23,7 +23,7 @@ class ConnectionTransport(httpx.AsyncBaseTransport):
 
     httpcore cannot report such data, which h11 would read as the next response. It
     also leaks connections that are cancelled in the TLS handshake, and takes a
-    quarter of the CPU time of a short script.
+    fifth of the CPU time of a short script.
 
     Args:
         ssl_context: The trusted CAs; None for http.
@@ -104,10 +104,6 @@ class _Connection(asyncio.Protocol):
         if self._received > _MAX_RESPONSE_SIZE:
             self.abort()
         self._parser.receive_data(data)
-        self._changed.set()
-
-    def eof_received(self) -> None:
-        self._is_eof = True
         self._changed.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
