@@ -23,7 +23,7 @@ import httpx
 import httpx_bot
 import pytest
 import test_my_bot
-from test_my_bot import USER, count, running_bot, send, user_client
+from test_my_bot import count, running_bot, send, user_client
 
 import zulip_auth
 from helpers import raw_server
@@ -227,17 +227,8 @@ async def test_official_client_renews_revoked_key(
 # ---- httpx_bot.py
 
 
-@pytest.fixture
-def bot(fake_zulip: FakeZulip) -> Account:
-    fake_zulip.add_user(USER, test_my_bot.PASSWORD)
-    return fake_zulip.add_bot(USER, "Ping")
-
-
-@pytest.fixture
-def bot_zuliprc(fake_zulip: FakeZulip, bot: Account, tmp_path: Path) -> Path:
-    path = tmp_path / "bot.zuliprc"
-    Credentials(fake_zulip.site, bot.email, bot.api_key).save(path)
-    return path
+bot = test_my_bot.bot
+bot_zuliprc = test_my_bot.zuliprc
 
 
 async def fail_at_exit(process: asyncio.subprocess.Process) -> None:
