@@ -21,7 +21,7 @@ from helpers import faults, raw_server
 from helpers.cli_runner import COMMAND, CLIRunner, TerminalSession
 from helpers.constants import API_KEY, PASSWORD, USERNAME
 from helpers.secret_scanner import SecretScanner
-from zulip_auth import __main__, _cli
+from zulip_auth import _cli
 from zulip_auth._cli import app, commands, exit_codes, output, parser
 from zulip_auth.testing import ExternalMethod, FakeZulip
 
@@ -36,7 +36,19 @@ def test_run_as_module(server: FakeZulip, home: CLIRunner) -> None:
     assert b"Logged in" in done.stdout
     agent = server.requests[-1].headers["user-agent"]
     assert agent == f"zulip-auth-cli zulip-auth/{zulip_auth.__version__}"
-    assert __main__.main is _cli.main
+
+
+@pytest.mark.usefixtures("measured_subprocesses")
+def test_process_collects_no_garbage() -> None:
+    script = """
+import atexit, gc, sys
+from zulip_auth.__main__ import main
+atexit.register(lambda: print(gc.isenabled(), gc.get_freeze_count() > 1000))
+sys.argv[1:] = ["login", "--bogus"]
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (64, "False True\n")
 
 
 def test_wrong_password(server: FakeZulip, home: CLIRunner) -> None:

@@ -196,7 +196,7 @@ def test_entry_points() -> None:
     [script] = [
         entry for entry in entry_points(group="console_scripts") if entry.name == "zulip-auth"
     ]
-    assert script.value == "zulip_auth._cli:main"
+    assert script.value == "zulip_auth.__main__:main"
 
 
 @pytest.mark.parametrize("package", ["zulip_auth", "generated/zulip_auth_client"])
