@@ -43,7 +43,7 @@ from urllib.request import urlopen
 
 import report
 from clients import CLIENTS, SYNCHRONOUS, Login, Target
-from processes import measure_processes
+from processes import PRELUDE, measure_processes
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
@@ -180,8 +180,7 @@ def measure_imports(rounds: int) -> dict[str, float]:
     env = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     for index in range(1 + rounds):
         for name in IMPORTS:
-            # As in an installation of httpx without its command line.
-            script = f"import sys; sys.modules['click'] = None; import {name}"
+            script = PRELUDE + f"import {name}"
             result = subprocess.run(
                 [sys.executable, "-X", "importtime", "-c", script],
                 capture_output=True,

@@ -22,8 +22,8 @@ import certifi
 from attrs import frozen
 from clients import PASSWORD, PATH, USERNAME, Target
 
-# As in an installation of httpx without its command line.
-PRELUDE = "import sys; sys.modules['click'] = None\n"
+# As in an installation of httpx without its command line, and without trio, which selenium needs.
+PRELUDE = "import sys; sys.modules |= dict.fromkeys(('click', 'trio'))\n"
 LOGIN = """
 import asyncio, zulip_auth
 asyncio.run(zulip_auth.login(SITE, USERNAME, PASSWORD))
@@ -41,7 +41,7 @@ import zulip
 assert zulip.Client(config_file=ZULIPRC).get_profile()["result"] == "success"
 """
 COMMAND = """
-from zulip_auth._cli import main
+from zulip_auth.__main__ import main
 sys.argv[:] = ["zulip-auth", *ARGUMENTS]
 sys.exit(main())
 """
