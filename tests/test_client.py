@@ -7,6 +7,7 @@ import inspect
 import json
 import logging
 import socket
+import ssl
 import time
 from base64 import b64decode
 from typing import Any
@@ -514,6 +515,10 @@ INVALID_ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
         "ssl_context must be an instance of SSLContext, not str",
     ),
     "ssl_context false": ({"ssl_context": False}, "ssl_context must"),
+    "ssl_context of a server": (
+        {"ssl_context": ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)},
+        r"ssl_context is for servers\. Use ssl\.create_default_context\(\)\.",
+    ),
     "transport": (
         {"transport": "x"},
         "transport must be an instance of AsyncBaseTransport, not str",

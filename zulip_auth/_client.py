@@ -48,8 +48,8 @@ from ._urls import is_development_site, is_secure_url, normalize_site
 from ._validation import (
     MAX_TOKEN_LENGTH,
     get_asyncio_loop,
-    validate_optional_type,
     validate_seconds,
+    validate_ssl_context,
     validate_text,
     validate_type,
     validate_user_agent,
@@ -114,7 +114,7 @@ class AuthClient:
         self._user_agent = validate_user_agent(user_agent)
         self._pool = TransportPool(
             self._site,
-            validate_optional_type("ssl_context", ssl_context, ssl.SSLContext),
+            validate_ssl_context(ssl_context),
             adapt_transport(transport),
         )
 

@@ -10,6 +10,7 @@ from ._redaction import hide_locals
 
 if TYPE_CHECKING:
     import asyncio
+    import ssl
 
 T = TypeVar("T")
 
@@ -55,12 +56,8 @@ def validate_user_agent(value: str | None) -> str | None:
     Raises:
         InvalidInputError: If *value* is empty, longer than allowed, or not printable ASCII.
     """
-    if value is None:
-        return None
-    valid = (
-        isinstance(value, str) and len(value) <= MAX_LENGTH and _HEADER_VALUE_RE.fullmatch(value)
-    )
-    if not valid:
+    is_str = isinstance(value, str) and len(value) <= MAX_LENGTH
+    if value is not None and not (is_str and _HEADER_VALUE_RE.fullmatch(value)):
         raise InvalidInputError(
             f"user_agent must be printable ASCII of at most {MAX_LENGTH} characters."
         )
@@ -105,13 +102,19 @@ def validate_type(name: str, value: T, type_: type[T]) -> T:
     return value
 
 
-def validate_optional_type(name: str, value: T | None, type_: type[T]) -> T | None:
-    """Return *value*, an instance of *type_* or None.
+def validate_ssl_context(value: ssl.SSLContext | None) -> ssl.SSLContext | None:
+    """Return *value*, a TLS context for clients or None.
 
     Raises:
         InvalidInputError: If *value* is neither.
     """
-    return None if value is None else validate_type(name, value, type_)
+    import ssl  # late, as asyncio below
+
+    if value is None:
+        return None
+    if validate_type("ssl_context", value, ssl.SSLContext).protocol is ssl.PROTOCOL_TLS_SERVER:
+        raise InvalidInputError("ssl_context is for servers. Use ssl.create_default_context().")
+    return value
 
 
 def get_asyncio_loop() -> asyncio.AbstractEventLoop:
