@@ -106,6 +106,8 @@ class ScriptedServer:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        for sock in self._server.sockets:
+            asyncio.get_running_loop().remove_reader(sock.fileno())
         for _ in range(4):  # let asyncio finish accepting, else it leaks the connection
             await asyncio.sleep(0)
         self._server.close()
