@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
+import socket
 import time
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from types import MethodType
 
@@ -109,3 +113,34 @@ def test_date_header() -> None:
                 break
             clock.move_to("2026-01-03")
     assert dates == {"Fri, 02 Jan 2026 00:00:00 GMT", "Sat, 03 Jan 2026 00:00:00 GMT"}
+
+
+@pytest.mark.parametrize("stop_after", range(5))
+@pytest.mark.parametrize("connect_after", range(5))
+def test_connection_at_stop_is_closed(
+    connect_after: int, stop_after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # a slow tick
+    with socket.socket() as client:
+        client.settimeout(5)
+        with FakeZulip() as server:
+            thread = server._thread
+            assert thread is not None
+            address = ("127.0.0.1", httpx.URL(server.site).port)
+
+            def call_after(iterations: int, callback: Callable[[], object]) -> None:
+                if iterations:
+                    thread._loop.call_soon(call_after, iterations - 1, callback)
+                else:
+                    callback()
+
+            def start() -> None:
+                # This fails if the server listens no more.
+                call_after(connect_after, lambda: client.connect_ex(address))
+                call_after(stop_after, thread._server.stopping.set)
+
+            thread._loop.call_soon_threadsafe(start)
+            thread.join()
+        with contextlib.suppress(OSError):
+            assert client.recv(1) == b""
+    gc.collect()  # a ResourceWarning fails the test

@@ -19,6 +19,8 @@ from .state import State
 _clock_gettime = getattr(time, "clock_gettime", lambda _: time.monotonic())
 _CLOCK_MONOTONIC = getattr(time, "CLOCK_MONOTONIC", 1)
 
+_ACCEPT_ITERATIONS = 3  # from accept() to connection_made()
+
 TICK = 1.0
 """Seconds between two updates of the Date header."""
 
@@ -87,6 +89,12 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002
         """Drop all connections. The runner cancels their requests."""
+        loop = asyncio.get_running_loop()
+        for sock in (sock for server in self.servers for sock in server.sockets):
+            loop.remove_reader(sock.fileno())
+        # asyncio leaks a connection that it has accepted, but not made, when the server closes.
+        for _ in range(_ACCEPT_ITERATIONS):
+            await asyncio.sleep(0)
         for server in self.servers:
             server.close()
         for connection in list(self.server_state.connections):
