@@ -252,7 +252,7 @@ async def test_timeout_includes_wait_for_connection(
         start = time.monotonic()
         with pytest.raises(APITimeoutError) as caught:
             await login(server.site, USERNAME, PASSWORD, timeout=0.2)
-        assert 0.2 <= time.monotonic() - start < 0.7
+        assert 0.2 <= time.monotonic() - start < 5
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first

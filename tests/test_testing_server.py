@@ -120,7 +120,7 @@ async def test_stop_with_idle_connection() -> None:
         await client.login(EMAIL, "secret")
         start = time.monotonic()
         await server.__aexit__(None, None, None)
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < 4
 
 
 async def test_stop_during_request(caplog: pytest.LogCaptureFixture) -> None:
@@ -132,7 +132,7 @@ async def test_stop_during_request(caplog: pytest.LogCaptureFixture) -> None:
             await server.wait_for("GET", "/api/v1/server_settings")
             start = time.monotonic()
             server.stop()
-            assert time.monotonic() - start < 1
+            assert time.monotonic() - start < 4
             with pytest.raises(httpx.TransportError):
                 await request
     assert caplog.records == []
