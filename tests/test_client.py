@@ -141,7 +141,11 @@ def settings_response(name: str) -> Scenario:
 
 @pytest.mark.parametrize(
     ("settings", "expected"),
-    [("unknown", zulip_auth.InvalidSubdomainError), ("root", zulip_auth.SubdomainRequiredError)],
+    [
+        ("unknown", zulip_auth.InvalidSubdomainError),
+        ("root", zulip_auth.SubdomainRequiredError),
+        ("root, landing page", zulip_auth.SubdomainRequiredError),
+    ],
 )
 async def test_500_without_organization(
     settings: str, expected: type[Exception], no_backoff: RetryPolicy
@@ -169,6 +173,13 @@ async def test_500_with_organization(settings: Scenario, no_backoff: RetryPolicy
     async with ScriptedServer(INTERNAL_ERROR, settings, INTERNAL_ERROR) as server:
         await login_error(ServerError, server.site, retry=no_backoff)
         assert len(server.requests) == 3
+
+
+async def test_500_and_settings_without_end() -> None:
+    """The timeout of the login also limits the request for the settings."""
+    async with ScriptedServer(INTERNAL_ERROR, faults.never_end_1xx) as server, asyncio.timeout(10):
+        await login_error(ServerError, server.site, timeout=0.5)
+        assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize("username", ["echo-bot@zulip.com", "Echo-Bot@zulip.com"])
@@ -583,7 +594,8 @@ async def test_development_site_gets_no_secrets(
     async with ScriptedServer(respond(401)) as server:
         site = f"http://{development_host}:{server.port}"
         args = tuple(Credentials(site, USERNAME, API_KEY) if arg is ... else arg for arg in args)
-        with pytest.raises(InsecureSiteError, match="unencrypted"):
+        hint = rf"Use https://{development_host}\.$"
+        with pytest.raises(InsecureSiteError, match=rf"unencrypted\. {hint}"):
             await getattr(AuthClient(site), call)(*args)
         assert server.connections == 0
         with pytest.raises(InvalidResponseError):
@@ -743,7 +755,8 @@ async def test_credentials_for_other_site(call: str) -> None:
     ],
 )
 async def test_invalid_credentials(call: str, invalid: Any) -> None:
-    with pytest.raises(InvalidInputError, match=r"^credentials ") as caught:
+    problem = "must be an instance of Credentials, not str|contain an invalid email or API key"
+    with pytest.raises(InvalidInputError, match=rf"^credentials ({problem})\.$") as caught:
         await getattr(AuthClient("http://127.0.0.1"), call)(invalid)
     SecretScanner("the key itself", API_KEY).check_error(caught.value)
 
@@ -774,7 +787,8 @@ POSSIBLY_PROCESSED = {
     "accepted": (respond(202, "{}"), InvalidResponseError),
     "timed out": (respond(408, "{}"), InvalidResponseError),
     "not JSON": (respond(200, "<html>"), InvalidResponseError),
-    "502": (respond(502, "Bad gateway"), zulip_auth.ServerError),
+    "500": (INTERNAL_ERROR, ServerError),
+    "502": (respond(502, "Bad gateway"), ServerError),
 }
 
 
@@ -796,8 +810,10 @@ async def test_regenerate_is_sent_once(
     SecretScanner(API_KEY).check_error(caught.value)
 
 
-async def test_regenerate_retries_if_not_processed(no_backoff: RetryPolicy) -> None:
-    async with ScriptedServer(respond(429, BUSY, {"Retry-After": "0"}), respond(401, {})) as server:
+@pytest.mark.parametrize("status", [300, 401])
+async def test_regenerate_retries_if_not_processed(status: int, no_backoff: RetryPolicy) -> None:
+    limited = respond(429, BUSY, {"Retry-After": "0"})
+    async with ScriptedServer(limited, respond(status, {})) as server:
         client = AuthClient(server.site, retry=no_backoff)
         with pytest.raises(InvalidResponseError) as caught:
             await client.regenerate_api_key(evolve(CREDENTIALS, site=server.site))
