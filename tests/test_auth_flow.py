@@ -360,6 +360,27 @@ async def test_unreadable_401_is_returned(
         assert targets(server) == ["/api/v1/fetch_api_key", "/x"]
 
 
+def in_chunks(body: bytes) -> bytes:
+    """Return a 401 with a body of unknown length, of which one chunk ends at 64 KiB."""
+    head = raw_response(401).replace(b"content-length: 0", b"transfer-encoding: chunked")
+    chunks = filter(None, (body[:9], body[9 : 2**16], body[2**16 :]))
+    lines = [b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks]
+    return head + b"".join(lines) + b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize("size", [2**16, 2**16 + 1])
+@pytest.mark.parametrize("is_chunked", [False, True])
+async def test_401_size_limit(
+    size: int, is_chunked: bool, library: str, create_client: ClientFactory
+) -> None:
+    body = REJECTION.encode().ljust(size)
+    is_read = size == 2**16 and not (is_chunked and library == "aiohttp")
+    response = in_chunks(body) if is_chunked else raw_response(401, body)
+    async with scripted_site(create_client, response) as (server, http):
+        assert (await http.get("/x")).content == body
+        assert logins(server) == 1 + is_read
+
+
 async def test_401_decompression_bomb(create_client: ClientFactory) -> None:
     bomb = gzip.compress(b" " * 50_000_000)[:60_000]
     response = raw_response(401, bomb, {"content-encoding": "gzip"})
@@ -372,10 +393,13 @@ async def test_401_decompression_bomb(create_client: ClientFactory) -> None:
             tracemalloc.stop()
 
 
+@pytest.mark.parametrize(("size", "status"), [(2**16, 200), (2**16 + 1, 401), (300_000, 401)])
 @pytest.mark.parametrize("create", [httpx_client, httpx2_client], ids=["httpx", "httpx2"])
-async def test_long_401_is_not_read_to_its_end(create: ClientFactory) -> None:
+async def test_long_401_is_not_read_to_its_end(
+    create: ClientFactory, size: int, status: int
+) -> None:
     """httpx would read all of it, into memory, before the request is sent again."""
-    rejection = raw_response(401, b" " * 300_000, CHALLENGE)
+    rejection = raw_response(401, b" " * size, CHALLENGE)
 
     async def scenario(connection: Connection) -> None:
         await connection.read()
@@ -386,8 +410,9 @@ async def test_long_401_is_not_read_to_its_end(create: ClientFactory) -> None:
             await connection.write(rejection if targets(server).count("/x") == 1 else OK)
 
     async with ScriptedServer(scenario) as server, create(create_source(server)) as http:
-        assert (await http.get("/x")).status == 401
-        assert targets(server) == ["/api/v1/fetch_api_key", "/x", "/api/v1/fetch_api_key"]
+        assert (await http.get("/x")).status == status
+        assert targets(server)[:3] == ["/api/v1/fetch_api_key", "/x", "/api/v1/fetch_api_key"]
+        assert len(server.requests) == 3 + (status == 200)
         assert (await http.get("/x")).status == 200
 
 
@@ -473,6 +498,16 @@ def test_source_is_required() -> None:
     for cls in (httpx_auth.ApiKeyAuth, httpx2_auth.ApiKeyAuth, ApiKeyMiddleware):
         with pytest.raises(zulip_auth.InvalidInputError, match="source must be a"):
             cls("key")  # type: ignore[arg-type]
+
+
+async def test_middleware_given_twice(server: FakeZulip) -> None:
+    """The inner one has removed the header already."""
+    middleware = ApiKeyMiddleware(create_source(server))
+    async with (
+        aiohttp.ClientSession(server.site, middlewares=[middleware, middleware]) as http,
+        http.get(ME) as response,
+    ):
+        assert response.status == 200
 
 
 @pytest.mark.parametrize("module", [httpx, httpx2], ids=["httpx", "httpx2"])
