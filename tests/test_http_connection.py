@@ -7,8 +7,10 @@ import json
 import socket
 import ssl
 import struct
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import httpx
 import pytest
@@ -95,6 +97,40 @@ async def test_no_address_accepts_in_time(monkeypatch: pytest.MonkeyPatch) -> No
         port = int(hanging.site.rpartition(":")[2])
         resolve_to(monkeypatch, port, port)
         await login_error(APITimeoutError, "localhost", retry=ONCE, timeout=0.3)
+
+
+@pytest.mark.parametrize(
+    ("site", "host", "port"),
+    [
+        ("chat.example.com", "chat.example.com", 443),
+        ("https://bücher.example:8443", "xn--bcher-kva.example", 8443),
+        ("http://chat.example.com", "chat.example.com", 80),
+        ("http://127.0.0.2", "127.0.0.2", 80),
+    ],
+)
+async def test_host_and_port(
+    site: str, host: str, port: int, monkeypatch: pytest.MonkeyPatch, test_ca: trustme.CA
+) -> None:
+    lookups: list[tuple[str, int, bool]] = []
+    resolve = socket.getaddrinfo
+
+    def getaddrinfo(host: str, port: int, *args: int, flags: int = 0, **kwargs: int) -> list[Any]:
+        in_thread = threading.current_thread() is not threading.main_thread()
+        lookups.append((host, port, in_thread))
+        if flags == socket.AI_NUMERICHOST:
+            resolve(host, port, flags=flags)  # fails for a name
+        return resolve("127.0.0.1", server.port, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    tls = None if site.startswith("http:") else server_context(test_ca, host)
+    async with ScriptedServer(succeed, tls=tls) as server:
+        client = AuthClient(site, ssl_context=client_context(test_ca), allow_http=True)
+        credentials = await client.login(USERNAME, PASSWORD)
+    assert credentials.site == client.site
+    assert server.requests[0].headers["host"] == httpx.URL(client.site).netloc.decode()
+    # Only a name may take time, and therefore a thread.
+    expected = [(host, port, False), (host, port, True)]
+    assert lookups == expected[: 1 if host == "127.0.0.2" else 2]
 
 
 def create_request(site: str, **timeouts: float) -> httpx.Request:
@@ -340,7 +376,19 @@ def test_response_in_any_pieces(response: bytes, trailing: bytes, cuts: set[int]
     asyncio.run(compare())
 
 
-# ---- Servers that send without end
+# ---- Servers that send much, or without end
+
+
+async def test_large_head() -> None:
+    async def scenario(connection: Connection) -> None:
+        await connection.read()
+        head = raw_response(200, json.dumps(SUCCESS), {"x-padding": "a" * 99_000})
+        for half in (head[:98_000], head[98_000:]):
+            await connection.write(half)
+            await asyncio.sleep(0.02)  # deliver it separately
+
+    async with ScriptedServer(scenario) as server:
+        await login(server.site, USERNAME, PASSWORD, retry=ONCE)
 
 
 def flood(head: bytes, data: bytes, closed: asyncio.Event) -> Scenario:
