@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,7 +14,14 @@ from httpx_aiohttp.httpx2 import AiohttpTransport
 
 from helpers.constants import API_KEY, PASSWORD, USERNAME
 from helpers.raw_server import ScriptedServer, serve_keepalive
-from zulip_auth import APIConnectionError, APITimeoutError, AuthClient, RetryPolicy, login
+from zulip_auth import (
+    APIConnectionError,
+    APITimeoutError,
+    AuthClient,
+    RetryPolicy,
+    TLSError,
+    login,
+)
 from zulip_auth._http.pool import adapt_transport
 from zulip_auth.testing import FakeZulip
 
@@ -71,6 +79,13 @@ class CustomTimeout(httpx2.ReadTimeout):
     """A subclass that httpx has no class for."""
 
 
+def tls_failure(link: str) -> Exception:
+    """Return an exception that *link*, `__cause__` or `__context__`, links to a TLS error."""
+    error = httpx2.ConnectError("x")
+    setattr(error, link, ssl.SSLError(1, "x"))
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
@@ -78,6 +93,8 @@ class CustomTimeout(httpx2.ReadTimeout):
         (httpx2.ConnectTimeout("x"), APITimeoutError),
         (CustomTimeout("x"), APITimeoutError),
         (ValueError("x"), APIConnectionError),
+        (tls_failure("__cause__"), TLSError),
+        (tls_failure("__context__"), TLSError),
     ],
 )
 async def test_exception_is_mapped(error: Exception, expected: type[APIConnectionError]) -> None:

@@ -39,7 +39,6 @@ class HTTPX2Transport(httpx.AsyncBaseTransport):
                 response.status_code,
                 headers=response.headers.raw,
                 stream=_Stream(response.stream),
-                extensions=response.extensions,
             )
         raise error
 
