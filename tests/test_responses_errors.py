@@ -350,6 +350,7 @@ def test_rate_limit_message_duration(seconds: str | None, duration: str) -> None
 @pytest.mark.parametrize(
     ("location", "host"),
     [
+        (None, "another address"),
         ("https://zulip.example.org/api/v1/fetch_api_key", "zulip.example.org"),
         ("https://zulip.example.org:8443/", "zulip.example.org:8443"),
         ("//zulip.example.org/", "zulip.example.org"),
@@ -366,8 +367,9 @@ def test_rate_limit_message_duration(seconds: str | None, duration: str) -> None
     ],
 )
 @pytest.mark.parametrize("status", [300, 301, 302, 307, 308, 399])
-def test_redirect_names_host(status: int, location: str, host: str) -> None:
-    error = error_from(status, error_body(code="AUTHENTICATION_FAILED"), {"location": location})
+def test_redirect_names_host(status: int, location: str | None, host: str) -> None:
+    headers = {} if location is None else {"location": location}
+    error = error_from(status, error_body(code="AUTHENTICATION_FAILED"), headers)
     assert type(error) is zulip_auth.InvalidResponseError
     assert error.status_code == status
     assert f"redirected to {host} (HTTP" in str(error)
@@ -469,6 +471,20 @@ MESSAGES: dict[str, tuple[int, Any, Mapping[str, str], RequestContext]] = {
         error_body(code="NONEXISTENT_SUBDOMAIN"),
         {},
         LOGIN,
+    ),
+    "No organization at https://chat.example.com (NONEXISTENT_SUBDOMAIN). "
+    "Check the organization URL.": (
+        404,
+        error_body(code="NONEXISTENT_SUBDOMAIN"),
+        {},
+        NO_CREDENTIALS,
+    ),
+    "https://chat.example.com rejected the request as invalid. "
+    "See the server's message for details.": (
+        400,
+        error_body(),
+        {},
+        API_KEY,
     ),
     "Development login is not available on https://chat.example.com. Log in with a password.": (
         404,

@@ -57,6 +57,10 @@ def test_unparsed_response(reader: Parser[Any], parsed: object) -> None:
     error = parse(reader, parsed)
     assert type(error) is zulip_auth.InvalidResponseError
     assert (error.status_code, error.__context__) == (200, None)
+    assert str(error) == (
+        "https://chat.example.com returned HTTP 200 with a response that is not from the Zulip "
+        "API. Check the URL; another service may be responding."
+    )
 
 
 # ---- Credentials
@@ -205,6 +209,9 @@ def test_owner_of_other_account() -> None:
     error = owner(15)
     assert type(error) is zulip_auth.InvalidApiKeyError
     assert (error.status_code, error.code, error.message) == (200, None, "")
+    assert str(error) == (
+        "The API key belongs to another account of https://chat.example.com. Log in again."
+    )
 
 
 @pytest.mark.parametrize(
@@ -273,15 +280,17 @@ def test_settings_of_old_server() -> None:
         external_authentication_methods=...,
         authentication_methods=...,
         require_email_format_usernames=...,
+        is_incompatible=...,
     )
     assert found.realm_url == "https://chat.example.com"
     assert (found.feature_level, found.external_methods) == (0, ())
+    assert (found.require_email_format_usernames, found.is_incompatible) == (True, False)
     assert (found.password_enabled, found.ldap_enabled, found.dev_enabled) == (True, False, False)
     assert settings(authentication_methods=..., email_auth_enabled=...).password_enabled is False
 
 
 def test_settings_insecure_realm_url() -> None:
-    assert settings(realm_url="http://chat.example.com").realm_url == "http://chat.example.com"
+    assert settings(realm_url="HTTP://chat.example.com/").realm_url == "http://chat.example.com"
 
 
 def test_settings_of_root_domain() -> None:

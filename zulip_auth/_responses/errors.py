@@ -349,7 +349,7 @@ def _parse_seconds(value: object) -> float | None:
 
 def _redirect(error: _ErrorResponse) -> InvalidResponseError:
     """Return an exception with the host or, on the same host, the path of a redirect."""
-    location = error.headers.get("location", "")
+    location = error.headers.get("location")
     try:
         url = urlsplit(urljoin(f"{error.site}/", location) if location else "")
     except ValueError:

@@ -182,15 +182,13 @@ def _parse_external_methods(
 
 
 def _absolute_login_url(url: str, site: str) -> str:
-    try:
-        absolute = urljoin(f"{site}/", url)
-    except ValueError:
-        absolute = ""
     # The one-time pad is sent to this URL; plain http only if the site uses it.
     allow_http = not is_secure_url(site)
-    if not is_secure_url(absolute, allow_http=allow_http) or not url.isprintable():
-        raise UnexpectedValue
-    return absolute
+    with suppress(ValueError):
+        absolute = urljoin(f"{site}/", url)
+        if is_secure_url(absolute, allow_http=allow_http) and url.isprintable():
+            return absolute
+    raise UnexpectedValue
 
 
 def _parse_user_id(value: object) -> int:
