@@ -73,7 +73,7 @@ def raw_deflate(body: bytes) -> bytes:
 )
 async def test_content_encoding(encoding: str, compress: Callable[[bytes], bytes]) -> None:
     headers = {"Content-Encoding": encoding}
-    body = compress(json.dumps(SUCCESS).encode())
+    body = compress(json.dumps(SUCCESS).encode().ljust(MAX_BODY_SIZE))
     async with ScriptedServer(respond(200, body, headers)) as server:
         await login(server.site, USERNAME, PASSWORD)
 
