@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import httpx
 import pytest
 import trustme
 from httpx_aiohttp import AiohttpTransport
@@ -284,7 +285,34 @@ async def test_invalid_proxy(proxy: str, reason: str, monkeypatch: pytest.Monkey
     assert error.__context__ is None
 
 
-# ---- httpx-aiohttp
+# ---- Transports of the caller
+
+
+@pytest.mark.parametrize("route", ["http", "https", "tunnel"])
+async def test_cancel_after_handshake(route: str, test_ca: trustme.CA) -> None:
+    """A transport that waits between attempts has returned the connection to its pool."""
+
+    class WaitingTransport(httpx.AsyncHTTPTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            response = await super().handle_async_request(request)
+            if len(server.requests) == 1:
+                await response.aread()
+                task.cancel()
+                await asyncio.sleep(0)
+            return response
+
+    tls = None if route == "http" else server_context(test_ca)
+    async with ScriptedServer(serve_keepalive, tls=tls) as server, ScriptedServer(tunnel) as proxy:
+        tunnel_to[:] = [server.port]
+        async with WaitingTransport(
+            verify=client_context(test_ca), proxy=proxy.site if route == "tunnel" else None
+        ) as transport:
+            client = AuthClient(server.site, transport=transport)
+            task = asyncio.create_task(client.login(USERNAME, PASSWORD))
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await client.login(USERNAME, PASSWORD)
+        assert (server.connections, len(server.requests)) == (1, 2)
 
 
 async def test_aiohttp_reuses_connection() -> None:

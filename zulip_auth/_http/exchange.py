@@ -150,9 +150,9 @@ class _HTTPClient:
         return cast("httpx.Response", raw)
 
     async def _trace(self, event: str, details: Mapping[str, Any]) -> None:
-        if event == "connection.connect_tcp.complete":
+        if event == "connection.connect_tcp.complete" and self._context.site.startswith("https:"):
             self._handshakes.append(details["return_value"])
-        elif event == "connection.start_tls.complete":
+        elif event.endswith(".start_tls.complete"):  # of the connection or of a proxy's tunnel
             self._handshakes.clear()  # other requests may use the connection now
 
 
