@@ -184,8 +184,7 @@ def _parse_query(query: str) -> dict[str, str]:
 
 
 def _decrypt_key(encrypted: str, pad: str) -> str:
-    pairs = zip(bytes.fromhex(encrypted), bytes.fromhex(pad), strict=True)
-    key = bytes(a ^ b for a, b in pairs)
+    key = (int(encrypted, 16) ^ int(pad, 16)).to_bytes(_KEY_LENGTH)
     if not _KEY_RE.fullmatch(key):
         raise InvalidInputError(
             "redirect_url does not belong to this SSO flow. Copy the latest redirect URL."
