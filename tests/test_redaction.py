@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import binascii
 import html
 import inspect
 import json
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from helpers.secret_scanner import SecretScanner
@@ -44,6 +45,7 @@ ENCODED = {
     "base64 for URLs": base64.urlsafe_b64encode(PASSWORD.encode()).decode(),
     "base64 of the form": base64.b64encode(FORM.encode()).decode(),
     "hexadecimal of the form": FORM.encode().hex(),
+    "base64 of the quoted": base64.b64encode(quote(PASSWORD, safe="").encode()).decode(),
     "repr": repr(PASSWORD),
     "upper case": PASSWORD.upper(),
 }
@@ -61,9 +63,11 @@ def test_repeats_secret_base64_offset(offset: int) -> None:
     assert repeats_secret(base64.b64encode(data).decode(), [PASSWORD])
 
 
-@pytest.mark.parametrize("text", ["", "Your username or password is incorrect", "%zz &#; \\u00"])
+@pytest.mark.parametrize(
+    "text", ["", "Your username or password is incorrect", "%zz &#; \\u00", r"\ud800 \udc00"]
+)
 def test_repeats_secret_unrelated_text(text: str) -> None:
-    assert not repeats_secret(text, [PASSWORD])
+    assert not repeats_secret(text, [PASSWORD, "xx"])
 
 
 def test_repeats_secret_without_secrets() -> None:
@@ -87,10 +91,25 @@ ENCODERS = [
 
 
 @given(encodable, st.sampled_from(ENCODERS), st.sampled_from(ENCODERS), st.text(max_size=50))
+@example(r"&lt;%41\n", str, str, "")  # each decoder changes it
 def test_repeats_secret_any_text(
     secret: str, first: Callable[[str], str], second: Callable[[str], str], around: str
 ) -> None:
     assert repeats_secret(f"{around} {second(first(secret))} {around}", [secret])
+
+
+@given(
+    encodable.filter(lambda secret: len(secret.encode()) >= 4),
+    st.binary(max_size=50),
+    st.binary(max_size=50),
+    st.sampled_from([base64.b64encode, base64.urlsafe_b64encode, binascii.hexlify]),
+)
+@example("abcd", b"x", b"x", base64.b64encode)  # the shortest part of base64
+@example("?>~?~?", b"", b"", base64.urlsafe_b64encode)  # Pz5-P34_
+def test_repeats_secret_within_bytes(
+    secret: str, prefix: bytes, suffix: bytes, encode: Callable[[bytes], bytes]
+) -> None:
+    assert repeats_secret(encode(prefix + secret.encode() + suffix).decode(), [secret])
 
 
 def variables(error: BaseException) -> str:
