@@ -98,6 +98,7 @@ READ: dict[str, tuple[str | bytes, str | None]] = {
     "beyond ASCII": (LINES.replace("iago", "iagó"), KEY),
     "no key": (LINES.replace("key", "kez"), None),
     "a name with spaces": (LINES + "a name = x\n", KEY),
+    "64 KiB": (LINES.ljust(2**16, "#"), KEY),
 }
 
 
@@ -223,8 +224,8 @@ def test_write_new_file(path: Path) -> None:
 def test_update_preserves_other_lines(path: Path) -> None:
     old = (
         "# Mine\n\n[zterm]\ntheme = 50%\nkey = theirs\n\n"
-        "[api]\n# Made by hand\nEMAIL: old@zulip.com\nkey = old\n  of two lines\n"
-        "color=red\nsite=https://chat.example.com\n\n[more]\nx = 1"
+        "[api]\n# Made by hand\nEMAIL: old@zulip.com\nkey = old\n  XY\n"
+        "color=red\nsite=https://chat.example.com\n\n[more]\nx = X"
     )
     write(path, old, 0o644)
     calls: list[ZuliprcSection | None] = []
@@ -237,7 +238,7 @@ def test_update_preserves_other_lines(path: Path) -> None:
     assert calls == [
         {
             "email": "old@zulip.com",
-            "key": "old\nof two lines",
+            "key": "old\nXY",
             "color": "red",
             "site": "https://chat.example.com",
         }
@@ -245,7 +246,7 @@ def test_update_preserves_other_lines(path: Path) -> None:
     assert path.read_text() == (
         "# Mine\n\n[zterm]\ntheme = 50%\nkey = theirs\n\n"
         f"[api]\nemail = iago@zulip.com\nkey = {KEY}\n# Made by hand\n"
-        "color=red\nsite=https://chat.example.com\n\n[more]\nx = 1\n"
+        "color=red\nsite=https://chat.example.com\n\n[more]\nx = X\n"
     )
     assert path.stat().st_mode & 0o777 == 0o600
 
@@ -288,23 +289,40 @@ def test_overwrite_invalid_file(path: Path, content: str | bytes) -> None:
     assert path.read_text() == f"[api]\nkey = {KEY}\n"
 
 
-UNEDITABLE = {
-    "a header with a remark": "[api] # mine\nkey=old\n",
-    "an indented option": "[api]\n   key=old\n",
-    "an indented header": "[x]\n\n [api]\nkey = old\n",
+LAYOUTS = {
+    "a header with a remark": ("[api] # mine\nkey=old\n", "[api] # mine\nkey = new\n"),
+    "an indented header": (" [api]\nkey=old\n", " [api]\nkey = new\n"),
+    "an indented header after another": (
+        "[x]\n\n [api]\nkey=old\n",
+        "[x]\n\n [api]\nkey = new\n",
+    ),
+    "a header that looks like an option": (
+        "[a=b]\n [api]\nkey=old\n",
+        "[a=b]\n [api]\nkey = new\n",
+    ),
+    "an indented option": ("[api]\n   key=old\n", "[api]\n   key = new\n"),
+    "an option less indented than the first": (
+        "[api]\n  color=red\nkey=old\n",
+        "[api]\n  key = new\n  color=red\n",
+    ),
+    "carriage returns": ("[api]\r\n# mine\r\nkey=old\r\n", "[api]\nkey = new\n# mine\n"),
 }
 
 
-@pytest.mark.parametrize("content", UNEDITABLE.values(), ids=UNEDITABLE)
-def test_update_unsafe_content(path: Path, content: str) -> None:
+@pytest.mark.parametrize(("old", "new"), LAYOUTS.values(), ids=LAYOUTS)
+def test_update_preserves_layout(path: Path, old: str, new: str) -> None:
+    write(path, old)
+    update_zuliprc(path, constant({"key": "new"}))
+    assert path.read_bytes() == new.encode()
+    assert read_zuliprc(path)["key"] == "new"
+
+
+def test_update_unsafe_content(path: Path) -> None:
+    content = f"[DEFAULT]\nkey={KEY}\n[api]\nemail=iago@zulip.com\n"
     write(path, content)
-    try:
-        update_zuliprc(path, constant({"key": KEY}))
-    except ZuliprcError as error:
-        assert str(error) == f"{path} cannot be updated safely. Use another path."
-        assert path.read_text() == content
-    else:
-        assert read_zuliprc(path) == {"key": KEY}
+    message = zuliprc_error(update_zuliprc, path, constant({"key": None}))
+    assert message == f"{path} cannot be updated safely. Use another path."
+    assert path.read_text() == content
 
 
 def test_update_indented_options(path: Path) -> None:
@@ -347,8 +365,8 @@ def test_lossless_edit() -> None:
 
 
 def test_read_limits_interpolation(path: Path) -> None:
-    write(path, "[api]\nuser=iago\nemail=%(user)s@zulip.com\n")
-    assert read_zuliprc(path)["email"] == "iago@zulip.com"
+    write(path, "[api]\nuser=iago\nemail=" + "%(user)s" * 8)
+    assert read_zuliprc(path)["email"] == "iago" * 8
     lines = ["[api]", "a0=" + "x" * 40]
     lines += [f"a{n + 1}=" + f"%(a{n})s" * 40 for n in range(5)]
     write(path, "\n".join(lines))
