@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from configparser import ConfigParser, Error, InterpolationError
 from contextlib import contextmanager, suppress
+from math import inf
 from pathlib import Path
 from typing import TextIO
 
@@ -153,8 +154,8 @@ def render_zuliprc(section: ZuliprcSection, old: str = "") -> str:
     lines: list[str] = []
     indent: str | None = None  # of the section's options
     insert_at = None
-    in_section = skip = in_continuation = False
-    option_indent = 0
+    in_section = skip = False
+    option_indent = inf  # of the last option; infinite after a header
     for line in old.split("\n"):
         text = line.strip()
         width = len(line) - len(line.lstrip())
@@ -163,18 +164,14 @@ def render_zuliprc(section: ZuliprcSection, old: str = "") -> str:
             lines.append(line)
             continue
         # ConfigParser treats deeper-indented lines as continuations.
-        if not (in_continuation and width > option_indent):
-            option_indent, in_continuation = width, option is not None and header is None
+        if width <= option_indent:
+            name = option[1].rstrip().lower() if option and not header else None
+            option_indent = inf if name is None else width
             if header:
                 in_section = header[1] == SECTION
             elif in_section and indent is None:
                 indent = line[:width]
-            skip = (
-                in_section
-                and in_continuation
-                and option is not None
-                and option[1].rstrip().lower() in section
-            )
+            skip = in_section and name in section
         if not skip:
             lines.append(line)
         if header and in_section and insert_at is None:
