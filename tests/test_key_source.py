@@ -12,7 +12,9 @@ import threading
 import time
 import traceback
 from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -217,10 +219,13 @@ async def test_reissued_key_has_a_cooldown(
     source = source_for(server)
     stale = await source.get()
     for _ in range(5):
-        with pytest.raises(
-            zulip_auth.InvalidApiKeyError, match="rejects the API key that it just issued"
-        ):
+        with pytest.raises(zulip_auth.InvalidApiKeyError) as caught:
             await source.refresh(stale)
+        assert caught.value.status_code == 401
+        assert str(caught.value) == (
+            f"{server.site} rejects the API key that it just issued. A proxy may be stripping "
+            "the Authorization header. Try again in a minute."
+        )
     assert logins(server) == 2
     assert await source.get() == stale  # it may have been a mistake
     advance_clock(monkeypatch, 60)
@@ -262,10 +267,10 @@ async def test_reset_during_a_login(server: FakeZulip) -> None:
         return "a guess"
 
     source = source_for(server, password)
-    for _ in range(2):
+    for _ in range(3):
         with pytest.raises(AuthenticationFailedError):
             await source.get()
-    assert logins(server) == 2
+    assert logins(server) == 3
 
 
 async def test_refresh_during_a_login(server: FakeZulip) -> None:
@@ -294,7 +299,8 @@ async def test_refresh_during_a_login(server: FakeZulip) -> None:
 
 @pytest.mark.parametrize("stale", ["the key itself", None])
 async def test_refresh_with_an_invalid_argument(server: FakeZulip, stale: Any) -> None:
-    with pytest.raises(zulip_auth.InvalidInputError, match="stale must be a Credentials") as caught:
+    message = rf"^stale must be a Credentials instance, not {type(stale).__name__}\.$"
+    with pytest.raises(zulip_auth.InvalidInputError, match=message) as caught:
         await source_for(server).refresh(stale)
     SecretScanner("the key itself").check_error(caught.value)
 
@@ -364,15 +370,21 @@ def test_another_running_event_loop(server: FakeZulip, state: str) -> None:
         await asyncio.to_thread(finished.wait)
         return credentials
 
+    messages = set()
     with ThreadPoolExecutor() as executor:
         first = executor.submit(asyncio.run, use())
         assert started.wait(10)
         for _ in range(2):
-            with pytest.raises(zulip_auth.InvalidInputError, match="in another event loop"):
+            with pytest.raises(zulip_auth.InvalidInputError) as caught:
                 asyncio.run(source.get())
+            messages.add(str(caught.value))
         finished.set()
         credentials = first.result(10)
         assert asyncio.run(source.get()) is credentials
+    assert messages == {
+        "This ApiKeySource is in use in another event loop. "
+        "Create one ApiKeySource for each event loop."
+    }
     assert logins(server) == 1
 
 
@@ -565,9 +577,13 @@ async def test_password_function_cancelled_or_not_async(server: FakeZulip) -> No
     async def cancelled() -> str:
         raise asyncio.CancelledError
 
-    for password in (cancelled, lambda: PASSWORD):
+    for password, message in (
+        (cancelled, "The password callback was cancelled."),
+        (lambda: PASSWORD, "password must be a str or an async function."),
+    ):
         with pytest.raises(zulip_auth.InvalidInputError) as caught:
             await source_for(server, password).get()
+        assert str(caught.value) == message
         SecretScanner(PASSWORD).check_error(caught.value)
     assert logins(server) == 0
 
@@ -675,8 +691,9 @@ def test_password_function_exception_reaches_all(
 
 @pytest.mark.parametrize("odd", [5, "~unknown-user/x"])
 def test_zuliprc_with_an_invalid_path(odd: Any) -> None:
-    with pytest.raises(zulip_auth.InvalidInputError, match="zuliprc must be"):
+    with pytest.raises(zulip_auth.InvalidInputError) as caught:
         ApiKeySource(AuthClient("chat.example.com"), USERNAME, PASSWORD, zuliprc=odd)
+    assert str(caught.value) == "zuliprc must be a str or Path (and `~` needs a home directory)."
 
 
 @pytest.mark.parametrize(
@@ -702,6 +719,7 @@ async def test_repr_and_attributes_have_no_secret(server: FakeZulip) -> None:
     await source.get()
     assert source.site == server.site
     assert repr(source) == f"<ApiKeySource {server.site}>"
+    assert repr(ApiKeySource.__new__(ApiKeySource)) == "<ApiKeySource without a site>"
     assert "'value'" not in repr(vars(source))
     SecretScanner(PASSWORD, server.account(USERNAME).api_key).check(
         repr(vars(source)), "its variables"
@@ -716,6 +734,16 @@ async def test_zuliprc_saves_a_login(server: FakeZulip, path: Path) -> None:
     assert Credentials.load(path) == first
     assert await source_for(server, zuliprc=str(path)).get() == first
     assert logins(server) == 1
+
+
+async def test_zuliprc_with_plain_http(path: Path) -> None:
+    """The client has allowed it, so the saved key is used."""
+    async with ScriptedServer(succeed) as server:
+        client = AuthClient(f"http://0.0.0.0:{server.port}", allow_http=True)
+        for _ in range(2):
+            source = ApiKeySource(client, USERNAME, PASSWORD, zuliprc=path)
+            assert (await source.get()).site == client.site
+        assert len(server.requests) == 1
 
 
 async def test_zuliprc_with_a_revoked_key(server: FakeZulip, path: Path) -> None:
@@ -745,14 +773,23 @@ async def test_zuliprc_without_a_key(server: FakeZulip, path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["precious", "[api]\nkey = x\n", "[api]\nkey=x\nemail=a@b.c\nsite=https://x.org\n"]
+    ("content", "message"),
+    [
+        ("precious", "{path} is not a zuliprc: "),
+        ("[api]\nkey = x\n", "No site and no email in section [api] of {path}."),
+        ("[api]\nkey=x\nemail=a@b.c\nsite=https://x.org\n", "{path} contains a different account."),
+    ],
+    ids=["other file", "no site", "other account"],
 )
-async def test_zuliprc_that_is_unusable(server: FakeZulip, path: Path, content: str) -> None:
+async def test_zuliprc_that_is_unusable(
+    server: FakeZulip, path: Path, content: str, message: str
+) -> None:
     path.write_text(content)
     path.chmod(0o600)
     source = source_for(server, zuliprc=path)
-    with pytest.raises(ZuliprcError):
+    with pytest.raises(ZuliprcError) as caught:
         await source.get()
+    assert str(caught.value).startswith(message.format(path=path))
     assert path.read_text() == content
     assert not server.requests
     path.unlink()
@@ -855,6 +892,17 @@ async def test_zuliprc_that_fails_after_the_login(
     assert record.getMessage().startswith("Logged in, but could not save the API key: ")
 
 
+def no_response(action: str, timeout: str) -> str:
+    return (
+        f"Could not {action}: no response from the file system in {timeout}. "
+        "Use a regular file on a local disk."
+    )
+
+
+def threads_of(path: Path) -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.endswith(str(path))]
+
+
 async def test_zuliprc_that_hangs(server: FakeZulip, path: Path) -> None:
     """A FIFO without a writer blocks its reader; the thread must not block the exit."""
     os.mkfifo(path, 0o600)
@@ -862,17 +910,55 @@ async def test_zuliprc_that_hangs(server: FakeZulip, path: Path) -> None:
     async with asyncio.timeout(10):
         results = await asyncio.gather(*(source.get() for _ in range(5)), return_exceptions=True)
     assert {type(error) for error in results} == {ZuliprcError}
-    assert {str(error) for error in results} == {
-        f"Could not read {path}: no response from the file system in 0.1 s. "
-        "Use a regular file on a local disk."
-    }
-    threads = [thread for thread in threading.enumerate() if thread.name.endswith(str(path))]
+    assert {str(error) for error in results} == {no_response(f"read {path}", "0.1 s")}
+    threads = threads_of(path)
     assert threads
     assert all(thread.daemon for thread in threads)
     path.open("w").close()
     for thread in threads:
         await asyncio.to_thread(thread.join, 10)
     assert not server.requests
+
+
+@pytest.fixture
+def lock(path: Path) -> Iterator[Callable[[], None]]:
+    """Return a function that locks the zuliprc, like a program that hangs while it writes it."""
+    fcntl = pytest.importorskip("fcntl")
+    with ExitStack() as stack:
+
+        def lock() -> None:
+            file = stack.enter_context(path.with_name(f".{path.name}.tmp").open("w"))
+            fcntl.flock(file, fcntl.LOCK_EX)
+
+        yield lock
+    for thread in threads_of(path):
+        thread.join(10)
+
+
+async def test_zuliprc_locked_before_the_login(
+    server: FakeZulip, path: Path, lock: Callable[[], None]
+) -> None:
+    lock()
+    source = ApiKeySource(AuthClient(server.site, timeout=0.5), USERNAME, PASSWORD, zuliprc=path)
+    with pytest.raises(ZuliprcError) as caught:
+        await source.get()
+    assert str(caught.value) == no_response(f"write {path}", "0.5 s")
+    assert not server.requests
+
+
+async def test_zuliprc_locked_during_the_login(
+    server: FakeZulip, path: Path, lock: Callable[[], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def password() -> str:
+        lock()
+        return PASSWORD
+
+    source = ApiKeySource(AuthClient(server.site, timeout=0.5), USERNAME, password, zuliprc=path)
+    assert (await source.get()).email == USERNAME
+    [record] = caplog.records
+    assert record.getMessage() == (
+        f"Logged in, but could not save the API key: {no_response(f'write {path}', '0.5 s')}"
+    )
 
 
 async def test_warning_as_error_reaches_all_callers(server: FakeZulip, path: Path) -> None:
@@ -943,6 +1029,7 @@ def replace_key(server: FakeZulip, bot: Credentials) -> Credentials:
 
 async def test_from_zuliprc(server: FakeZulip, bot: Credentials, path: Path) -> None:
     source = ApiKeySource.from_zuliprc(path)
+    path.unlink()  # it is read again after a rejection only
     assert await source.get() == bot
     assert source.site == server.site
     assert repr(source) == f"<ApiKeySource {server.site}>"
@@ -1006,6 +1093,7 @@ async def test_from_zuliprc_with_a_revoked_key(
         }
     with pytest.raises(zulip_auth.InvalidApiKeyError) as caught:
         await source.get()
+    assert caught.value.status_code == 401
     SecretScanner(bot.api_key).check_error(caught.value)
     current.save(path)
     results = await asyncio.gather(*(source.get() for _ in range(20)))
@@ -1032,6 +1120,20 @@ async def test_from_zuliprc_after_a_reactivation(
         await source.refresh(bot)
     advance_clock(monkeypatch, 60)
     assert await source.get() == bot
+
+
+async def test_from_zuliprc_that_hangs(
+    bot: Credentials, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zulip_auth._key_source._READ_TIMEOUT", 0.1)
+    source = ApiKeySource.from_zuliprc(path)
+    path.unlink()
+    os.mkfifo(path, 0o600)
+    async with asyncio.timeout(10):
+        with pytest.raises(ZuliprcError) as caught:
+            await source.refresh(bot)
+    assert str(caught.value) == no_response(f"read {path}", "0.1 s")
+    path.open("w").close()  # ends the thread
 
 
 async def test_from_zuliprc_with_another_site(
