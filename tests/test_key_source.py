@@ -806,7 +806,7 @@ async def test_zuliprc_with_an_ldap_name(path: Path) -> None:
     """The name of the login is saved next to the key, since the server returns an email address."""
     async with ScriptedServer(succeed) as server:
         client = AuthClient(server.site)
-        first = await ApiKeySource(client, "jdoe", PASSWORD, zuliprc=path).get()
+        first = await ApiKeySource(client, "JDoe", PASSWORD, zuliprc=path).get()
         assert first.email == USERNAME
         for name in ("jdoe", "JDoe", USERNAME):
             assert await ApiKeySource(client, name, PASSWORD, zuliprc=path).get() == first

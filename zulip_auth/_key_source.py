@@ -503,7 +503,7 @@ def _load(path: Path, site: str, username: str) -> Credentials | None:
     section = read_zuliprc(path, missing_ok=True)
     email, login_name = section.get("email"), section.get(LOGIN_NAME)
     # casefold() makes "gro\u00df" and "gross" the same, which are two accounts.
-    is_known = username.lower() in ((email or "").lower(), (login_name or "").lower())
+    is_known = username.lower() in [name.lower() for name in (email, login_name) if name]
     # An LDAP name cannot be compared with an email address.
     is_comparable = "@" in username or login_name is not None
     expected = username if is_comparable and not is_known else email or username
