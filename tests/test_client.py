@@ -141,11 +141,7 @@ def settings_response(name: str) -> Scenario:
 
 @pytest.mark.parametrize(
     ("settings", "expected"),
-    [
-        ("unknown", zulip_auth.InvalidSubdomainError),
-        ("root", zulip_auth.SubdomainRequiredError),
-        ("root, landing page", zulip_auth.SubdomainRequiredError),
-    ],
+    [("unknown", zulip_auth.InvalidSubdomainError), ("root", zulip_auth.SubdomainRequiredError)],
 )
 async def test_500_without_organization(
     settings: str, expected: type[Exception], no_backoff: RetryPolicy
