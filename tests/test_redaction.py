@@ -116,7 +116,8 @@ def variables(error: BaseException) -> str:
     """Return the variables of all frames but this file's, as an error tracker shows them."""
     shown = traceback.TracebackException.from_exception(error, capture_locals=True)
     inside = ("fail", "fail_later", "inner")
-    return "".join(str(f.locals) for f in shown.stack if f.filename != __file__ or f.name in inside)
+    frames = (f for f in shown.stack if f.filename != __file__ or f.name in inside)
+    return "\n".join(value for frame in frames for value in (frame.locals or {}).values())
 
 
 class Box:
@@ -167,6 +168,25 @@ async def test_hide_locals_leaves_no_secret(error: BaseException) -> None:
     for exc in (error.__cause__, error.__context__):
         if exc is not None:
             scanner.check(variables(exc), "the cause")
+
+
+def test_hide_locals_of_linked_errors() -> None:
+    def raised(error: Exception, secret: str) -> Exception:
+        def inner(secret: str) -> None:
+            raise error
+
+        with pytest.raises(type(error)):
+            inner(secret)
+        return error
+
+    cause, context, member = (raised(ValueError(), PASSWORD) for _ in range(3))
+    group = ExceptionGroup("x", [member])
+    group.__cause__, group.__context__ = cause, context
+    cause.__context__ = context.__context__ = group
+    with pytest.raises(ExceptionGroup):
+        Box(group).fail(PASSWORD)
+    for exc in (group, cause, context, member):
+        SecretScanner(PASSWORD).check(variables(exc), repr(exc))
 
 
 def test_hide_locals_with_wrong_arguments() -> None:

@@ -80,7 +80,8 @@ class SecretScanner:
         for frame in summary.stack:
             if frame.filename.startswith(LIBRARY_PATHS):
                 frames += 1
-                self.check(f"{frame.locals} {frame.line}", f"{frame.name}, line {frame.lineno}")
+                texts = [frame.line or "", *(frame.locals or {}).values()]  # the values of repr()
+                self.check("\n".join(texts), f"{frame.name}, line {frame.lineno}")
         assert frames, "the traceback has no frame of the library"
 
 
