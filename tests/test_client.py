@@ -570,8 +570,12 @@ async def test_dev_login_over_http(development_host: str, monkeypatch: pytest.Mo
     async with ScriptedServer(succeed) as server:
         site = f"http://{development_host}:{server.port}"
         assert await dev_login(site, USERNAME) == Credentials(site, USERNAME, API_KEY, USER_ID)
-        [request] = server.requests
-        assert request.line == "POST /api/v1/dev_fetch_api_key HTTP/1.1"
+        with pytest.raises(InvalidResponseError):  # it is the response to a login
+            await AuthClient(site).server_settings()
+        assert [request.line for request in server.requests] == [
+            "POST /api/v1/dev_fetch_api_key HTTP/1.1",
+            "GET /api/v1/server_settings HTTP/1.1",
+        ]
 
 
 SECRET_CALLS: dict[str, tuple[str, tuple[Any, ...]]] = {

@@ -271,6 +271,7 @@ async def test_http_ignores_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
         ("ftp://127.0.0.1", ": unsupported scheme ftp"),
         ("socks://127.0.0.1:1080", ": unsupported scheme socks"),
         ("http://x:hunter2", ""),
+        ("socks4://x:://hunter2@127.0.0.1", ": unsupported scheme socks4"),
         ("socks5://127.0.0.1", ""),
     ],
 )

@@ -197,7 +197,7 @@ async def test_cancelled_at_any_moment(delay: int) -> None:
 
 async def test_waiter_of_a_stopped_loop() -> None:
     """A loop that is gone does not get the slot, nor keep it from others."""
-    holder = Holder(MAX_LOGINS)
+    holder, last = Holder(MAX_LOGINS - 1), Holder(1)
     await asyncio.sleep(0)
     abandoned: list[Any] = []
 
@@ -218,9 +218,11 @@ async def test_waiter_of_a_stopped_loop() -> None:
     waiters = Holder(1)
     waiters.release.set()
     await asyncio.sleep(0)
-    holder.release.set()
+    last.release.set()
     async with asyncio.timeout(5):
-        await asyncio.gather(*holder.tasks, *waiters.tasks)
+        await asyncio.gather(*last.tasks, *waiters.tasks)
+    holder.release.set()
+    await asyncio.gather(*holder.tasks)
     loop, waiter = abandoned
     waiter.cancel()
     await asyncio.to_thread(loop.run_until_complete, asyncio.wait([waiter]))
