@@ -56,8 +56,8 @@ def validate_user_agent(value: str | None) -> str | None:
     Raises:
         InvalidInputError: If *value* is empty, longer than allowed, or not printable ASCII.
     """
-    is_str = isinstance(value, str) and len(value) <= MAX_LENGTH
-    if value is not None and not (is_str and _HEADER_VALUE_RE.fullmatch(value)):
+    is_short = isinstance(value, str) and len(value) <= MAX_LENGTH
+    if value is not None and not (is_short and _HEADER_VALUE_RE.fullmatch(value)):
         raise InvalidInputError(
             f"user_agent must be printable ASCII of at most {MAX_LENGTH} characters."
         )

@@ -89,9 +89,9 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002
         """Drop all connections. The runner cancels their requests."""
-        loop = asyncio.get_running_loop()
-        for sock in (sock for server in self.servers for sock in server.sockets):
-            loop.remove_reader(sock.fileno())
+        for server in self.servers:
+            for sock in server.sockets:
+                server.get_loop().remove_reader(sock.fileno())
         # asyncio leaks a connection that it has accepted, but not made, when the server closes.
         for _ in range(_ACCEPT_ITERATIONS):
             await asyncio.sleep(0)
