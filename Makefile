@@ -84,16 +84,12 @@ publish: $(VENV)/.uv ## upload dist/ to the registry, in the release workflow on
 bench: $(VENV)/.bench ## compare the speed of login clients
 	$(BIN)/python benchmarks/bench.py $(ARGS)
 
-mutants: $(VENV)/.mutants ## run mutation tests and list surviving mutants
-	$(BIN)/mutmut run
-	$(BIN)/mutmut results
-
 # The group dev includes the others. As a constraint it gives all files the same versions.
 COMPILE := $(BIN)/uv pip compile --quiet --no-annotate --no-header
 PIN := $(COMPILE) --python-version 3.11
 pins: $(VENV)/.uv ## update requirements/ from the dependency groups in pyproject.toml
 	$(PIN) --upgrade pyproject.toml --extra testing --group dev --output-file requirements/dev.txt
-	for group in run test lint docs bench mutants; do \
+	for group in run test lint docs bench; do \
 		$(PIN) --constraint requirements/dev.txt pyproject.toml --extra testing --group $$group \
 			--output-file requirements/$$group.txt || exit; \
 	done
@@ -107,7 +103,7 @@ pins: $(VENV)/.uv ## update requirements/ from the dependency groups in pyprojec
 		--output-file requirements/pyodide.txt
 
 clean: ## remove everything that the other targets create
-	rm -rf $(VENV) dist site .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis .schemathesis mutants
+	rm -rf $(VENV) dist site .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis .schemathesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## list the targets
@@ -153,10 +149,6 @@ $(VENV)/.docs: requirements/docs.txt $(VENV)/.run
 
 $(VENV)/.bench: requirements/bench.txt $(VENV)/.run
 	$(INSTALL) --requirement requirements/bench.txt
-	@touch $@
-
-$(VENV)/.mutants: requirements/mutants.txt $(VENV)/.test
-	$(INSTALL) --requirement requirements/mutants.txt
 	@touch $@
 
 WASM := wasm32-pyodide2025
