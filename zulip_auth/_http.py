@@ -8,7 +8,7 @@ import ssl
 import zlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.request import getproxies, proxy_bypass
@@ -87,7 +87,7 @@ async def send(
             )
             async with httpx.AsyncClient(
                 transport=guard,
-                base_url=f"{context.site}/api/v1",
+                base_url=_base_url(context.site),
                 headers=_headers(context, user_agent),
                 timeout=httpx.Timeout(timeout / 2, connect=timeout / 3),
                 event_hooks={"response": [check_status]},
@@ -111,6 +111,11 @@ async def send(
         raise error
     finally:
         del error  # or the traceback and this frame would reference each other
+
+
+@lru_cache
+def _base_url(site: str) -> httpx.URL:
+    return httpx.URL(f"{site}/api/v1/")  # parsing takes longer than the rest of a client
 
 
 def _headers(context: RequestContext, user_agent: str | None) -> dict[str, str]:
@@ -307,11 +312,12 @@ def proxy_from_environment(site: str) -> httpx.URL | None:
     Raises:
         ConfigurationError: If it is not a URL.
     """
-    url, proxies = httpx.URL(site), getproxies()
-    proxy = proxies.get(url.scheme) or proxies.get("all")
-    if not proxy or (url.scheme == "http" and is_secure_url(site)):
+    scheme, _, authority = site.partition("://")
+    if scheme == "http" and is_secure_url(site):
         return None
-    if proxy_bypass(site.partition("://")[2]) or _is_bypassed(url, proxies.get("no", "")):
+    proxies = getproxies()
+    proxy = proxies.get(scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(authority) or _is_bypassed(site, proxies.get("no", "")):
         return None
     with suppress(httpx.InvalidURL):
         parsed = httpx.URL(proxy if "://" in proxy else f"http://{proxy}")
@@ -321,8 +327,9 @@ def proxy_from_environment(site: str) -> httpx.URL | None:
     raise _invalid_proxy()
 
 
-def _is_bypassed(url: httpx.URL, no_proxy: str) -> bool:
+def _is_bypassed(site: str, no_proxy: str) -> bool:
     """Return whether NO_PROXY lists an IP address or its network, or a URL with the host."""
+    url = httpx.URL(site)
     entries = [entry.strip().lower() for entry in no_proxy.split(",")]
     if {f"{url.scheme}://{url.host}", f"all://{url.host}"} & set(entries):
         return True

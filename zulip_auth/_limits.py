@@ -20,7 +20,8 @@ A server counts an attempt before it checks the password, and allows 5. The
 sixth simultaneous login would be rejected, even with the correct password.
 """
 
-_Semaphores = WeakValueDictionary[tuple[str, str | None], asyncio.Semaphore]
+_Key = tuple[str, str | None]  # the site, and the username of a login
+_Semaphores = WeakValueDictionary[_Key, asyncio.Semaphore]
 _semaphores: WeakKeyDictionary[asyncio.AbstractEventLoop, _Semaphores] = WeakKeyDictionary()
 
 
@@ -35,32 +36,35 @@ async def attempt_slot(context: RequestContext, deadline: float) -> AsyncIterato
     Raises:
         APITimeoutError: If there were too many attempts until then.
     """
-    async with _slot((context.site, None), MAX_ATTEMPTS, deadline):
-        if context.auth != "password":
-            yield
-        else:
-            async with _slot((context.site, context.username), MAX_LOGINS, deadline):
-                yield
-
-
-@asynccontextmanager
-async def _slot(key: tuple[str, str | None], limit: int, deadline: float) -> AsyncIterator[None]:
-    of_loop = _semaphores.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
-    semaphore = of_loop.setdefault(key, asyncio.Semaphore(limit))
-    acquired = False
-    with suppress(TimeoutError):
-        async with asyncio.timeout_at(deadline):
-            acquired = await semaphore.acquire()
-    if not acquired:
-        others, hint = "attempts", "start fewer logins at once"
-        if key[1] is not None:
-            others, hint = "logins of the same account", "share one ApiKeySource"
-        raise APITimeoutError(
-            f"Timed out waiting for {limit} other {others} to {key[0]}. "
-            f"Increase the timeout, or {hint}.",
-            sent=False,
-        )
+    # The account's first: its waiters do not stop other accounts.
+    limits: list[tuple[_Key, int]] = [((context.site, None), MAX_ATTEMPTS)]
+    if context.auth == "password":
+        limits.insert(0, ((context.site, context.username), MAX_LOGINS))
+    acquired: list[asyncio.Semaphore] = []
     try:
+        for key, limit in limits:
+            acquired.append(await _acquire(key, limit, deadline))
         yield
     finally:
-        semaphore.release()
+        for semaphore in acquired:
+            semaphore.release()
+
+
+async def _acquire(key: _Key, limit: int, deadline: float) -> asyncio.Semaphore:
+    of_loop = _semaphores.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
+    semaphore = of_loop.setdefault(key, asyncio.Semaphore(limit))
+    if not semaphore.locked():
+        await semaphore.acquire()  # does not wait
+        return semaphore
+    with suppress(TimeoutError):
+        async with asyncio.timeout_at(deadline):
+            await semaphore.acquire()
+            return semaphore
+    others, hint = "attempts", "start fewer logins at once"
+    if key[1] is not None:
+        others, hint = "logins of the same account", "share one ApiKeySource"
+    raise APITimeoutError(
+        f"Timed out waiting for {limit} other {others} to {key[0]}. "
+        f"Increase the timeout, or {hint}.",
+        sent=False,
+    )
