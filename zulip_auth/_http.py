@@ -70,6 +70,8 @@ async def send(
     async def check_status(response: httpx.Response) -> None:
         # Before the generated parser, which accepts only what the description lists.
         nonlocal is_success
+        # httpx's stream and response reference each other, and through the request the form.
+        response.stream = httpx.ByteStream(b"")
         if response.status_code != 200:
             raise error_from_response(
                 response.status_code, response.headers, response.content, context
@@ -106,6 +108,8 @@ async def send(
             sent = guard is not None and guard.sent
             host = None if proxy is None else proxy.host
             error = error_from_exception(exc, failure, context.site, sent=sent, proxy=host)
+        for link in exception_chain(exc):
+            link.__traceback__ = None  # frames of httpcore and h11 reference their own exception
     # Outside of the block, so that the error has no context.
     try:
         raise error
