@@ -89,8 +89,8 @@ def sync_detailed(
 ) -> Response[CodedError | KeyResponse]:
     """Get the API key of a bot
 
-     Returns the API key of a bot, to its owner and to administrators. New in Zulip 12.0 (feature level
-    463).
+     Returns the API key of a bot, to its owner and to administrators. An unknown bot is a 400, `No such
+    bot`. New in Zulip 12.0 (feature level 463).
 
     Args:
         bot_id (int):
@@ -121,8 +121,8 @@ def sync(
 ) -> CodedError | KeyResponse | None:
     """Get the API key of a bot
 
-     Returns the API key of a bot, to its owner and to administrators. New in Zulip 12.0 (feature level
-    463).
+     Returns the API key of a bot, to its owner and to administrators. An unknown bot is a 400, `No such
+    bot`. New in Zulip 12.0 (feature level 463).
 
     Args:
         bot_id (int):
@@ -148,8 +148,8 @@ async def asyncio_detailed(
 ) -> Response[CodedError | KeyResponse]:
     """Get the API key of a bot
 
-     Returns the API key of a bot, to its owner and to administrators. New in Zulip 12.0 (feature level
-    463).
+     Returns the API key of a bot, to its owner and to administrators. An unknown bot is a 400, `No such
+    bot`. New in Zulip 12.0 (feature level 463).
 
     Args:
         bot_id (int):
@@ -178,8 +178,8 @@ async def asyncio(
 ) -> CodedError | KeyResponse | None:
     """Get the API key of a bot
 
-     Returns the API key of a bot, to its owner and to administrators. New in Zulip 12.0 (feature level
-    463).
+     Returns the API key of a bot, to its owner and to administrators. An unknown bot is a 400, `No such
+    bot`. New in Zulip 12.0 (feature level 463).
 
     Args:
         bot_id (int):

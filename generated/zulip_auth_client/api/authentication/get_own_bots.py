@@ -83,8 +83,7 @@ def sync_detailed(
 ) -> Response[BotsResponse | CodedError]:
     """List the account's bots
 
-     Lists the active bots that the account owns, oldest first. Bots have no password; their keys are
-    here.
+     Lists the active bots that the account owns, oldest first, with their keys. Bots have no password.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -109,8 +108,7 @@ def sync(
 ) -> BotsResponse | CodedError | None:
     """List the account's bots
 
-     Lists the active bots that the account owns, oldest first. Bots have no password; their keys are
-    here.
+     Lists the active bots that the account owns, oldest first, with their keys. Bots have no password.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -131,8 +129,7 @@ async def asyncio_detailed(
 ) -> Response[BotsResponse | CodedError]:
     """List the account's bots
 
-     Lists the active bots that the account owns, oldest first. Bots have no password; their keys are
-    here.
+     Lists the active bots that the account owns, oldest first, with their keys. Bots have no password.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -155,8 +152,7 @@ async def asyncio(
 ) -> BotsResponse | CodedError | None:
     """List the account's bots
 
-     Lists the active bots that the account owns, oldest first. Bots have no password; their keys are
-    here.
+     Lists the active bots that the account owns, oldest first, with their keys. Bots have no password.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.

@@ -84,7 +84,8 @@ def sync_detailed(
     """Replace the API key
 
      Generates a new API key for the account and immediately revokes the old one. Also removes the
-    account's mobile push registrations.
+    account's mobile push registrations; before Zulip 12.0 (feature level 492), not those with end-to-
+    end encryption.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -110,7 +111,8 @@ def sync(
     """Replace the API key
 
      Generates a new API key for the account and immediately revokes the old one. Also removes the
-    account's mobile push registrations.
+    account's mobile push registrations; before Zulip 12.0 (feature level 492), not those with end-to-
+    end encryption.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -132,7 +134,8 @@ async def asyncio_detailed(
     """Replace the API key
 
      Generates a new API key for the account and immediately revokes the old one. Also removes the
-    account's mobile push registrations.
+    account's mobile push registrations; before Zulip 12.0 (feature level 492), not those with end-to-
+    end encryption.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -156,7 +159,8 @@ async def asyncio(
     """Replace the API key
 
      Generates a new API key for the account and immediately revokes the old one. Also removes the
-    account's mobile push registrations.
+    account's mobile push registrations; before Zulip 12.0 (feature level 492), not those with end-to-
+    end encryption.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
