@@ -37,6 +37,19 @@ check: $(VENV)/.generate ## validate the OpenAPI description and compare generat
 generate: $(VENV)/.generate ## generate the client in generated/ from openapi/
 	$(BIN)/python scripts/generate.py
 
+# The generator's main branch: GENERATORS=git+https://github.com/openapi-generators/openapi-python-client
+GENERATORS ?= $(addprefix openapi-python-client==,0.28.4 0.29.0 0.29.1)
+generators: $(VENV)/.test ## generate with other releases of the generator, and test each client
+	for generator in $(GENERATORS); do \
+		printf '\n%s\n' "$$generator"; \
+		rm -rf $(VENV)/generated && mkdir $(VENV)/generated && \
+		$(BIN)/uv run --quiet --no-project --isolated --python $(BIN)/python --with "$$generator" \
+			--with "$$(grep ^ruff== requirements/generate.txt)" \
+			python scripts/generate.py --output $(VENV)/generated && \
+		PYTHONPATH=$(VENV)/generated $(BIN)/python -m pytest -q -m 'not slow' \
+			tests/test_generated.py tests/test_recordings.py || exit; \
+	done
+
 # Pass variables through the environment so that the shell does not expand them.
 upstream-diff: $(VENV)/.generate ## compare with Zulip's own description, UPSTREAM=path/to/zulip.yaml
 	$(BIN)/python scripts/upstream_diff.py $(if $(OURS),--ours "$$OURS") -- "$$UPSTREAM"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -51,10 +53,21 @@ def run_generator(*, output: Path, templates: Path) -> None:
         *("--output-path", str(output)),
     ]
     bin_dir = str(Path(sys.executable).parent)
-    environment = {**os.environ, "PATH": bin_dir + os.pathsep + os.environ.get("PATH", "")}
+    environment = {
+        **os.environ,
+        "PATH": bin_dir + os.pathsep + os.environ.get("PATH", ""),
+        "TYPER_STANDARD_TRACEBACK": "1",  # not wrapped, so that it can be searched
+    }
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if result.returncode != 0:
-        sys.exit(f"The generator failed:\n{result.stdout}{result.stderr}")
+    if result.returncode == 0:
+        return
+    message = f"The generator failed:\n{result.stdout}{result.stderr}"
+    if override := re.search(rf'File "{re.escape(str(templates))}/([^/"]+)"', result.stderr):
+        message += (
+            f"openapi/templates/{override[1]} does not work with openapi-python-client "
+            f"{version('openapi-python-client')}."
+        )
+    sys.exit(message)
 
 
 def add_headers(package: Path) -> None:

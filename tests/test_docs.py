@@ -70,6 +70,7 @@ RUN_BY_CI = {
     "make test": "step make test",
     "make check": "step make check",
     "make generate": "step make check",  # generates into another directory and compares
+    "make generators": "step make generators",
     "make upstream-diff UPSTREAM=path/to/zulip.yaml": "step make upstream-diff UPSTREAM=",
     "python -m pip install .": "-m pip --quiet install .\n",
     "python -m pip install '.[aiohttp]'": "-m pip --quiet install '.[aiohttp]'\n",

@@ -207,6 +207,18 @@ def test_edited_client_fails_check(copy: Path) -> None:
 
 
 @pytest.mark.slow
+def test_template_that_does_not_fit_fails(copy: Path) -> None:
+    template = copy / "openapi" / "templates" / "types.py.jinja"
+    text = template.read_text(encoding="utf-8")
+    template.write_text(text.replace('"    content: bytes\\n"', '"    content: bytearray\\n"'))
+    result = run(copy, "generate.py")
+    assert result.returncode == 1
+    assert "The stock template does not write:     content: bytearray\n" in result.stderr
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("openapi/templates/types.py.jinja does not work with openapi-python-")
+
+
+@pytest.mark.slow
 def test_generator_warning_fails(copy: Path) -> None:
     description = copy / "openapi" / "zulip-auth.yaml"
     before = contents(copy / "generated")
