@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import base64
+import io
+import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httpx
 import pytest
 
 from helpers.constants import USERNAME
+from helpers.generated_client import generated_client
 from zulip_auth.testing import FakeZulip
 from zulip_auth_client import AuthenticatedClient, Client
 from zulip_auth_client.api.authentication import fetch_api_key, get_own_user
@@ -133,6 +138,42 @@ async def test_default_authentication(server: FakeZulip) -> None:
         assert client.get_async_httpx_client().timeout == httpx.Timeout(30.0)
         response = await get_own_user.asyncio_detailed(client=client)
     assert response.status_code == 200
+
+
+@pytest.fixture(scope="module")
+def operations(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
+    with generated_client(tmp_path_factory.mktemp("generated")) as package:
+        yield package
+
+
+@pytest.mark.slow
+async def test_other_operations(operations: ModuleType) -> None:
+    """A query string, JSON, path parameters, arrays and files, with our templates."""
+    items, models, types = operations.api.items, operations.models, operations.types
+    item = models.Item(name="é", labels=["a"], secret=SECRET, parts=[models.Item(name="b")])
+    requests: list[httpx.Request] = []
+    client = client_for(200, json.dumps(item.to_dict()).encode(), requests)
+
+    response = await items.create_item.asyncio_detailed(client=client, body=item)
+    assert response.parsed == item
+    assert SECRET not in repr(response)
+    await items.replace_items.asyncio_detailed(client=client, body=[item])
+    await items.remove_label.asyncio_detailed(7, "a/b?c", client=client)
+    file = types.File(io.BytesIO(b"content"), "a.txt")
+    upload = models.UploadFileBody(file=file)
+    await items.upload_file.asyncio_detailed(7, client=client, body=upload)
+    listing = client_for(200, b'[{"name": "b"}]', requests)
+    query = {"limit": 3, "archived": False, "label": ["a", "&"], "x_trace": "t"}
+    response = await items.list_items.asyncio_detailed(client=listing, **query)
+    assert response.parsed == [models.Item(name="b")]
+
+    create, replace, remove, upload_file, list_items = requests
+    assert json.loads(create.content) == item.to_dict()
+    assert json.loads(replace.content) == [item.to_dict()]
+    assert remove.url.raw_path == b"/items/7/labels/a%2Fb%3Fc"
+    assert b'filename="a.txt"' in upload_file.content
+    assert list_items.url.query == b"limit=3&archived=false&label=a&label=%26"
+    assert list_items.headers["X-Trace"] == "t"
 
 
 # ---- Scripts
