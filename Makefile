@@ -21,6 +21,19 @@ test: $(VENV)/.test ## run the tests and measure branch coverage
 test-httpx2: $(VENV)/.test ## run the tests with httpx2 in place of httpx
 	PYTHONPATH=tests $(BIN)/python -m pytest -q -n 2 -m 'not slow' -p helpers.httpx2_alias $(ARGS)
 
+# The examples also import FastAPI, which requires a newer Starlette.
+LOWEST := $(VENV)-lowest
+lowest: $(VENV)/.uv ## run the fast tests with the lowest versions that pyproject.toml allows
+	$(BIN)/uv venv --quiet --clear --python 3.11 $(LOWEST)
+	sed '/^.dependency-groups/,$$d' pyproject.toml | grep -oE '"[a-z0-9-]+>=[0-9.]+' | \
+		tr -d '"' | sed 's/>=/==/' >$(LOWEST)/lowest.txt
+	cp requirements/test.txt $(LOWEST)/test.txt # uv keeps its pins where it can
+	$(PIN) --override $(LOWEST)/lowest.txt pyproject.toml --extra testing --group test \
+		--output-file $(LOWEST)/test.txt
+	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python --no-deps --requirement $(LOWEST)/test.txt
+	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python --no-deps --no-build-isolation --editable .
+	$(LOWEST)/bin/python -m pytest -q -n 2 -m 'not slow' --ignore tests/test_examples.py $(ARGS)
+
 quick: $(VENV)/.test ## run tests without coverage, ARGS='tests/test_retry.py -k jitter'
 	$(BIN)/python -m pytest -q -m 'not slow' $(ARGS)
 
