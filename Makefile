@@ -104,6 +104,12 @@ build: $(VENV)/.test ## build wheel and sdist, and log in from the installed whe
 check-wheel: $(BIN)/python ## log in from the wheel in dist/
 	$(BIN)/python scripts/check_wheel.py
 
+check-sdist: $(VENV)/.test ## run the fast tests from the sdist in dist/
+	sdist=$$(mktemp -d) && tar -xzf dist/*.tar.gz -C "$$sdist" --strip-components 1 && cd "$$sdist" && \
+		PYTHONPATH="$$sdist:$$sdist/generated" $(abspath $(BIN))/python -m pytest -q -n 2 \
+			-m 'not slow' $(ARGS) && \
+		rm -rf "$$sdist"
+
 publish: $(VENV)/.uv ## upload dist/ to the registry, in the release workflow only
 	$(BIN)/uv publish --trusted-publishing always
 
