@@ -110,6 +110,9 @@ check-sdist: $(VENV)/.test ## run the fast tests from the sdist in dist/
 			-m 'not slow' $(ARGS) && \
 		rm -rf "$$sdist"
 
+check-tag: ## fail unless TAG is the version of the package, and not a development version
+	$(PYTHON) scripts/check_tag.py "$$TAG"
+
 publish: $(VENV)/.uv ## upload dist/ to the registry, in the release workflow only
 	$(BIN)/uv publish --trusted-publishing always
 
