@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -177,6 +178,14 @@ async def test_other_operations(operations: ModuleType) -> None:
 
 
 # ---- Scripts
+
+
+def test_files_of_a_change_exist() -> None:
+    text = (ROOT / "docs" / "regenerating.md").read_text(encoding="utf-8")
+    table = text[text.index("## Files of a change") : text.index("## The generator")]
+    names = re.findall(r"`((?:openapi|generated|scripts|tests|zulip_auth)/[^`*]*)", table)
+    assert len(names) >= 9
+    assert [name for name in names if not (ROOT / name).exists()] == []
 
 
 def test_generated_header() -> None:
