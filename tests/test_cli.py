@@ -73,7 +73,7 @@ ENDINGS: dict[type[zulip_auth.ZulipAuthError], tuple[dict[str, Any], int]] = {
     zulip_auth.TLSError: ({"sent": False}, 69),
     zulip_auth.InvalidResponseError: ({"status_code": 200}, 76),
     zulip_auth.APIStatusError: (STATUS, 77),
-    zulip_auth.BadRequestError: (STATUS, 77),
+    zulip_auth.BadRequestError: (STATUS, 64),
     zulip_auth.AuthenticationFailedError: (STATUS, 77),
     zulip_auth.UserDeactivatedError: (STATUS, 77),
     zulip_auth.RealmDeactivatedError: (STATUS, 77),

@@ -66,13 +66,14 @@ def test_no_password_option() -> None:
         "--bot",
         "--cert-bundle",
         "--config",
+        "--save",
         "--sso",
         "--timeout",
     }
     assert "--password-stdin" in names
 
 
-COMMAND_NAMES = "login, whoami, bots, api-key, logout, sso-handler, completion"
+COMMAND_NAMES = "login, whoami, bots, api-key, rotate, logout, sso-handler, completion"
 MESSAGES = {
     "hunter2": f"argument COMMAND: invalid choice (choose from {COMMAND_NAMES})",
     "a'b\"c": f"argument COMMAND: invalid choice (choose from {COMMAND_NAMES})",

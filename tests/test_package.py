@@ -72,7 +72,7 @@ LAYERS = [
     {"_redaction"},
     {"_errors", "_site", "_validation", "_zuliprc"},
     {"_credentials", "_limits", "_retry"},
-    {"_models", "_http"},
+    {"_models", "_http", "_stores"},
     {"_operations", "_sso"},
     {"_client"},
     {"_key_source"},
@@ -83,7 +83,7 @@ LAYERS = [
     {"__main__", "_pytest_plugin"},
 ]
 COMMAND_LINE = [
-    {"exit_codes", "output", "keyring", "url_handler"},
+    {"exit_codes", "output", "url_handler"},
     {"parser", "prompts", "retries", "browser"},
     {"completion", "login_methods"},
     {"commands"},

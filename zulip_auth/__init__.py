@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ._models import Bot, ExternalMethod, Owner, ServerSettings
     from ._retry import RetryPolicy
     from ._sso import SSOFlow
+    from ._stores import CredentialStore, KeyringStore, ZuliprcStore
 else:
 
     def __getattr__(name: str) -> object:
@@ -41,6 +42,7 @@ __all__ = [
     "BadRequestError",
     "Bot",
     "ConfigurationError",
+    "CredentialStore",
     "CredentialStoreError",
     "Credentials",
     "DevAuthDisabledError",
@@ -52,6 +54,7 @@ __all__ = [
     "InvalidSiteError",
     "InvalidSubdomainError",
     "KeyringError",
+    "KeyringStore",
     "NotLoggedInError",
     "Owner",
     "PasswordAuthDisabledError",
@@ -68,6 +71,7 @@ __all__ = [
     "UserDeactivatedError",
     "ZulipAuthError",
     "ZuliprcError",
+    "ZuliprcStore",
     "__version__",
     "dev_login",
     "login",

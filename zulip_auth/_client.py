@@ -6,7 +6,7 @@ import asyncio
 import logging
 import ssl
 from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from attrs import evolve
 
@@ -113,6 +113,12 @@ class AuthClient:
     def __repr__(self) -> str:
         # A traceback may show one whose arguments were invalid.
         return f"<AuthClient {getattr(self, '_site', 'without a site')}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "cannot pickle AuthClient: it may have a transport or a TLS context. Pass its site and "
+            "options to the other process, and create a client there."
+        )
 
     @hide_locals
     async def login(self, username: str, password: str) -> Credentials:
@@ -269,17 +275,19 @@ class AuthClient:
         return await self._request(operation, context, deadline, self._get_policy)
 
     @hide_locals
-    async def regenerate_api_key(self, credentials: Credentials) -> Credentials:
-        """Replace the account's API key.
+    async def regenerate_api_key(
+        self, credentials: Credentials, *, bot: Bot | None = None
+    ) -> Credentials:
+        """Replace the API key of the account, or of one of its bots, with a new one.
 
-        The old key is revoked immediately, and the account's mobile push
-        registrations are removed. A request that may have reached the
-        server is not sent again: the second one would carry a revoked key, and
-        its rejection would hide the success of the first.
+        The old key is revoked at once: every program that holds it has to get
+        the new one. Mobile push notifications of the account end as well. Bots
+        cannot replace their own keys; their owners can.
 
         Args:
-            credentials: The credentials with the old key, for this client's
-                site.
+            credentials: The credentials with the old key, or those of the
+                bot's owner, for this client's site.
+            bot: One of `bots(credentials)`.
 
         Returns:
             The credentials with the new key.
@@ -294,17 +302,22 @@ class AuthClient:
             InvalidResponseError: If the response is not from the Zulip API.
             APIStatusError: If the server rejects the request.
 
-        Source: `POST /users/me/api_key/regenerate`, recorded from Zulip 10.
+        Source: `POST /users/me/api_key/regenerate` and
+        `POST /bots/{id}/api_key/regenerate`, recorded from Zulip 10.
         """
         context = self._api_key_context(credentials)
         deadline, once = await self._start(), evolve(self._retry, max_sends=1)
+        old, bot_id = credentials, None
+        if bot is not None:
+            old, bot_id = await self._with_user_id(bot, context, deadline)
+        operation = _operations.regenerate_api_key(bot_id)
         try:
-            api_key = await self._request(_operations.regenerate_api_key(), context, deadline, once)
+            api_key = await self._request(operation, context, deadline, once)
         except ZulipAuthError as error:
             if may_have_succeeded(error):
                 error.args = (f"{error} {_REGENERATE_HINT}",)
             raise
-        return evolve(credentials, api_key=api_key)
+        return evolve(old, api_key=api_key)
 
     @hide_locals
     async def bots(self, credentials: Credentials, *, keys: bool = True) -> tuple[Bot, ...]:
@@ -368,6 +381,20 @@ class AuthClient:
         operation = _operations.bot_api_key(bot.user_id)
         api_key = await self._request(operation, context, deadline, self._get_policy)
         return evolve(bot, credentials=Credentials(self._site, bot.username, api_key, bot.user_id))
+
+    async def _with_user_id(
+        self, bot: Bot, context: RequestContext, deadline: float
+    ) -> tuple[Credentials, int]:
+        """Return the credentials of a bot and its user ID, which `GET /bots` may leave out."""
+        validate_type("bot", bot, Bot)
+        bot = await self._with_key(bot, context, deadline)
+        assert bot.credentials is not None
+        if bot.user_id is not None:
+            return bot.credentials, bot.user_id
+        context = self._api_key_context(bot.credentials)
+        operation = _operations.own_user(None)
+        owner = await self._request(operation, context, deadline, self._get_policy)
+        return evolve(bot.credentials, user_id=owner.user_id), owner.user_id
 
     def _check_secure(self) -> None:
         """Raise InsecureSiteError if secrets must not be sent to the site."""
