@@ -497,6 +497,35 @@ async def test_https_proxy(
         assert len(server.requests) == 1
 
 
+async def test_proxy_that_inspects_tls(
+    test_ca: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls = server_context(test_ca, "chat.example.com")
+    async with ScriptedServer(succeed, tls=tls) as server, ScriptedServer(tunnel) as proxy:
+        tunnel_to[:] = [server.port]
+        monkeypatch.setenv("HTTPS_PROXY", proxy.site)
+        error = await login_error(TLSError, "https://chat.example.com")
+    assert str(error) == (
+        "TLS connection to https://chat.example.com failed: unable to get local issuer "
+        "certificate. If you trust its issuer, which may be the proxy 127.0.0.1, add that CA "
+        "with SSL_CERT_FILE, cert_bundle, --cert-bundle or an ssl_context."
+    )
+
+
+async def test_proxy_with_untrusted_certificate(
+    test_ca: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The context of the caller is for the site, so it is not advised for the proxy."""
+    async with ScriptedServer(tunnel, tls=server_context(test_ca)) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.site)
+        options = {"ssl_context": client_context(test_ca)}
+        error = await login_error(TLSError, "https://chat.example.com", **options)
+    assert str(error) == (
+        "TLS connection to the proxy 127.0.0.1 failed: unable to get local issuer certificate. "
+        "If you trust its issuer, add that CA to SSL_CERT_FILE."
+    )
+
+
 async def test_http_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     async with ScriptedServer(succeed) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.site)

@@ -142,7 +142,7 @@ class InvalidResponseError(ZulipAuthError):
     def __init__(self, summary: str, *, status_code: int | None) -> None:
         super().__init__(summary)
         self.status_code = status_code
-        self.transient = is_transient_status(status_code)
+        self.transient: bool = is_transient_status(status_code)
 
 
 class APIStatusError(ZulipAuthError):
@@ -161,7 +161,7 @@ class APIStatusError(ZulipAuthError):
     ) -> None:
         super().__init__(summary)
         self.status_code = status_code
-        self.transient = is_transient_status(status_code)
+        self.transient: bool = is_transient_status(status_code)
         self.code = code
         self.message = message
 

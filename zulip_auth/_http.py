@@ -64,8 +64,8 @@ async def send(
     def route() -> Route:
         if transport is not None:
             return Route(trusted_cas="the transport's TLS context")
-        has_passed = proxy is None or (guard is not None and guard.has_tunnel)
-        return _route(context.site, ssl_context, None if has_passed else proxy)
+        has_tunnel = guard is not None and guard.has_tunnel
+        return _route(context.site, ssl_context, proxy, has_tunnel=has_tunnel)
 
     async def check_status(response: httpx.Response) -> None:
         # Before the generated parser, which accepts only what the description lists.
@@ -356,14 +356,20 @@ def _is_bypassed(site: str, no_proxy: str) -> bool:
     return False
 
 
-def _route(site: str, ssl_context: ssl.SSLContext | None, proxy: httpx.URL | None) -> Route:
-    """Return the settings of a connection to a proxy, or to the site without one."""
-    if proxy is None:
+def _route(
+    site: str, ssl_context: ssl.SSLContext | None, proxy: httpx.URL | None, *, has_tunnel: bool
+) -> Route:
+    if proxy is None or has_tunnel:
         cas = "the ssl_context (cert_bundle, --cert-bundle)" if ssl_context else _ca_variable()
-        return Route(trusted_cas=cas)
+        return Route(tunnel=proxy.host if proxy else None, trusted_cas=cas)
     scheme = site.partition(":")[0]
     variable = f"{scheme if getproxies().get(scheme) else 'all'}_proxy".upper()
-    return Route(proxy.host, variable, bool(proxy.userinfo), _ca_variable())
+    return Route(
+        proxy.host,
+        proxy_setting=variable,
+        has_proxy_credentials=bool(proxy.userinfo),
+        trusted_cas=_ca_variable() or "SSL_CERT_FILE",
+    )
 
 
 def _invalid_proxy() -> ConfigurationError:

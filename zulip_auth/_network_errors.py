@@ -32,14 +32,15 @@ class Route:
     """How an attempt connects, for messages that name what to change.
 
     Attributes:
-        proxy: The host of the proxy that was to be connected to; None without
-            one, and after it has opened a tunnel.
+        proxy: The host of the proxy that the attempt was to connect to.
+        tunnel: The same, after the proxy has opened a tunnel to the site.
         proxy_setting: The environment variable that has the proxy.
         has_proxy_credentials: Whether that variable has credentials.
         trusted_cas: The setting that has the trusted CAs; empty for the default ones.
     """
 
     proxy: str | None = None
+    tunnel: str | None = None
     proxy_setting: str = "the proxy of the transport"
     has_proxy_credentials: bool = False
     trusted_cas: str = ""
@@ -69,7 +70,7 @@ def error_from_exception(
         failure: What the exception means.
         site: The organization URL.
         sent: Whether the server may have received the request.
-        route: The connection; its proxy is one that the attempt had not yet passed.
+        route: The connection.
     """
     if failure == "protocol":
         hint = f"Check the URL and port{_https_hint(site)}."
@@ -143,7 +144,9 @@ _CERTIFICATE_HINTS = {
     62: "Check the host name in the URL.",
     64: "Use the server's host name in place of its IP address.",
     79: "Issue the CA again with basicConstraints CA:TRUE and keyUsage keyCertSign.",
-    **dict.fromkeys([2, 18, 19, 20, 21], "If you trust its issuer, add that CA {to_cas}."),
+    **dict.fromkeys(
+        [2, 18, 19, 20, 21], "If you trust its issuer{inspector}, add that CA {to_cas}."
+    ),
     **dict.fromkeys(range(80, 94), _LAX_CERTIFICATE),
 }
 _NOT_TLS = (
@@ -183,6 +186,7 @@ def _tls_message(errors: list[ssl.SSLError], site: str, route: Route) -> str:
         reason, hint = _HANDSHAKE_FAILURES.get(reason, (reason, hint))
     hint = hint.format(
         host=site.partition("://")[2],
+        inspector=f", which may be the proxy {route.tunnel}" if route.tunnel else "",
         now=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         to_cas=f"to {route.trusted_cas}"
         if route.trusted_cas
