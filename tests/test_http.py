@@ -53,7 +53,7 @@ from zulip_auth import (
 )
 from zulip_auth._errors import RequestContext
 from zulip_auth._http import MAX_RESPONSE_SIZE, send
-from zulip_auth._network_errors import error_from_exception, exception_chain
+from zulip_auth._network_errors import Route, error_from_exception, exception_chain
 from zulip_auth.testing import FakeZulip
 from zulip_auth_client import Client
 from zulip_auth_client.types import Response
@@ -923,7 +923,7 @@ CASES: dict[str, tuple[Exception, bool, type[Any], str]] = {
 def map_exception(exc: Exception, *, sent: bool) -> Any:
     failure = _http._classify(exc)
     assert failure is not None
-    return error_from_exception(exc, failure, SITE, sent=sent)
+    return error_from_exception(exc, failure, SITE, sent=sent, route=_http._ROUTE_OF_TRANSPORT)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -935,6 +935,16 @@ def test_error_from_exception(name: str) -> None:
     assert error.sent is sent
     assert str(error) == message
     assert (error.__cause__, error.__context__) == (None, None)
+
+
+def test_timeout_through_proxy() -> None:
+    route = Route("10.1.2.3")
+    error = error_from_exception(
+        httpx.ConnectTimeout("x"), "timeout", SITE, sent=False, route=route
+    )
+    assert str(error) == TOO_LATE.replace(". Try", " through the proxy 10.1.2.3. Try").format(
+        "connecting to"
+    )
 
 
 def test_malformed_http() -> None:

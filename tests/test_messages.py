@@ -61,7 +61,7 @@ def proxied(
             url = f"http://{userinfo}127.0.0.1:{proxy.port}"
             if transport:
                 async with AiohttpTransport(proxy=httpx.Proxy(url)) as own:
-                    yield proxy, site, {"transport": own}
+                    yield proxy, site, {"transport": own, "allow_http": True}
                 return
             with pytest.MonkeyPatch.context() as monkeypatch:
                 monkeypatch.setenv(variable, url)
@@ -205,6 +205,7 @@ CASES: dict[str, Factory] = {
     "proxy that requires credentials, for all": proxied(407, HTTPS, "ALL_PROXY"),
     "proxy that rejects the credentials": proxied(407, HTTPS, "HTTPS_PROXY", "user:hunter3@"),
     "proxy of the transport that requires credentials": proxied(407, HTTPS, "", transport=True),
+    "http proxy of the transport that requires credentials": proxied(407, HTTP, "", transport=True),
     "proxy that rejects a tunnel": proxied(403, HTTPS, "HTTPS_PROXY"),
     "proxy that fails": proxied(502, HTTPS, "HTTPS_PROXY"),
     "http proxy that requires credentials": proxied(407, HTTP, "HTTP_PROXY"),

@@ -90,7 +90,7 @@ def error_from_response(
         route: The connection of the request.
     """
     error = _ErrorResponse(status, headers, body, context, route)
-    if status == 407 and route.proxy:
+    if status == 407 and route.proxy_setting:
         return InvalidResponseError(route.proxy_rejection(error.site, status), status_code=status)
     if 300 <= error.status <= 399:
         return _redirect(error)

@@ -30,6 +30,11 @@ MAX_RESPONSE_SIZE = 1024 * 1024
 """Size limit of a response body, in bytes, compressed and decompressed."""
 
 
+_ROUTE_OF_TRANSPORT = Route(
+    proxy_setting="the proxy of the transport", trusted_cas="the transport's TLS context"
+)
+
+
 async def send(
     endpoint: Callable[..., Coroutine[Any, Any, Response[Any]]],
     context: RequestContext,
@@ -63,7 +68,7 @@ async def send(
 
     def route() -> Route:
         if transport is not None:
-            return Route(trusted_cas="the transport's TLS context")
+            return _ROUTE_OF_TRANSPORT
         has_tunnel = guard is not None and guard.has_tunnel
         return _route(context.site, ssl_context, proxy, has_tunnel=has_tunnel)
 

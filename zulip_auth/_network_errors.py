@@ -34,14 +34,15 @@ class Route:
     Attributes:
         proxy: The host of the proxy that the attempt was to connect to.
         tunnel: The same, after the proxy has opened a tunnel to the site.
-        proxy_setting: The environment variable that has the proxy.
+        proxy_setting: The environment variable that has the proxy, or that the
+            transport may have one; empty without either.
         has_proxy_credentials: Whether that variable has credentials.
         trusted_cas: The setting that has the trusted CAs; empty for the default ones.
     """
 
     proxy: str | None = None
     tunnel: str | None = None
-    proxy_setting: str = "the proxy of the transport"
+    proxy_setting: str = ""
     has_proxy_credentials: bool = False
     trusted_cas: str = ""
 
@@ -77,9 +78,9 @@ def error_from_exception(
         return InvalidResponseError(f"Invalid HTTP response from {site}. {hint}", status_code=None)
     if failure == "timeout":
         phase = "waiting for a response from" if sent else "connecting to"
-        return APITimeoutError(
-            f"Timed out {phase} {site}. Try again later or increase the timeout.", sent=sent
-        )
+        through = f" through the proxy {route.proxy}" if route.proxy else ""
+        hint = "Try again later or increase the timeout."
+        return APITimeoutError(f"Timed out {phase} {site}{through}. {hint}", sent=sent)
     chain = exception_chain(exception)
     tls_errors = [exc for exc in chain if isinstance(exc, ssl.SSLError)]
     # In TLS 1.3, a server rejects a client certificate after the handshake.

@@ -32,7 +32,7 @@ _QUOTED_RE = re.compile("[\"'\u2018\u201c\u00ab`].*[\"'\u2019\u201d\u00bb`]")
 # $VAR, %VAR%, YOUR_EMAIL, ${VAR}, {{ name }}, <your-email>, your-email@example.com
 _PLACEHOLDER_RE = re.compile(
     r"(?:https?://)?(?:\$\w+|%\w+%|YOUR[_-].*)|.*(?:\$\{|\$\(|\{\{|<[^<>@]*>).*"
-    r"|your[-_]?e-?mail(?:@.*)?"
+    r"|your[-_]e-?mail(?:@.*)?"
 )
 _HEADER_NAME_RE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
 _PROTOCOL_HEADER_RE = re.compile(
