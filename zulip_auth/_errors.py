@@ -97,12 +97,11 @@ def error_from_response(
     if error.status == 429:
         return _rate_limited(error)
     if 500 <= error.status <= 599:
-        failure, remaining = (
-            f"Server error from {error.site}: HTTP {status}",
-            _attempts_remaining(error),
+        failure = f"Server error from {error.site}: HTTP {status}"
+        remaining = _attempts_remaining(error)
+        return error.exception(
+            ServerError, failure, "Try again later.", attempts_remaining=remaining
         )
-        hint = "Try again later."
-        return error.exception(ServerError, failure, hint, attempts_remaining=remaining)
     is_unknown_endpoint = error.auth == "dev" and error.status == 404
     if error.status < 400 or not (error.is_from_zulip or is_unknown_endpoint):
         if error.site.startswith("http:") and _HTTPS_PORT_RE.search(body):
