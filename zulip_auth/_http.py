@@ -369,12 +369,7 @@ def _route(
         return Route(tunnel=proxy.host if proxy else None, trusted_cas=cas)
     scheme = site.partition(":")[0]
     variable = f"{scheme if getproxies().get(scheme) else 'all'}_proxy".upper()
-    return Route(
-        proxy.host,
-        proxy_setting=variable,
-        has_proxy_credentials=bool(proxy.userinfo),
-        trusted_cas=_ca_variable() or "SSL_CERT_FILE",
-    )
+    return Route(proxy.host, variable, bool(proxy.userinfo), _ca_variable() or "SSL_CERT_FILE")
 
 
 def _invalid_proxy() -> ConfigurationError:

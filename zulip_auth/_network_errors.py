@@ -33,18 +33,19 @@ class Route:
 
     Attributes:
         proxy: The host of the proxy that the attempt was to connect to.
-        tunnel: The same, after the proxy has opened a tunnel to the site.
         proxy_setting: The environment variable that has the proxy, or that the
             transport may have one; empty without either.
         has_proxy_credentials: Whether that variable has credentials.
         trusted_cas: The setting that has the trusted CAs; empty for the default ones.
+        tunnel: The host of the proxy, in place of `proxy`, after it has opened
+            a tunnel to the site.
     """
 
     proxy: str | None = None
-    tunnel: str | None = None
     proxy_setting: str = ""
     has_proxy_credentials: bool = False
     trusted_cas: str = ""
+    tunnel: str | None = None
 
     def proxy_rejection(self, site: str, status_code: int) -> str:
         """Return the message for a proxy that rejects a request."""
