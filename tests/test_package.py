@@ -69,8 +69,9 @@ def test_import_without_warnings() -> None:
 # The library below the command line, lowest layer first.
 LAYERS = [
     {"_version", "_exceptions", "_event_loop"},
-    {"_redaction"},
-    {"_errors", "_site", "_validation", "_zuliprc"},
+    {"_redaction", "_network_errors"},
+    {"_errors", "_validation", "_zuliprc"},
+    {"_site"},
     {"_credentials", "_limits", "_retry"},
     {"_models", "_http", "_stores"},
     {"_operations", "_sso"},

@@ -41,8 +41,8 @@ class ZulipAuthError(Exception):
     password, an API key or a request.
 
     Attributes:
-        transient (bool): Whether the same call may succeed later without a
-            change by anybody.
+        transient (bool): Whether the same call may succeed later without any
+            change.
     """
 
     transient: bool = False
@@ -142,7 +142,7 @@ class InvalidResponseError(ZulipAuthError):
     def __init__(self, summary: str, *, status_code: int | None) -> None:
         super().__init__(summary)
         self.status_code = status_code
-        self.transient = _is_transient_status(status_code)
+        self.transient: bool = is_transient_status(status_code)
 
 
 class APIStatusError(ZulipAuthError):
@@ -161,7 +161,7 @@ class APIStatusError(ZulipAuthError):
     ) -> None:
         super().__init__(summary)
         self.status_code = status_code
-        self.transient = _is_transient_status(status_code)
+        self.transient: bool = is_transient_status(status_code)
         self.code = code
         self.message = message
 
@@ -267,7 +267,8 @@ class ServerError(APIStatusError):
         self.attempts_remaining = attempts_remaining
 
 
-def _is_transient_status(status_code: int | None) -> bool:
+def is_transient_status(status_code: int | None) -> bool:
+    """Return whether a response with this status code may be another one later."""
     return status_code is not None and (status_code in (408, 429) or 500 <= status_code <= 599)
 
 
