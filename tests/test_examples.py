@@ -319,7 +319,7 @@ async def test_httpx_bot_replaces_expired_queue(fake_zulip: FakeZulip, bot_zulip
 async def test_httpx_bot_acknowledges_heartbeats(
     fake_zulip: FakeZulip, bot_zuliprc: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zulip_auth.testing.messages.HEARTBEAT", 0.005)
+    monkeypatch.setattr("zulip_auth.testing.queues.HEARTBEAT", 0.005)
     async with running_bot(fake_zulip, bot_zuliprc):
         await wait_until(lambda: count(fake_zulip, "events") >= 10)
         [queue] = fake_zulip._state.queues.values()
