@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import threading
 import time
@@ -52,6 +53,7 @@ async def test_unknown_path_is_recorded() -> None:
         assert response.status_code == 404
         [request] = server.requests
         assert (request.method, request.path) == ("PUT", "/api/v1/unknown")
+        assert request.status == 404
         assert (request.query, request.form, request.body) == ({"x": "1"}, {}, b"raw")
 
 
@@ -178,7 +180,7 @@ async def test_fail_next_with_status() -> None:
                 await client.login(EMAIL, "x")
             assert caught.value.status_code == 503
         await client.login(EMAIL, "x")
-        assert len(server.requests) == 3
+        assert [request.status for request in server.requests] == [503, 503, 200]
 
 
 async def test_fail_next_by_default() -> None:
@@ -471,10 +473,19 @@ def test_locks_after_fork() -> None:
 def test_forked_child() -> None:
     with FakeZulip({EMAIL: "x"}) as server:
         read, write = os.pipe()
-        server._state.lock.acquire()  # as another thread may have it at that time
+        held, forked = threading.Event(), threading.Event()
+
+        def hold_lock() -> None:
+            with server._state.lock:
+                held.set()
+                forked.wait()
+
+        threading.Thread(target=hold_lock).start()
+        held.wait()
         child = os.fork()
         if not child:
             try:
+                signal.alarm(20)
                 os.close(write)
                 asyncio.run(login(server.site, EMAIL, "x"))  # the parent serves it
                 server.add_user("x@zulip.com", "x")
@@ -484,7 +495,7 @@ def test_forked_child() -> None:
                 os._exit(0)
             finally:
                 os._exit(1)
-        server._state.lock.release()
+        forked.set()
         os.close(read)
         with httpx.Client(base_url=server.site) as http:
             assert http.get("/api/v1/server_settings").status_code == 200

@@ -69,6 +69,10 @@ class _Recorder:
         async def replay() -> Message:
             return messages.pop() if messages else await receive()
 
+        async def record(message: Message) -> None:
+            received.status = message.get("status", received.status)
+            await send(message)
+
         failure = self.state.next_failure(path)
         if failure is not None:
             response, delay, drop = failure
@@ -78,6 +82,6 @@ class _Recorder:
                 await receive()  # until the connection is lost
                 return
             if response is not None:
-                await response(scope, receive, send)
+                await response(scope, receive, record)
                 return
-        await self.app(scope, replay, send)
+        await self.app(scope, replay, record)

@@ -22,7 +22,7 @@ _METHODS = {"add_bot", "add_user", "advance", "expire_queues", "fail_next", "sen
 _LISTS = {"messages", "requests", "unserved"}
 _FIELDS: dict[type, tuple[str, ...]] = {
     Account: ("email", "full_name", "user_id", "api_key"),
-    ReceivedRequest: ("method", "path", "host", "headers", "query", "form"),
+    ReceivedRequest: ("method", "path", "host", "headers", "query", "form", "status"),
 }
 
 

@@ -151,7 +151,7 @@ def _serve(options: argparse.Namespace, stack: ExitStack) -> NoReturn:
     printed = 0
     while True:
         time.sleep(_POLL_INTERVAL)
-        server.check()
+        _ = server.site  # an error if the thread of the server has died
         for name in server.unserved[printed:]:
             print(f"FakeZulip does not serve {name}.", file=sys.stderr, flush=True)
             printed += 1

@@ -320,14 +320,6 @@ class FakeZulip:
         found = (r for r in self.requests[since:] if (r.method, r.path) == (method, path))
         return tuple(r for r in found if match is None or match(r))
 
-    def check(self) -> None:
-        """Raise an error if the server's thread has died.
-
-        Raises:
-            RuntimeError: If it has.
-        """
-        self._state.check_error()
-
     def advance(self, seconds: float) -> None:
         """Advance the server's clock.
 

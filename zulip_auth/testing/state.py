@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
-from attrs import Factory, define, field, frozen
+from attrs import Factory, define, field
 
 from .accounts import Account, Realm, Upload
 from .messages import Message, normalize_content, sort_recipients
@@ -25,7 +25,7 @@ Failure = tuple["Response | None", float, bool]
 """A response or None for the real one, seconds before it, and whether to drop the connection."""
 
 
-@frozen
+@define(eq=False)
 class ReceivedRequest:
     """A request that the server received.
 
@@ -37,6 +37,7 @@ class ReceivedRequest:
         query: Parameters of the query string.
         form: Parameters of the form body.
         body: The whole body.
+        status: Status code of the response, or None if there is none yet.
     """
 
     method: str
@@ -46,6 +47,7 @@ class ReceivedRequest:
     query: Mapping[str, str] = field(repr=False)
     form: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    status: int | None = None
 
 
 @define(eq=False)
