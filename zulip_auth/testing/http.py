@@ -206,15 +206,17 @@ class Path:
 
     async def _respond(self, call: Call) -> Response:
         options = frozenset[Option]().union(*(e.options for e in self.endpoints.values()))
-        if DEVELOPMENT in options and self.state.dev_login == "production":
-            raise HTTPException(404)
         # Source: Zulip's REST dispatcher serves HEAD as GET, and OPTIONS.
         methods = [*self.endpoints, *(["HEAD"] if "GET" in self.endpoints else [])]
         method = call.request.method
         if method == "OPTIONS" and POST_ONLY not in options:
             return Response(status_code=204, headers={"Allow": ", ".join(sorted(methods))})
         endpoint = self.endpoints.get("GET" if method == "HEAD" else method)
-        return await endpoint(call) if endpoint else _method_not_allowed(methods)
+        if endpoint is None:
+            return _method_not_allowed(methods)
+        if DEVELOPMENT in options and self.state.dev_login == "production":
+            raise HTTPException(404)
+        return await endpoint(call)
 
 
 def _authenticate(call: Call) -> tuple[Realm, Account]:
