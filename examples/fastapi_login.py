@@ -48,11 +48,10 @@ STATUS_CODES: dict[type[zulip_auth.ZulipAuthError], int] = {
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-    """Share one client and its connections among all logins."""
-    async with zulip_auth.AuthClient(os.environ["ZULIP_SITE"], timeout=10) as client:
-        app.state.zulip = client
-        app.state.sessions = {}  # use a store with expiry in production
-        yield
+    """Share one client among all logins."""
+    app.state.zulip = zulip_auth.AuthClient(os.environ["ZULIP_SITE"], timeout=10)
+    app.state.sessions = {}  # use a store with expiry in production
+    yield
 
 
 app = FastAPI(lifespan=lifespan)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import gzip
 import io
 import json
 import ssl
 import subprocess
 import sys
-import tracemalloc
-import zlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
 
@@ -251,7 +248,7 @@ def keepalive(status: int, body: str = "", headers: dict[str, str] | None = None
 
 
 REJECTION = '{"result": "error", "msg": "", "code": "UNAUTHORIZED"}'
-REJECTED = keepalive(401, REJECTION)
+REJECTED = keepalive(401, REJECTION, CHALLENGE)
 OK = raw_response(200)
 
 
@@ -321,115 +318,26 @@ async def test_recorded_401_is_renewed(level: int, create_client: ClientFactory)
             assert logins(server) == 2, exchange
 
 
-ENCODINGS: dict[str, tuple[bytes, bool]] = {
-    "gzip": (gzip.compress(REJECTION.encode()), True),
-    "deflate": (zlib.compress(REJECTION.encode()), True),
-    "x-gzip": (gzip.compress(REJECTION.encode()), True),
-    "deflate, raw": (zlib.compress(REJECTION.encode(), wbits=-zlib.MAX_WBITS), True),
-    "identity": (REJECTION.encode(), True),
-    "br": (b"\x8b\x02\x80", False),
-    "zstd": (b"\x28\xb5\x2f\xfd", False),
-    "gzip, gzip": (gzip.compress(gzip.compress(REJECTION.encode())), False),
-}
+OTHER_CHALLENGES = [{}, {"www-authenticate": 'Basic realm="nginx"'}, {"www-authenticate": "Bearer"}]
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS)
-@pytest.mark.parametrize("challenge", [CHALLENGE, {}, {"www-authenticate": 'Basic realm="nginx"'}])
-async def test_encoded_401(
-    encoding: str, challenge: Mapping[str, str], library: str, create_client: ClientFactory
-) -> None:
-    content, decodable = ENCODINGS[encoding]
-    understood = challenge == CHALLENGE or (decodable and library != "aiohttp")
-    headers = {"content-encoding": encoding.removesuffix(", raw"), **challenge}
-    response = raw_response(401, content, headers)
-    async with scripted_site(create_client, response) as (server, http):
-        assert (await http.get("/x")).content == content
-        assert logins(server) == 1 + understood
-
-
-@pytest.mark.parametrize(
-    ("headers", "body"),
-    [({}, REJECTION.encode() + b" " * 2**16), ({"content-encoding": "gzip"}, b"a" * 100)],
-    ids=["too long", "not gzip"],
-)
-async def test_unreadable_401_is_returned(
-    headers: dict[str, str], body: bytes, create_client: ClientFactory
-) -> None:
-    async with scripted_site(create_client, raw_response(401, body, headers)) as (server, http):
-        assert (await http.get("/x")).content == body
+@pytest.mark.parametrize("headers", OTHER_CHALLENGES, ids=str)
+async def test_other_401_is_returned(headers: dict[str, str], create_client: ClientFactory) -> None:
+    """The challenge decides, whatever the body says."""
+    async with scripted_site(create_client, raw_response(401, REJECTION, headers)) as (
+        server,
+        http,
+    ):
+        assert (await http.get("/x")).content.decode() == REJECTION
         assert targets(server) == ["/api/v1/fetch_api_key", "/x"]
 
 
-def in_chunks(body: bytes) -> bytes:
-    """Return a 401 with a body of unknown length, of which one chunk ends at 64 KiB."""
-    head = raw_response(401).replace(b"content-length: 0", b"transfer-encoding: chunked")
-    chunks = filter(None, (body[:9], body[9 : 2**16], body[2**16 :]))
-    lines = [b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks]
-    return head + b"".join(lines) + b"0\r\n\r\n"
-
-
-@pytest.mark.parametrize("size", [2**16, 2**16 + 1])
-@pytest.mark.parametrize("is_chunked", [False, True])
-async def test_401_size_limit(
-    size: int, is_chunked: bool, library: str, create_client: ClientFactory
-) -> None:
-    body = REJECTION.encode().ljust(size)
-    is_read = size == 2**16 and not (is_chunked and library == "aiohttp")
-    response = in_chunks(body) if is_chunked else raw_response(401, body)
-    async with scripted_site(create_client, response) as (server, http):
-        assert (await http.get("/x")).content == body
-        assert logins(server) == 1 + is_read
-
-
-async def test_401_decompression_bomb(create_client: ClientFactory) -> None:
-    bomb = gzip.compress(b" " * 50_000_000)[:60_000]
-    response = raw_response(401, bomb, {"content-encoding": "gzip"})
-    async with scripted_site(create_client, response) as (_, http):
-        tracemalloc.start()
-        try:
-            assert (await http.get("/x")).status == 401
-            assert tracemalloc.get_traced_memory()[1] < 5_000_000
-        finally:
-            tracemalloc.stop()
-
-
-@pytest.mark.parametrize(("size", "status"), [(2**16, 200), (2**16 + 1, 401), (300_000, 401)])
-@pytest.mark.parametrize("create", [httpx_client, httpx2_client], ids=["httpx", "httpx2"])
-async def test_long_401_is_not_read_to_its_end(
-    create: ClientFactory, size: int, status: int
-) -> None:
-    """httpx would read all of it, into memory, before the request is sent again."""
-    rejection = raw_response(401, b" " * size, CHALLENGE)
-
-    async def scenario(connection: Connection) -> None:
-        await connection.read()
-        if server.requests[-1].line.startswith("POST /api/v1/fetch_api_key"):
-            success = json.dumps({**SUCCESS, "api_key": f"key{len(server.requests)}"})
-            await connection.write(raw_response(200, success))
-        else:
-            await connection.write(rejection if targets(server).count("/x") == 1 else OK)
-
-    async with ScriptedServer(scenario) as server, create(create_source(server)) as http:
-        assert (await http.get("/x")).status == status
-        assert targets(server)[:3] == ["/api/v1/fetch_api_key", "/x", "/api/v1/fetch_api_key"]
-        assert len(server.requests) == 3 + (status == 200)
-        assert (await http.get("/x")).status == 200
-
-
-OTHER_401 = {
-    "other code": '{"result": "error", "msg": "", "code": "AUTHENTICATION_FAILED"}',
-    "no code": '{"result": "error", "msg": ""}',
-    "list": "[]",
-    "not JSON": "<html>",
-    "nested": "[" * 50_000,
-}
-
-
-@pytest.mark.parametrize("body", OTHER_401.values(), ids=OTHER_401)
-async def test_other_401_is_returned(body: str, create_client: ClientFactory) -> None:
-    async with scripted_site(create_client, keepalive(401, body)) as (server, http):
-        assert (await http.get("/x")).content.decode() == body
-        assert targets(server) == ["/api/v1/fetch_api_key", "/x"]
+@pytest.mark.parametrize("encoding", ["gzip", "br"])
+async def test_body_of_a_401_is_not_read(encoding: str, create_client: ClientFactory) -> None:
+    rejection = raw_response(401, b"not encoded", {"content-encoding": encoding, **CHALLENGE})
+    async with scripted_site(create_client, rejection) as (server, http):
+        assert (await http.get("/x")).status == 401
+        assert logins(server) == 2
 
 
 async def test_other_origin_gets_no_key(server: FakeZulip, http: Client) -> None:

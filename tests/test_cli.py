@@ -39,18 +39,6 @@ def test_run_as_module(server: FakeZulip, home: CLIRunner) -> None:
 
 
 @pytest.mark.usefixtures("measured_subprocesses")
-def test_process_collects_no_garbage() -> None:
-    script = """
-import atexit, gc, sys
-from zulip_auth.__main__ import main
-atexit.register(lambda: print(gc.isenabled(), gc.get_freeze_count() > 1000))
-sys.argv[1:] = ["login", "--bogus"]
-main()
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (64, "False True\n")
-
-
 def test_wrong_password(server: FakeZulip, home: CLIRunner) -> None:
     code, out, err = home.run("login", server.site, USERNAME, "--password-stdin", stdin="a guess")
     assert (code, out) == (77, "")

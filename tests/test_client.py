@@ -124,9 +124,9 @@ def test_form_encoding_round_trip(username: str, password: str) -> None:
 
 async def test_cookies_are_not_stored() -> None:
     async with FakeZulip(users={USERNAME: "x", "hamlet@zulip.com": "x"}) as server:
-        async with AuthClient(server.site) as client:
-            assert (await client.dev_login(USERNAME)).email == USERNAME
-            assert (await client.dev_login("hamlet@zulip.com")).email == "hamlet@zulip.com"
+        client = AuthClient(server.site)
+        assert (await client.dev_login(USERNAME)).email == USERNAME
+        assert (await client.dev_login("hamlet@zulip.com")).email == "hamlet@zulip.com"
         assert len(server.requests) == 2
         assert all("cookie" not in request.headers for request in server.requests)
 
@@ -402,7 +402,8 @@ def test_client_in_successive_event_loops() -> None:
 
 async def test_concurrent_logins() -> None:
     users = {f"user{number}@zulip.com": f"secret {number}" for number in range(50)}
-    async with FakeZulip(users) as server, AuthClient(server.site) as client:
+    async with FakeZulip(users) as server:
+        client = AuthClient(server.site)
         found = await asyncio.gather(*(client.login(*user) for user in users.items()))
         keys = [server.account(email).api_key for email in users]
     assert [credentials.api_key for credentials in found] == keys
@@ -424,8 +425,7 @@ async def test_custom_transport_is_not_closed() -> None:
 
     transport = Transport()
     async with FakeZulip(users={USERNAME: PASSWORD}) as server:
-        async with AuthClient(server.site, transport=transport) as client:
-            await client.login(USERNAME, PASSWORD)
+        await AuthClient(server.site, transport=transport).login(USERNAME, PASSWORD)
         await login(server.site, USERNAME, PASSWORD, transport=transport)
         await dev_login(server.site, USERNAME, transport=transport)
         assert not transport.closed
@@ -562,8 +562,7 @@ def development_host(monkeypatch: pytest.MonkeyPatch) -> str:
     return "zulip.zulipdev.com"
 
 
-async def test_dev_login_over_http(development_host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+async def test_dev_login_over_http(development_host: str) -> None:
     async with ScriptedServer(succeed) as server:
         site = f"http://{development_host}:{server.port}"
         assert await dev_login(site, USERNAME) == Credentials(site, USERNAME, API_KEY, USER_ID)
@@ -600,8 +599,7 @@ async def test_development_site_gets_no_secrets(
         assert server.connections == 1
 
 
-async def test_allow_http(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+async def test_allow_http() -> None:
     async with ScriptedServer(succeed) as server:
         site = f"http://0.0.0.0:{server.port}"  # not a loopback address, but this machine
         for function, args in ((login, (USERNAME, PASSWORD)), (dev_login, (USERNAME,))):
@@ -885,7 +883,8 @@ async def test_no_bots() -> None:
 
 
 async def test_api_key_lifecycle() -> None:
-    async with FakeZulip(users={USERNAME: PASSWORD}) as server, AuthClient(server.site) as client:
+    async with FakeZulip(users={USERNAME: PASSWORD}) as server:
+        client = AuthClient(server.site)
         assert (await client.server_settings()).realm_url == server.site
         old = await client.login(USERNAME, PASSWORD)
         assert (await client.verify(old)).email == USERNAME

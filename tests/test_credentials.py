@@ -256,7 +256,6 @@ def test_load_over_http(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-@pytest.mark.call_depth
 @pytest.mark.parametrize("load", [Credentials.load, Credentials.from_env])
 def test_warnings_name_the_caller(
     path: Path, load: Callable[[], Credentials], monkeypatch: pytest.MonkeyPatch

@@ -20,16 +20,11 @@ from jupyter_client.manager import start_new_kernel
 import zulip_auth
 from helpers.constants import PASSWORD, USERNAME
 from helpers.secret_scanner import SecretScanner
-from zulip_auth import ApiKeySource, AuthClient, Credentials
+from zulip_auth import ApiKeySource, AuthClient, Bot, Credentials
 from zulip_auth.httpx_auth import ApiKeyAuth
 from zulip_auth.testing import FakeZulip
 
 # ---- Event loops
-
-
-async def enter_client(client: AuthClient) -> None:
-    async with client:
-        raise AssertionError
 
 
 async def send_request(client: AuthClient) -> None:
@@ -52,7 +47,9 @@ CALLS: dict[str, Callable[[AuthClient], Coroutine[Any, Any, object]]] = {
     "verify": lambda client: client.verify(credentials_for(client)),
     "regenerate_api_key": lambda client: client.regenerate_api_key(credentials_for(client)),
     "bots": lambda client: client.bots(credentials_for(client)),
-    "async with": enter_client,
+    "bot_credentials": lambda client: client.bot_credentials(
+        credentials_for(client), Bot("echo-bot@zulip.com", "Echo", None, 7)
+    ),
     "source": lambda client: ApiKeySource(client, USERNAME, PASSWORD).get(),
     "ApiKeyAuth": send_request,
 }
@@ -74,8 +71,7 @@ def test_trio_raises(name: str, run: Any, server: FakeZulip) -> None:
 
 
 async def log_in_often(client: AuthClient) -> set[str]:
-    async with client:
-        logins = await asyncio.gather(*(client.login(USERNAME, PASSWORD) for _ in range(4)))
+    logins = await asyncio.gather(*(client.login(USERNAME, PASSWORD) for _ in range(4)))
     return {credentials.email for credentials in logins}
 
 
@@ -100,10 +96,9 @@ def test_uvloop(debug: bool, server: FakeZulip) -> None:
 
 
 CELLS = [
-    "import zulip_auth; client = await zulip_auth.AuthClient(SITE).__aenter__()",
+    "import zulip_auth; client = zulip_auth.AuthClient(SITE)",
     "print((await client.login(USERNAME, PASSWORD)).email)",
-    "print((await client.login(USERNAME, PASSWORD)).email)  # another cell, the same connection",
-    "await client.__aexit__(None, None, None)",
+    "print((await client.login(USERNAME, PASSWORD)).email)  # another cell",
     "await zulip_auth.login(SITE, USERNAME, PASSWORD)",
     "await zulip_auth.login(SITE, USERNAME, PASSWORD[::-1])",
 ]
@@ -112,7 +107,7 @@ CELLS = [
 def test_ipython(server: FakeZulip, tmp_path: Path) -> None:
     setup = f"SITE, USERNAME, PASSWORD = {server.site!r}, {USERNAME!r}, {PASSWORD!r}"
     path = tmp_path / "cells.ipy"
-    path.write_text("\n".join([setup, *CELLS[:4], f"print({CELLS[4]})"]), encoding="utf-8")
+    path.write_text("\n".join([setup, *CELLS[:3], f"print({CELLS[3]})"]), encoding="utf-8")
     result = subprocess.run(
         [sys.executable, "-m", "IPython", "--no-banner", "--colors=NoColor", path],
         capture_output=True,
@@ -144,7 +139,7 @@ def test_jupyter(server: FakeZulip, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     try:
         run(f"SITE, USERNAME, PASSWORD = {server.site!r}, {USERNAME!r}, {PASSWORD!r}")
-        assert [run(cell) for cell in CELLS] == ["ok"] * 5 + ["error"]
+        assert [run(cell) for cell in CELLS] == ["ok"] * 4 + ["error"]
         outputs_of_cells = "".join(outputs)
         assert run("asyncio.run(zulip_auth.login(SITE, USERNAME, PASSWORD))") == "error"
     finally:

@@ -899,8 +899,8 @@ def no_response(action: str, timeout: str) -> str:
     )
 
 
-def threads_of(path: Path) -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.endswith(str(path))]
+def threads_of(_path: Path) -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "zulip-auth"]
 
 
 async def test_zuliprc_that_hangs(server: FakeZulip, path: Path) -> None:
@@ -982,7 +982,7 @@ async def test_thread_that_cannot_start(
 
     source = source_for(server, zuliprc=path)
     with monkeypatch.context() as patch:
-        patch.setattr("zulip_auth._key_source.threading.Thread.start", fail)
+        patch.setattr("threading.Thread.start", fail)
         results = await asyncio.gather(*(source.get() for _ in range(5)), return_exceptions=True)
     assert {f"{error}" for error in results} == {"can't start new thread"}
     assert (await source.get()).email == USERNAME

@@ -122,6 +122,7 @@ async def test_add_bot() -> None:
         credentials = await client.login("iago@zulip.com", "x")
         [listed] = await client.bots(credentials)
         assert (listed.username, listed.full_name) == (bot.email, "Reminder Bot")
+        assert listed.credentials is not None
         assert (await client.verify(listed.credentials)).is_bot
 
 

@@ -24,9 +24,7 @@ async def logins(transport: httpx.AsyncHTTPTransport, context: ssl.SSLContext) -
         transport=transport,
         user_agent="bot/1",
     )
-    async with client as entered:
-        assert_type(entered, AuthClient)
-        credentials = await entered.login("b", "c")
+    credentials = await client.login("b", "c")
     assert_type(credentials.basic_auth, tuple[str, str])
     assert_type(credentials.user_id, int | None)
     httpx.AsyncClient(auth=credentials.basic_auth)

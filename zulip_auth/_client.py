@@ -1,59 +1,47 @@
-"""AuthClient: one method per endpoint, one retry loop."""
+"""AuthClient: one method per operation, one retry loop; login() and dev_login()."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import ssl
-from functools import partial
-from types import TracebackType
-from typing import Self, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, TypeVar
 
 from attrs import evolve
 
-from zulip_auth_client import models
-from zulip_auth_client.api import authentication as endpoints
-
 from ._credentials import Credentials, basic_auth_header, is_api_key, is_email
+from ._errors import RequestContext
+from ._event_loop import get_asyncio_loop, load
 from ._exceptions import (
     APIConnectionError,
-    APIStatusError,
     InvalidInputError,
-    InvalidResponseError,
     InvalidSubdomainError,
     ServerError,
     SubdomainRequiredError,
     ZulipAuthError,
+    may_have_succeeded,
 )
-from ._http.exchange import Endpoint, send
-from ._http.pool import TransportPool, adapt_transport
-from ._http.transport import AnyTransport, Transport
+from ._limits import attempt_slot
 from ._models import Bot, ExternalMethod, Owner, ServerSettings
 from ._redaction import hide_locals
-from ._responses.context import RequestContext
-from ._responses.success import (
-    Parser,
-    parse_bots,
-    parse_credentials,
-    parse_jwt_credentials,
-    parse_key,
-    parse_owner,
-    parse_response,
-    parse_settings,
-)
 from ._retry import RetryPolicy, RetryState
+from ._site import is_development_site, is_secure_url, normalize_site
 from ._sso import SSOFlow
-from ._throttle import login_slot
-from ._urls import is_development_site, is_secure_url, normalize_site
 from ._validation import (
     MAX_TOKEN_LENGTH,
-    get_asyncio_loop,
     validate_seconds,
     validate_ssl_context,
     validate_text,
     validate_type,
     validate_user_agent,
 )
+
+if TYPE_CHECKING:
+    import httpx
+
+    from . import _http, _operations
+    from ._operations import Operation
 
 logger = logging.getLogger("zulip_auth")
 DEFAULT_RETRY_POLICY = RetryPolicy()
@@ -68,8 +56,8 @@ T = TypeVar("T")
 class AuthClient:
     """Log in to one organization, with the same options each time.
 
-    A client works in any event loop, any number of times, with many logins
-    concurrently. As `async with AuthClient(…) as client:` it reuses connections.
+    A client holds its options and no connection: it works in any event loop,
+    thread and forked process, any number of times, with many logins at once.
 
     Args:
         site: The organization URL. `chat.example.com` means https; plain http
@@ -78,11 +66,9 @@ class AuthClient:
         timeout: Seconds for a whole call, retries included.
         retry: The retry policy.
         ssl_context: The trusted CAs; the default is httpx's.
-        transport: A transport of httpx or httpx2, which the caller closes. It is
-            responsible for proxies, certificates and connection limits, and
-            gets the body of each request as a stream that can be read once.
-            An `httpx.AsyncHTTPTransport` searches all of its connections for
-            each request, which makes many concurrent logins slow.
+        transport: A transport of httpx, which the caller closes. It is
+            responsible for proxies, certificates and the reuse of connections.
+            By default, each attempt opens a connection and closes it.
         user_agent: Text to put before `zulip-auth/<version>` in the User-Agent
             header.
         allow_http: Whether plain http is allowed for all hosts, which sends
@@ -100,7 +86,7 @@ class AuthClient:
         timeout: float = 30.0,
         retry: RetryPolicy = DEFAULT_RETRY_POLICY,
         ssl_context: ssl.SSLContext | None = None,
-        transport: AnyTransport | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
         user_agent: str | None = None,
         allow_http: bool = False,
     ) -> None:
@@ -112,11 +98,12 @@ class AuthClient:
         self._timeout = validate_seconds("timeout", timeout, allow_zero=False)
         self._retry = validate_type("retry", retry, RetryPolicy)
         self._user_agent = validate_user_agent(user_agent)
-        self._pool = TransportPool(
-            self._site,
-            validate_ssl_context(ssl_context),
-            adapt_transport(transport),
-        )
+        self._ssl_context = validate_ssl_context(ssl_context)
+        if transport is not None:
+            from ._http import validate_transport
+
+            validate_transport(transport)
+        self._transport = transport
 
     @property
     def site(self) -> str:
@@ -126,18 +113,6 @@ class AuthClient:
     def __repr__(self) -> str:
         # A traceback may show one whose arguments were invalid.
         return f"<AuthClient {getattr(self, '_site', 'without a site')}>"
-
-    async def __aenter__(self) -> Self:
-        self._pool.open()
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._pool.aclose()
 
     @hide_locals
     async def login(self, username: str, password: str) -> Credentials:
@@ -163,17 +138,11 @@ class AuthClient:
         Source: https://zulip.com/api/fetch-api-key, and error responses
         recorded from real servers.
         """
-        body = models.FetchApiKeyBody(
-            username=validate_text("username", username),
-            password=validate_text("password", password),
-        )
-        endpoint = partial(endpoints.fetch_api_key.asyncio_detailed, body=body)
-        is_bot = "-bot@" in username.lower()
-        context = RequestContext(self._site, "password", (password,), is_bot)
-        del password, body
-        deadline = self._deadline()
-        async with login_slot(self._site, username, deadline):
-            return await self._request(endpoint, parse_credentials, context, deadline=deadline)
+        validate_text("username", username)
+        validate_text("password", password)
+        context = RequestContext(self._site, "password", (password,), username)
+        deadline = await self._start()
+        return await self._request(_operations.login(username, password), context, deadline)
 
     @hide_locals
     async def dev_login(self, username: str) -> Credentials:
@@ -196,10 +165,9 @@ class AuthClient:
         Source: https://zulip.com/api/dev-fetch-api-key, and error responses
         recorded from real servers.
         """
-        body = models.DevFetchApiKeyBody(username=validate_text("username", username))
-        endpoint = partial(endpoints.dev_fetch_api_key.asyncio_detailed, body=body)
-        context = RequestContext(self._site, "dev")
-        return await self._request(endpoint, parse_credentials, context)
+        context = RequestContext(self._site, "dev", username=validate_text("username", username))
+        deadline = await self._start()
+        return await self._request(_operations.dev_login(username), context, deadline)
 
     @hide_locals
     async def jwt_login(self, token: str) -> Credentials:
@@ -222,14 +190,10 @@ class AuthClient:
 
         Source: feature level 160 in https://zulip.com/api/changelog
         """
-        body = models.JwtFetchApiKeyBody(
-            token=validate_text("token", token, max_length=MAX_TOKEN_LENGTH),
-            include_profile=True,  # for the user ID
-        )
-        endpoint = partial(endpoints.jwt_fetch_api_key.asyncio_detailed, body=body)
+        validate_text("token", token, max_length=MAX_TOKEN_LENGTH)
         context = RequestContext(self._site, "jwt", (token,))
-        del token, body
-        return await self._request(endpoint, parse_jwt_credentials, context)
+        deadline = await self._start()
+        return await self._request(_operations.jwt_login(token), context, deadline)
 
     @hide_locals
     async def server_settings(self) -> ServerSettings:
@@ -249,8 +213,10 @@ class AuthClient:
 
         Source: https://zulip.com/api/get-server-settings
         """
-        endpoint = endpoints.get_server_settings.asyncio_detailed
-        return await self._get(endpoint, parse_settings, RequestContext(self._site, "none"))
+        context = RequestContext(self._site, "none")
+        deadline = await self._start()
+        operation = _operations.server_settings()
+        return await self._request(operation, context, deadline, self._get_policy)
 
     def start_sso(self, method: ExternalMethod) -> SSOFlow:
         """Start a login in a browser.
@@ -298,8 +264,9 @@ class AuthClient:
         Source: https://zulip.com/api/get-own-user
         """
         context = self._api_key_context(credentials)
-        parse = partial(parse_owner, user_id=credentials.user_id)
-        return await self._get(endpoints.get_own_user.asyncio_detailed, parse, context)
+        deadline = await self._start()
+        operation = _operations.own_user(credentials.user_id)
+        return await self._request(operation, context, deadline, self._get_policy)
 
     @hide_locals
     async def regenerate_api_key(self, credentials: Credentials) -> Credentials:
@@ -330,23 +297,23 @@ class AuthClient:
         Source: `POST /users/me/api_key/regenerate`, recorded from Zulip 10.
         """
         context = self._api_key_context(credentials)
-        endpoint = endpoints.regenerate_own_api_key.asyncio_detailed
+        deadline, once = await self._start(), evolve(self._retry, max_sends=1)
         try:
-            # A fresh connection: a server may close an idle one just now, and
-            # the request would count as sent.
-            api_key = await self._request(endpoint, parse_key, context, max_sends=1, fresh=True)
+            api_key = await self._request(_operations.regenerate_api_key(), context, deadline, once)
         except ZulipAuthError as error:
-            if _may_have_succeeded(error):
+            if may_have_succeeded(error):
                 error.args = (f"{error} {_REGENERATE_HINT}",)
             raise
         return evolve(credentials, api_key=api_key)
 
     @hide_locals
-    async def bots(self, credentials: Credentials) -> tuple[Bot, ...]:
-        """Return the active bots that the account owns, with their API keys.
+    async def bots(self, credentials: Credentials, *, keys: bool = True) -> tuple[Bot, ...]:
+        """Return the active bots that the account owns.
 
         Args:
             credentials: The credentials of the owner, for this client's site.
+            keys: Whether to request the keys that the server keeps apart. If
+                not, `Bot.credentials` is None for those bots.
 
         Returns:
             The bots, oldest first.
@@ -363,18 +330,44 @@ class AuthClient:
         Source: `GET /bots`, recorded from Zulip 10, and
         https://zulip.com/api/get-bot-api-key (feature level 463).
         """
-        context, deadline = self._api_key_context(credentials), self._deadline()
-        bots = []
-        endpoint: Endpoint = endpoints.get_own_bots.asyncio_detailed
-        for name, full_name, api_key, user_id in await self._get(
-            endpoint, parse_bots, context, deadline
-        ):
-            if api_key is None:
-                assert user_id is not None  # by parse_bots
-                endpoint = partial(endpoints.get_bot_api_key.asyncio_detailed, user_id)
-                api_key = await self._get(endpoint, parse_key, context, deadline)
-            bots.append(Bot(name, full_name, Credentials(self._site, name, api_key, user_id)))
-        return tuple(bots)
+        context = self._api_key_context(credentials)
+        deadline = await self._start()
+        bots = await self._request(_operations.own_bots(), context, deadline, self._get_policy)
+        if not keys:
+            return bots
+        return tuple([await self._with_key(bot, context, deadline) for bot in bots])
+
+    @hide_locals
+    async def bot_credentials(self, credentials: Credentials, bot: Bot) -> Credentials:
+        """Return the credentials of one bot of the account.
+
+        Args:
+            credentials: The credentials of the owner, for this client's site.
+            bot: One of `bots(credentials, keys=False)`.
+
+        Raises:
+            InvalidInputError: If the credentials are for another site, or
+                invalid; no request was made.
+            APIStatusError: If the server rejects the request; see `bots` for
+                the other reasons.
+
+        Source: https://zulip.com/api/get-bot-api-key (feature level 463).
+        """
+        context = self._api_key_context(credentials)
+        validate_type("bot", bot, Bot)
+        deadline = await self._start()
+        bot = await self._with_key(bot, context, deadline)
+        assert bot.credentials is not None
+        return bot.credentials
+
+    async def _with_key(self, bot: Bot, context: RequestContext, deadline: float) -> Bot:
+        if bot.credentials is not None:
+            return bot
+        if bot.user_id is None:
+            raise InvalidInputError("bot has neither credentials nor a user ID.")
+        operation = _operations.bot_api_key(bot.user_id)
+        api_key = await self._request(operation, context, deadline, self._get_policy)
+        return evolve(bot, credentials=Credentials(self._site, bot.username, api_key, bot.user_id))
 
     def _check_secure(self) -> None:
         """Raise InsecureSiteError if secrets must not be sent to the site."""
@@ -397,96 +390,87 @@ class AuthClient:
             authorization=basic_auth_header(credentials),
         )
 
-    async def _get(
-        self,
-        endpoint: Endpoint,
-        parse: Parser[T],
-        context: RequestContext,
-        deadline: float | None = None,
-    ) -> T:
-        """Send an idempotent request."""
-        return await self._request(
-            endpoint, parse, context, max_sends=self._retry.attempts, deadline=deadline
-        )
+    @property
+    def _get_policy(self) -> RetryPolicy:
+        """The policy of requests that may be sent any number of times."""
+        return evolve(self._retry, max_sends=self._retry.attempts)
 
-    def _deadline(self) -> float:
-        return get_asyncio_loop().time() + self._timeout
+    async def _start(self) -> float:
+        """Prepare for requests, and return the end of the call, by the clock of the loop."""
+        deadline = get_asyncio_loop().time() + self._timeout
+        await load(_import_http)
+        return deadline
 
     async def _request(
         self,
-        endpoint: Endpoint,
-        parse: Parser[T],
+        operation: Operation[T],
         context: RequestContext,
-        *,
-        max_sends: int | None = None,
-        deadline: float | None = None,
-        fresh: bool = False,
+        deadline: float,
+        policy: RetryPolicy | None = None,
     ) -> T:
         """Send a request, with retries, and parse the response.
 
         Args:
-            endpoint: The endpoint function of the generated client.
-            parse: The parser of its model.
+            operation: The operation.
             context: The request.
-            max_sends: The limit of sends, in place of the policy's.
-            deadline: The end of the call, by the clock of the running loop;
-                the default is `timeout` from now.
-            fresh: Whether to open a new connection.
+            deadline: The end of the call, by the clock of the running loop.
+            policy: The retry policy, in place of the client's.
         """
         if context.auth not in ("dev", "none"):
             self._check_secure()
-        loop = get_asyncio_loop()
-        deadline = deadline or self._deadline()
-        policy = self._retry if max_sends is None else evolve(self._retry, max_sends=max_sends)
-        state = RetryState(policy)
+        state = RetryState(policy or self._retry)
         check_site = context.auth in ("password", "dev")
-        async with self._pool.acquire(deadline, fresh=fresh) as transport:
-            while True:
-                try:
-                    return await self._send(endpoint, parse, context, transport, deadline)
-                except ZulipAuthError as error:
-                    if check_site and _may_have_no_organization(error):
-                        check_site = False
-                        await self._check_organization(transport, deadline)
-                    delay = state.next_wait(error, remaining=deadline - loop.time())
-                    if delay is None:
-                        if isinstance(error, APIConnectionError):
-                            error.sent = state.sent
-                        raise
-                    logger.info(
-                        "%s Retrying in %.1f s (attempt %d of %d).",
-                        *(error, delay, state.attempts + 1, self._retry.attempts),
+        while True:
+            try:
+                async with attempt_slot(context, deadline):
+                    parsed = await _http.send(
+                        operation.endpoint,
+                        context,
+                        transport=self._transport,
+                        ssl_context=self._ssl_context,
+                        user_agent=self._user_agent,
+                        timeout=self._timeout,
+                        deadline=deadline,
                     )
-                await asyncio.sleep(delay)
+                return operation.parse(parsed, context)
+            except ZulipAuthError as error:
+                if check_site and _may_have_no_organization(error):
+                    check_site = False
+                    await self._check_organization(deadline)
+                remaining = deadline - asyncio.get_running_loop().time()
+                delay = state.next_wait(error, remaining=remaining)
+                if delay is None:
+                    if isinstance(error, APIConnectionError):
+                        error.sent = state.sent
+                    raise
+                # Not the error itself: its traceback leads to the password.
+                logger.info(
+                    "%s Retrying in %.1f s (attempt %d of %d).",
+                    *(str(error), delay, state.attempts + 1, self._retry.attempts),
+                    extra={
+                        "attempt": state.attempts,
+                        "delay": delay,
+                        "status_code": getattr(error, "status_code", None),
+                        "sent": getattr(error, "sent", None),
+                    },
+                )
+            await asyncio.sleep(delay)
 
-    async def _send(
-        self,
-        endpoint: Endpoint,
-        parse: Parser[T],
-        context: RequestContext,
-        transport: Transport,
-        deadline: float,
-    ) -> T:
-        """Send a request once, and parse the response."""
-        parsed = await send(
-            endpoint,
-            context,
-            transport=transport,
-            timeout=self._timeout,
-            deadline=deadline,
-            user_agent=self._user_agent,
-        )
-        return parse_response(parsed, parse, context)
-
-    async def _check_organization(self, transport: Transport, deadline: float) -> None:
+    async def _check_organization(self, deadline: float) -> None:
         """Raise the exception of `server_settings` if there is no organization."""
-        endpoint = endpoints.get_server_settings.asyncio_detailed
-        context = RequestContext(self._site, "none")
+        context, once = RequestContext(self._site, "none"), RetryPolicy(attempts=1)
         try:
-            await self._send(endpoint, parse_settings, context, transport, deadline)
+            await self._request(_operations.server_settings(), context, deadline, once)
         except ZulipAuthError as error:
             if isinstance(error, InvalidSubdomainError | SubdomainRequiredError):
                 raise
+
+
+@cache
+def _import_http() -> None:
+    """Import httpx and the generated client, which takes longer than a login."""
+    global _http, _operations
+    from . import _http, _operations
 
 
 def _may_have_no_organization(error: ZulipAuthError) -> bool:
@@ -498,11 +482,99 @@ def _may_have_no_organization(error: ZulipAuthError) -> bool:
     )
 
 
-def _may_have_succeeded(error: ZulipAuthError) -> bool:
-    """Return whether the server may have done what was requested."""
-    if isinstance(error, APIConnectionError):
-        return error.sent
-    if not isinstance(error, APIStatusError | InvalidResponseError):
-        return False
-    status = error.status_code or 0
-    return status < 300 or status == 408 or status >= 500
+@hide_locals
+async def login(
+    site: str,
+    username: str,
+    password: str,
+    *,
+    timeout: float = 30.0,
+    retry: RetryPolicy = DEFAULT_RETRY_POLICY,
+    ssl_context: ssl.SSLContext | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
+    user_agent: str | None = None,
+    allow_http: bool = False,
+) -> Credentials:
+    """Log in to an organization with a password, once.
+
+    For many logins to one organization, use one `AuthClient`. The options and
+    exceptions are those of `AuthClient` and `AuthClient.login`.
+
+    Args:
+        site: The organization URL.
+        username: The account's email address, or its LDAP name.
+        password: The account's password.
+        timeout: Seconds for the whole login, retries included.
+        retry: The retry policy.
+        ssl_context: The trusted CAs; the default is httpx's.
+        transport: A transport of httpx, which the caller closes.
+        user_agent: Text to put before `zulip-auth/<version>` in the User-Agent
+            header.
+        allow_http: Whether plain http is allowed for all hosts.
+
+    Returns:
+        The credentials.
+
+    Raises:
+        ZulipAuthError: If the login fails; the class is the reason.
+
+    Source: https://zulip.com/api/fetch-api-key
+    """
+    client = AuthClient(
+        site,
+        timeout=timeout,
+        retry=retry,
+        ssl_context=ssl_context,
+        transport=transport,
+        user_agent=user_agent,
+        allow_http=allow_http,
+    )
+    return await client.login(username, password)
+
+
+@hide_locals
+async def dev_login(
+    site: str,
+    username: str,
+    *,
+    timeout: float = 30.0,
+    retry: RetryPolicy = DEFAULT_RETRY_POLICY,
+    ssl_context: ssl.SSLContext | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
+    user_agent: str | None = None,
+    allow_http: bool = False,
+) -> Credentials:
+    """Log in to a development server without a password, once.
+
+    The options and exceptions are those of `AuthClient` and
+    `AuthClient.dev_login`.
+
+    Args:
+        site: The organization URL, such as `http://localhost:9991`.
+        username: The account's email address.
+        timeout: Seconds for the whole login, retries included.
+        retry: The retry policy.
+        ssl_context: The trusted CAs; the default is httpx's.
+        transport: A transport of httpx, which the caller closes.
+        user_agent: Text to put before `zulip-auth/<version>` in the User-Agent
+            header.
+        allow_http: Whether plain http is allowed for all hosts.
+
+    Returns:
+        The credentials.
+
+    Raises:
+        ZulipAuthError: If the login fails; the class is the reason.
+
+    Source: https://zulip.com/api/dev-fetch-api-key
+    """
+    client = AuthClient(
+        site,
+        timeout=timeout,
+        retry=retry,
+        ssl_context=ssl_context,
+        transport=transport,
+        user_agent=user_agent,
+        allow_http=allow_http,
+    )
+    return await client.dev_login(username)

@@ -15,7 +15,7 @@ from attrs import field, frozen
 
 from ._exceptions import InvalidSiteError, NotLoggedInError, ZuliprcError
 from ._redaction import hide_locals
-from ._urls import normalize_site, try_normalize_site
+from ._site import normalize_site, try_normalize_site
 from ._zuliprc import (
     SECTION,
     ZuliprcSection,

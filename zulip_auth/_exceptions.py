@@ -39,7 +39,13 @@ class ZulipAuthError(Exception):
 
     `str(error)` names what failed, why, and what to do. No exception holds a
     password, an API key or a request.
+
+    Attributes:
+        transient (bool): Whether the same call may succeed later without a
+            change by anybody.
     """
+
+    transient: bool = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         # BaseException.__reduce__ calls the class with `args` only, without
@@ -108,6 +114,8 @@ class APIConnectionError(ZulipAuthError):
             attempt of this login. If so, it may have counted a failed login.
     """
 
+    transient = True
+
     def __init__(self, summary: str, *, sent: bool) -> None:
         super().__init__(summary)
         self.sent = sent
@@ -119,6 +127,8 @@ class APITimeoutError(APIConnectionError):
 
 class TLSError(APIConnectionError):
     """The TLS handshake failed, usually because of the certificate."""
+
+    transient = False
 
 
 class InvalidResponseError(ZulipAuthError):
@@ -132,6 +142,7 @@ class InvalidResponseError(ZulipAuthError):
     def __init__(self, summary: str, *, status_code: int | None) -> None:
         super().__init__(summary)
         self.status_code = status_code
+        self.transient = _is_transient_status(status_code)
 
 
 class APIStatusError(ZulipAuthError):
@@ -150,6 +161,7 @@ class APIStatusError(ZulipAuthError):
     ) -> None:
         super().__init__(summary)
         self.status_code = status_code
+        self.transient = _is_transient_status(status_code)
         self.code = code
         self.message = message
 
@@ -253,6 +265,30 @@ class ServerError(APIStatusError):
     ) -> None:
         super().__init__(summary, status_code=status_code, code=code, message=message)
         self.attempts_remaining = attempts_remaining
+
+
+def _is_transient_status(status_code: int | None) -> bool:
+    return status_code is not None and (status_code in (408, 429) or 500 <= status_code <= 599)
+
+
+def is_final(error: ZulipAuthError) -> bool:
+    """Return whether another login would be rejected, or use the account's last attempt."""
+    remaining = getattr(error, "attempts_remaining", None)
+    if remaining is not None and remaining <= 1:
+        return True
+    if isinstance(error, InvalidResponseError):
+        return error.status_code in (401, 403)  # a proxy may have replaced the body
+    return isinstance(error, APIStatusError) and not error.transient
+
+
+def may_have_succeeded(error: ZulipAuthError) -> bool:
+    """Return whether the server may have done what was requested."""
+    if isinstance(error, APIConnectionError):
+        return error.sent
+    if not isinstance(error, APIStatusError | InvalidResponseError):
+        return False
+    status = error.status_code or 0
+    return status < 300 or status == 408 or status >= 500
 
 
 # Tracebacks, pickles and error trackers show the public module.

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import copy
 import inspect
 import logging
 import os
-import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -27,15 +25,16 @@ from ._credentials import (
     matches_account,
     save_credentials,
 )
+from ._event_loop import get_asyncio_loop, run_in_thread
 from ._exceptions import (
-    APIStatusError,
     InvalidApiKeyError,
     InvalidInputError,
     ZulipAuthError,
     ZuliprcError,
+    is_final,
 )
 from ._redaction import hide_locals
-from ._validation import get_asyncio_loop, validate_text, validate_type
+from ._validation import validate_text, validate_type
 from ._zuliprc import SECTION, check_replaceable, read_zuliprc, resolve_zuliprc_path
 
 logger = logging.getLogger("zulip_auth")
@@ -48,7 +47,6 @@ A server accepts the same key again after an account is reactivated.
 
 _MAX_RESTARTS = 3
 _READ_TIMEOUT = 30.0  # seconds, without a client
-_TRANSIENT_STATUS_CODES = (408, 429)  # the password was not checked
 
 PasswordProvider = str | Callable[[], Awaitable[str]]
 T = TypeVar("T")
@@ -348,7 +346,7 @@ class ApiKeySource:
                 try:
                     credentials = await self._backend.log_in()
                 except ZulipAuthError as error:
-                    if _is_final(error) and generation == self._generation:
+                    if is_final(error) and generation == self._generation:
                         self._error = copy.copy(error)  # without its traceback
                     raise
             elif self._rejected is None or rejected is not None:
@@ -430,25 +428,12 @@ class _StoredKey:
 async def _run_in_thread(action: str, func: Callable[[], T], timeout: float) -> T:
     """Call a function that may block for longer than *timeout* seconds.
 
-    A daemon thread does not block the exit of the program; one of asyncio's
-    default executor does.
-
     Raises:
         ZuliprcError: If the timeout expires.
     """
-    future: concurrent.futures.Future[T] = concurrent.futures.Future()
-    future.set_running_or_notify_cancel()  # it cannot be cancelled
-
-    def run() -> None:
-        try:
-            future.set_result(func())
-        except BaseException as exc:  # noqa: BLE001 - raised to the caller
-            future.set_exception(exc)
-
-    threading.Thread(target=run, name=f"zulip-auth: {action}", daemon=True).start()
     try:
         async with asyncio.timeout(timeout):
-            return await asyncio.wrap_future(future)
+            return await run_in_thread(func)
     except TimeoutError:
         pass
     raise ZuliprcError(
@@ -520,18 +505,3 @@ def _load(path: Path, site: str, username: str) -> Credentials | None:
 def _is_same_key(credentials: Credentials | None, other: Credentials | None) -> bool:
     # In a function of its own: error trackers evaluate attributes of variables.
     return credentials is not None and other is not None and credentials.api_key == other.api_key
-
-
-def _is_final(error: ZulipAuthError) -> bool:
-    """Return whether another login would be rejected, or use the last attempt."""
-    remaining = getattr(error, "attempts_remaining", None)
-    if remaining is not None and remaining <= 1:
-        return True
-    status_code = getattr(error, "status_code", None)
-    if status_code in (401, 403):
-        return True  # a proxy may have replaced the body
-    return (
-        isinstance(error, APIStatusError)
-        and 400 <= error.status_code <= 499
-        and error.status_code not in _TRANSIENT_STATUS_CODES
-    )

@@ -36,12 +36,14 @@ class Bot:
         full_name: The bot's name.
         credentials: The bot's credentials. Bots have no password to log in
             with; only incoming webhooks accept the key of an incoming webhook
-            bot.
+            bot. None if the key was not requested.
+        user_id: The bot's user ID; None from servers that do not list it.
     """
 
     username: str
     full_name: str
-    credentials: Credentials
+    credentials: Credentials | None
+    user_id: int | None = None
 
 
 @frozen

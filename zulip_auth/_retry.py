@@ -7,15 +7,7 @@ from collections.abc import Callable
 
 from attrs import define, frozen
 
-from ._exceptions import (
-    APIConnectionError,
-    APIStatusError,
-    InvalidResponseError,
-    RateLimitedError,
-    ServerError,
-    TLSError,
-    ZulipAuthError,
-)
+from ._exceptions import APIConnectionError, RateLimitedError, ServerError, ZulipAuthError
 from ._validation import validate_positive_int, validate_seconds
 
 _MAX_EXPONENT = 64  # avoids float overflow
@@ -102,18 +94,10 @@ class RetryState:
             if retry_after is None or retry_after > self.policy.max_rate_limit_wait:
                 return None
             return retry_after
-        if not is_transient(error) or self.sends >= self.policy.max_sends:
+        if isinstance(error, ServerError) and error.attempts_remaining is not None:
+            return None  # it used up an attempt of the account
+        if not error.transient or self.sends >= self.policy.max_sends:
             return None
         exponent = min(self.attempts - 1, _MAX_EXPONENT)
         upper_bound = self.policy.wait_initial * 2.0**exponent
         return self.jitter(0.0, min(upper_bound, self.policy.wait_max))
-
-
-def is_transient(error: ZulipAuthError) -> bool:
-    """Return whether *error* is transient, so that another attempt may succeed."""
-    if isinstance(error, ServerError) and error.attempts_remaining is not None:
-        return False  # it used up an attempt of the account
-    if isinstance(error, APIStatusError | InvalidResponseError):
-        status = error.status_code or 0
-        return status == 408 or 500 <= status <= 599
-    return isinstance(error, APIConnectionError) and not isinstance(error, TLSError)

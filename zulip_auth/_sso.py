@@ -16,7 +16,7 @@ from ._credentials import USER_ID_RE, Credentials, is_email
 from ._exceptions import InvalidInputError, SSOFlowEndedError
 from ._models import ExternalMethod
 from ._redaction import hide_locals
-from ._urls import WHITESPACE_OR_CONTROL, is_secure_url, try_normalize_site
+from ._site import WHITESPACE_OR_CONTROL, is_secure_url, try_normalize_site
 from ._validation import validate_type
 
 FLOW_TIMEOUT = 600.0

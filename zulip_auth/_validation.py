@@ -9,7 +9,6 @@ from ._exceptions import InvalidInputError
 from ._redaction import hide_locals
 
 if TYPE_CHECKING:
-    import asyncio
     import ssl
 
 T = TypeVar("T")
@@ -115,21 +114,3 @@ def validate_ssl_context(value: ssl.SSLContext | None) -> ssl.SSLContext | None:
     if validate_type("ssl_context", value, ssl.SSLContext).protocol is ssl.PROTOCOL_TLS_SERVER:
         raise InvalidInputError("ssl_context is for servers. Use ssl.create_default_context().")
     return value
-
-
-def get_asyncio_loop() -> asyncio.AbstractEventLoop:
-    """Return the running event loop of asyncio.
-
-    Raises:
-        RuntimeError: If there is none, as under trio.
-    """
-    import asyncio  # late: what never logs in, such as `--help`, does not need it
-
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        pass
-    raise RuntimeError(
-        "zulip-auth requires a running asyncio event loop. "
-        "Under trio, run it in a thread: trio.to_thread.run_sync(asyncio.run, ...)."
-    )

@@ -15,9 +15,8 @@ except ImportError:  # also if it is older than 3.12, which has no middlewares
         name="aiohttp",
     ) from None
 
-from ._auth_flow import has_invalid_key_code, has_zulip_challenge, renew
+from ._auth_flow import has_zulip_challenge, renew
 from ._credentials import Credentials, basic_auth_header
-from ._http.exchange import MAX_BODY_SIZE
 from ._key_source import ApiKeySource
 from ._validation import validate_type
 
@@ -55,7 +54,7 @@ class ApiKeyMiddleware:
         credentials = await self._source.get()
         response = await _send(request, handler, credentials)
         try:
-            if not await _is_key_rejected(response):
+            if not _is_key_rejected(response):
                 return response
             renewed = await renew(self._source, credentials)
         except BaseException:
@@ -82,20 +81,9 @@ async def _send(
         request.headers.popall(hdrs.AUTHORIZATION, None)
 
 
-async def _is_key_rejected(response: ClientResponse) -> bool:
-    if response.status != 401:
-        return False
-    if has_zulip_challenge(response.headers.getall(hdrs.WWW_AUTHENTICATE, ())):
-        return True
-    # Read only a body whose decoded size is known and small.
-    if hdrs.CONTENT_ENCODING in response.headers:
-        return False
-    length = response.content_length
-    return (
-        length is not None
-        and length <= MAX_BODY_SIZE
-        and has_invalid_key_code(await response.read())
-    )
+def _is_key_rejected(response: ClientResponse) -> bool:
+    challenges = response.headers.getall(hdrs.WWW_AUTHENTICATE, ())
+    return response.status == 401 and has_zulip_challenge(challenges)
 
 
 def _origin(url: URL) -> tuple[str, str | None, int | None]:

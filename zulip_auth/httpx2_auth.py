@@ -12,11 +12,7 @@ except ModuleNotFoundError:
         "zulip_auth.httpx2_auth requires an extra: pip install 'zulip-auth[httpx2]'", name="httpx2"
     ) from None
 
-from ._auth_flow import HTTPXAuthFlow, PrefixedStream
-
-
-class _PrefixedStream(PrefixedStream, httpx2.AsyncByteStream):
-    pass
+from ._auth_flow import HTTPXAuthFlow
 
 
 class ApiKeyAuth(HTTPXAuthFlow, httpx2.Auth):
@@ -44,4 +40,3 @@ class ApiKeyAuth(HTTPXAuthFlow, httpx2.Auth):
 
     _url_class = httpx2.URL
     _bytes_class = httpx2.ByteStream
-    _stream_class = _PrefixedStream

@@ -7,11 +7,7 @@ from __future__ import annotations
 
 import httpx
 
-from ._auth_flow import HTTPXAuthFlow, PrefixedStream
-
-
-class _PrefixedStream(PrefixedStream, httpx.AsyncByteStream):
-    pass
+from ._auth_flow import HTTPXAuthFlow
 
 
 class ApiKeyAuth(HTTPXAuthFlow, httpx.Auth):
@@ -39,4 +35,3 @@ class ApiKeyAuth(HTTPXAuthFlow, httpx.Auth):
 
     _url_class = httpx.URL
     _bytes_class = httpx.ByteStream
-    _stream_class = _PrefixedStream

@@ -23,7 +23,6 @@ from helpers.raw_server import (
     close_without_response,
     never_respond,
     respond,
-    succeed,
 )
 from zulip_auth.httpx_auth import ApiKeyAuth
 
@@ -112,7 +111,7 @@ async def source_with_newline(site: str) -> None:
 
 
 async def bug(site: str) -> None:
-    with mock.patch("zulip_auth._client.parse_credentials", side_effect=RuntimeError("a bug")):
+    with mock.patch("zulip_auth._http.error_from_response", side_effect=RuntimeError("a bug")):
         await log_in(site)
 
 
@@ -137,7 +136,7 @@ FAILURES: dict[str, tuple[Callable[[str], Awaitable[object]], Scenario]] = {
     "cancelled": (cancel, never_respond),
     "invalid password": (password_with_newline, WRONG),
     "misspelled option": (misspelled_option, WRONG),
-    "bug": (bug, succeed),
+    "bug": (bug, WRONG),
     "KeyboardInterrupt": (interrupt, WRONG),
     "rejected token": (jwt_login, WRONG),
     "rejected key": (verify, REVOKED),

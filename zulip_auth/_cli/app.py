@@ -11,15 +11,15 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import NoReturn
 
-import zulip_auth
+from zulip_auth import _exceptions
 
 from . import fake_server, output
 from .exit_codes import EXIT_CODES
 from .parser import parse
 
 _HINTS = {
-    zulip_auth.TLSError: "A private CA: --cert-bundle, ZULIP_CERT_BUNDLE, or cert_bundle = PATH.",
-    zulip_auth.InsecureSiteError: "To do so, pass --allow-http.",
+    _exceptions.TLSError: "A private CA: --cert-bundle, ZULIP_CERT_BUNDLE, or cert_bundle = PATH.",
+    _exceptions.InsecureSiteError: "To do so, pass --allow-http.",
 }
 
 
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, one of the codes of BSD's sysexits.h that `--help` lists, or 128 and
         the number of the signal that ended the command.
     """
-    arguments = sys.argv[1:] if argv is None else argv
+    arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["fake-server"]:
         return fake_server.run(arguments[1:])
     options = parse(arguments)
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except output.OutputError as error:
         output.print_error(f"Done, but could not write the output: {error}.")
         return 74
-    except zulip_auth.ZulipAuthError as error:
+    except _exceptions.ZulipAuthError as error:
         output.print_error(_describe(error))
         codes = {base: code for code, (_, bases) in EXIT_CODES.items() for base in bases}
         return next(codes[base] for base in type(error).__mro__ if base in codes)
@@ -67,10 +67,10 @@ def _run(options: argparse.Namespace) -> str:
     return str(import_module(f"{__package__}.{module}").run(options))
 
 
-def _describe(error: zulip_auth.ZulipAuthError) -> str:
+def _describe(error: _exceptions.ZulipAuthError) -> str:
     texts = [str(error), *getattr(error, "__notes__", [])]
     # Other classes have a message of their own.
-    is_general = type(error) in (zulip_auth.APIStatusError, zulip_auth.BadRequestError)
+    is_general = type(error) in (_exceptions.APIStatusError, _exceptions.BadRequestError)
     if is_general and (message := vars(error)["message"]):
         texts.append(f"Server message: {message}")
     return " ".join(texts + [hint for base, hint in _HINTS.items() if isinstance(error, base)])

@@ -14,7 +14,7 @@ from attrs import asdict, evolve
 
 import zulip_auth
 from zulip_auth import AuthClient, Credentials, InvalidInputError, _credentials, _zuliprc
-from zulip_auth._urls import normalize_site
+from zulip_auth._site import normalize_site
 from zulip_auth._validation import validate_text
 from zulip_auth._zuliprc import ZuliprcSection, read_zuliprc, resolve_zuliprc_path
 
@@ -82,7 +82,8 @@ async def _login(options: argparse.Namespace) -> str:
         _check_account(path, site, None if options.bot else username, options)
     credentials = await _authenticate(client, method, username or "", options)
     if options.bot is not None:
-        credentials = _find_bot(await client.bots(credentials), options.bot)
+        bots = await client.bots(credentials, keys=False)
+        credentials = await client.bot_credentials(credentials, _find_bot(bots, options.bot))
     credentials = evolve(credentials, **tls_files)
     if path is not None:
         is_email = username is None or username.lower() == credentials.email.lower()
@@ -128,10 +129,10 @@ async def _authenticate(
         raise
 
 
-def _find_bot(bots: tuple[zulip_auth.Bot, ...], name: str) -> Credentials:
+def _find_bot(bots: tuple[zulip_auth.Bot, ...], name: str) -> zulip_auth.Bot:
     found = [bot for bot in bots if name in (bot.username, bot.full_name)]
     if len(found) == 1:
-        return found[0].credentials
+        return found[0]
     names = ", ".join(bot.username for bot in found or bots)
     reason = "Several bots have that name" if found else "No bot of the account has that name"
     raise InvalidInputError(f"{reason}. Available: {names or 'none'}.")
@@ -189,7 +190,7 @@ async def _whoami(options: argparse.Namespace) -> str:
 
 async def _bots(options: argparse.Namespace) -> str:
     credentials = _load_credentials(options)
-    bots = await _client(credentials, options).bots(credentials)
+    bots = await _client(credentials, options).bots(credentials, keys=False)
     if options.json:
         return json.dumps([{"username": b.username, "full_name": b.full_name} for b in bots])
     return "\n".join(sanitize(f"{b.username}  {b.full_name}") for b in bots) or "No active bots."

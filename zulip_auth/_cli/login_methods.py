@@ -6,7 +6,7 @@ from typing import Literal, NoReturn
 
 from zulip_auth._exceptions import InvalidInputError
 from zulip_auth._models import ExternalMethod, ServerSettings
-from zulip_auth._urls import try_normalize_site
+from zulip_auth._site import try_normalize_site
 
 from .output import is_interactive, print_err, sanitize
 from .prompts import prompt

@@ -8,8 +8,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from zulip_auth._exceptions import APIConnectionError
-
 from .output import is_terminal, print_err, print_error, terminal_width
 
 _INTERVAL = 0.1  # seconds
@@ -41,11 +39,10 @@ class _CountdownHandler(logging.Handler):
             self._show("")
             print_error(record.getMessage())
             return
-        error, delay, attempt, attempts = record.args
+        _, delay, attempt, attempts = record.args
         deadline = asyncio.get_running_loop().time() + float(str(delay))
-        reason = "server busy"
-        if isinstance(error, APIConnectionError):
-            reason = "connection lost" if error.sent else "cannot connect"
+        sent = getattr(record, "sent", None)
+        reason = {None: "server busy", True: "connection lost", False: "cannot connect"}[sent]
         self._tick(reason, deadline, f"attempt {attempt} of {attempts}")
 
     def _tick(self, reason: str, deadline: float, suffix: str) -> None:

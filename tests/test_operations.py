@@ -7,17 +7,16 @@ import pytest
 
 import zulip_auth
 from helpers.recordings import load_recordings
-from zulip_auth import Credentials
+from zulip_auth import Bot, Credentials
+from zulip_auth._errors import RequestContext
 from zulip_auth._models import ExternalMethod, Owner
-from zulip_auth._responses.context import RequestContext
-from zulip_auth._responses.success import (
-    Parser,
+from zulip_auth._operations import (
+    Operation,
     parse_bots,
     parse_credentials,
     parse_jwt_credentials,
     parse_key,
     parse_owner,
-    parse_response,
     parse_settings,
 )
 from zulip_auth_client.models import (
@@ -33,10 +32,14 @@ from zulip_auth_client.models import (
 SITE = "https://chat.example.com"
 
 
-def parse(reader: Parser[Any], parsed: object) -> Any:
+async def no_endpoint() -> Any:
+    raise AssertionError
+
+
+def parse(reader: Any, parsed: object) -> Any:
     """Return the result or the exception of a 200."""
     try:
-        return parse_response(parsed, reader, RequestContext(SITE, "none"))
+        return Operation(no_endpoint, reader).parse(parsed, RequestContext(SITE, "none"))
     except zulip_auth.ZulipAuthError as error:
         return error
 
@@ -53,7 +56,7 @@ def parse(reader: Parser[Any], parsed: object) -> Any:
     ],
 )
 @pytest.mark.parametrize("parsed", [None, CodedError.from_dict({"result": "error", "msg": ""})])
-def test_unparsed_response(reader: Parser[Any], parsed: object) -> None:
+def test_unparsed_response(reader: Any, parsed: object) -> None:
     error = parse(reader, parsed)
     assert type(error) is zulip_auth.InvalidResponseError
     assert (error.status_code, error.__context__) == (200, None)
@@ -164,10 +167,15 @@ def bot(**fields: object) -> Any:
 
 
 def test_bot() -> None:
-    assert bot(api_key="k3y") == [("echo-bot@zulip.com", "Echo", "k3y", None)]
-    assert bot(api_key="k3y", user_id=7) == [("echo-bot@zulip.com", "Echo", "k3y", 7)]
+    def expected(key: str | None, user_id: int | None) -> tuple[Bot]:
+        name = "echo-bot@zulip.com"
+        credentials = None if key is None else Credentials(SITE, name, key, user_id)
+        return (Bot(name, "Echo", credentials, user_id),)
+
+    assert bot(api_key="k3y") == expected("k3y", None)
+    assert bot(api_key="k3y", user_id=7) == expected("k3y", 7)
     for missing in (..., None):
-        assert bot(api_key=missing, user_id=7) == [("echo-bot@zulip.com", "Echo", None, 7)]
+        assert bot(api_key=missing, user_id=7) == expected(None, 7)
 
 
 MALFORMED_BOTS: dict[str, dict[str, object]] = {

@@ -1,17 +1,27 @@
-"""Map error responses to exceptions."""
+"""Map error responses and failures of the network to exceptions. No I/O."""
 
 from __future__ import annotations
 
+import errno
+import json
 import math
+import os
 import re
+import socket
+import ssl
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 from urllib.parse import urljoin, urlsplit
 
-from zulip_auth._exceptions import (
+from attrs import field, frozen
+
+from ._exceptions import (
+    APIConnectionError,
     APIStatusError,
+    APITimeoutError,
     AuthenticationFailedError,
     BadRequestError,
     DevAuthDisabledError,
@@ -24,14 +34,21 @@ from zulip_auth._exceptions import (
     RealmDeactivatedError,
     ServerError,
     SubdomainRequiredError,
+    TLSError,
     UserDeactivatedError,
     ZulipAuthError,
 )
+from ._redaction import repeats_secret
 
-from .context import RawResponse, RequestContext
+AuthMethod = Literal["password", "dev", "jwt", "api_key", "none"]
+"""How a request authenticates."""
+
+Failure = Literal["timeout", "protocol", "proxy", "connect", "other"]
+"""How an attempt ended without a response."""
 
 E = TypeVar("E", bound=APIStatusError)
 
+_MAX_CHAIN_LENGTH = 50
 _CODE_RE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _HOST_RE = re.compile(r"[A-Za-z0-9._:\[\]-]{1,253}")
 _PATH_RE = re.compile(r"/[A-Za-z0-9._~/-]{0,200}")
@@ -41,9 +58,44 @@ _HTTP_DATE_RE = re.compile(
 )
 
 
-def error_from_response(response: RawResponse, context: RequestContext) -> ZulipAuthError:
-    """Return the exception for a response with any status code but 200."""
-    error = _ErrorResponse(response, context)
+@frozen
+class RequestContext:
+    """The parts of a request that its headers and the meaning of its response depend on.
+
+    Attributes:
+        site: The organization URL.
+        auth: How the request authenticates.
+        secrets: Values that no error may contain.
+        username: The username of a login; the server limits its attempts.
+        authorization: The Authorization header, if any.
+    """
+
+    site: str
+    auth: AuthMethod
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    username: str | None = None
+    authorization: str | None = field(default=None, repr=False)
+
+    def is_safe(self, text: str) -> bool:
+        """Return whether a server's text does not repeat a secret of the request."""
+        return not repeats_secret(text, self.secrets)
+
+
+# ---- Responses
+
+
+def error_from_response(
+    status: int, headers: Mapping[str, str], body: bytes, context: RequestContext
+) -> ZulipAuthError:
+    """Return the exception for a response with any status code but 200.
+
+    Args:
+        status: The HTTP status code.
+        headers: The headers, by lowercase name.
+        body: The body; empty if it could not be read.
+        context: The request.
+    """
+    error = _ErrorResponse(status, headers, body, context)
     if 300 <= error.status <= 399:
         return _redirect(error)
     if error.status == 429:
@@ -79,11 +131,13 @@ class _ErrorResponse:
         text: The server's message, which may repeat a secret.
     """
 
-    def __init__(self, response: RawResponse, context: RequestContext) -> None:
-        self.status, self.headers = response.status_code, response.headers
-        self.site, self.auth, self.is_bot = context.site, context.auth, context.is_bot
+    def __init__(
+        self, status: int, headers: Mapping[str, str], content: bytes, context: RequestContext
+    ) -> None:
+        self.status, self.headers = status, headers
+        self.site, self.auth, self.username = context.site, context.auth, context.username
         self.is_safe = context.is_safe
-        body = _parse_error_body(response)
+        body = _parse_error_body(content)
         self.is_from_zulip = body is not None
         self.body = body or {}
         self.text: str = self.body.get("msg", "")
@@ -112,13 +166,13 @@ class _ErrorResponse:
         )
 
 
-def _parse_error_body(response: RawResponse) -> dict[str, Any] | None:
+def _parse_error_body(content: bytes) -> dict[str, Any] | None:
     """Return the body of an error of the Zulip API, or None for anything else.
 
     The content type is ignored: Zulip sends a 405 as JSON labelled HTML.
     """
     try:
-        body = response.json()
+        body = json.loads(content)
     except (ValueError, RecursionError):
         return None
     match body:
@@ -279,7 +333,7 @@ def _authentication_failed(error: _ErrorResponse, code: str) -> AuthenticationFa
         code, (AuthenticationFailedError, "no reason given by the server", "Check the account.")
     )
     if code == "AUTHENTICATION_FAILED":
-        method = "bot" if error.is_bot else error.auth
+        method = "bot" if "-bot@" in (error.username or "").lower() else error.auth
         reason, hint = _METHOD_REASONS.get(method, (reason, hint))
     failure = f"Login to {error.site} failed"
     if error.auth == "api_key":
@@ -366,3 +420,93 @@ def _redirect(error: _ErrorResponse) -> InvalidResponseError:
         f"{hint}",
         status_code=error.status,
     )
+
+
+# ---- No response
+
+
+def error_from_exception(
+    exception: Exception, failure: Failure, site: str, *, sent: bool, proxy: str | None = None
+) -> APIConnectionError | InvalidResponseError:
+    """Return the exception for a request without a response.
+
+    Args:
+        exception: The exception of a transport. It leads to the request, so no
+            part of it is kept.
+        failure: What the exception means.
+        site: The organization URL.
+        sent: Whether the server may have received the request.
+        proxy: The host of the proxy, if there is one.
+    """
+    if failure == "protocol":
+        return InvalidResponseError(
+            f"Invalid HTTP response from {site}. Check the URL and port.", status_code=None
+        )
+    if failure == "timeout":
+        phase = "waiting for a response from" if sent else "connecting to"
+        return APITimeoutError(
+            f"Timed out {phase} {site}. Try again later or increase the timeout.", sent=sent
+        )
+    chain = exception_chain(exception)
+    tls_errors = [exc for exc in chain if isinstance(exc, ssl.SSLError)]
+    # In TLS 1.3, a server rejects a client certificate after the handshake.
+    if tls_errors and (
+        not sent or any("CERTIFICATE" in str(getattr(exc, "reason", "")) for exc in tls_errors)
+    ):
+        reason = next(filter(None, map(_tls_reason, tls_errors)), "handshake failed")
+        return TLSError(
+            f"TLS connection to {site} failed: {reason}. Check the URL, the server's certificate "
+            "and your trusted CAs (SSL_CERT_FILE, cert_bundle or --cert-bundle).",
+            sent=sent,
+        )
+    os_reasons = filter(None, map(_os_reason, chain))
+    # Skip timeouts: httpx-aiohttp raises them for other failures.
+    names = [type(exc).__name__ for exc in chain if "Timeout" not in type(exc).__name__]
+    reason = next(os_reasons, names[0] if names else "no reason given")
+    summary = f"Could not connect to {site}"
+    hint = "Check the URL, the server and any proxy."
+    if sent:
+        summary = f"Lost the connection to {site} before the response was complete"
+        hint = "Try again later."
+    elif failure == "proxy":
+        reason = "proxy rejected the connection"
+    elif proxy and failure == "connect":
+        summary = f"Could not connect to the proxy {proxy}"
+        hint = "Check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY."
+    return APIConnectionError(f"{summary} ({reason}). {hint}", sent=sent)
+
+
+def exception_chain(error: BaseException) -> list[BaseException]:
+    """Return an exception and its causes, as far as they are of interest."""
+    chain: list[BaseException] = []
+    queue: list[BaseException | None] = [error]
+    while queue and len(chain) < _MAX_CHAIN_LENGTH:
+        exc = queue.pop(0)
+        if exc is None or any(exc is other for other in chain):
+            continue
+        chain.append(exc)
+        if isinstance(exc, BaseExceptionGroup):
+            queue += exc.exceptions
+        queue.append(exc.__cause__ or exc.__context__)
+    return chain
+
+
+def _tls_reason(error: ssl.SSLError) -> str | None:
+    reason = getattr(error, "reason", None)
+    if reason == "TLSV13_ALERT_CERTIFICATE_REQUIRED":
+        return "the server requires a client certificate"
+    return getattr(error, "verify_message", None) or reason
+
+
+def _os_reason(error: BaseException) -> str | None:
+    """Return the operating system's message; httpx's may repeat bytes of the server."""
+    if isinstance(error, socket.gaierror):
+        return "host name could not be resolved"
+    if isinstance(error, ssl.SSLError):  # its number is one of OpenSSL
+        return _tls_reason(error)
+    if isinstance(error, ConnectionResetError):  # asyncio raises it without a number
+        return "connection reset by peer"
+    code = error.errno if isinstance(error, OSError) else None
+    if isinstance(code, int) and code in errno.errorcode:
+        return os.strerror(code).lower()
+    return None

@@ -1,49 +1,109 @@
-"""Parse successful responses.
+"""The operations of the API: a function of the generated client, and the parser of its result.
 
 The generated client does not check types, so any field may be anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
-from typing import TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar
 from urllib.parse import urljoin
 
-from zulip_auth._credentials import Credentials, is_api_key, is_email
-from zulip_auth._exceptions import InvalidApiKeyError, SubdomainRequiredError
-from zulip_auth._models import ExternalMethod, Owner, ServerSettings
-from zulip_auth._urls import is_secure_url, try_normalize_site
-from zulip_auth_client import models
-from zulip_auth_client.types import Unset
+from attrs import frozen
 
-from .context import RequestContext
-from .errors import invalid_response
+from zulip_auth_client import models
+from zulip_auth_client.api.authentication import (
+    dev_fetch_api_key,
+    fetch_api_key,
+    get_bot_api_key,
+    get_own_bots,
+    get_own_user,
+    get_server_settings,
+    jwt_fetch_api_key,
+    regenerate_own_api_key,
+)
+from zulip_auth_client.types import Response, Unset
+
+from ._credentials import Credentials, is_api_key, is_email
+from ._errors import RequestContext, invalid_response
+from ._exceptions import InvalidApiKeyError, SubdomainRequiredError
+from ._models import Bot, ExternalMethod, Owner, ServerSettings
+from ._site import is_secure_url, try_normalize_site
 
 T = TypeVar("T")
-Parser = Callable[[object, RequestContext], T]
-"""Parses a model of the generated client; raises `UnexpectedValue` for a bad field."""
 
 
 class UnexpectedValue(Exception):
     """A field of a response is missing, or is not what Zulip sends."""
 
 
-def parse_response(parsed: object, parse: Parser[T], context: RequestContext) -> T:
-    """Return the result of *parse*.
+@frozen
+class Operation(Generic[T]):
+    """An operation with its arguments.
 
-    Args:
-        parsed: The model of the generated client; None if it could not make one.
-        parse: The parser for the endpoint.
-        context: The request.
-
-    Raises:
-        InvalidResponseError: If a field is unexpected.
-        APIStatusError: If the response is an error with status 200.
+    Attributes:
+        endpoint: The function of the generated client; takes `client`.
+        parser: Parses the function's model; raises `UnexpectedValue` for a bad
+            field.
     """
-    with suppress(UnexpectedValue):
-        return parse(parsed, context)
-    raise invalid_response(context, 200)
+
+    endpoint: Callable[..., Coroutine[Any, Any, Response[Any]]]
+    parser: Callable[[object, RequestContext], T]
+
+    def parse(self, parsed: object, context: RequestContext) -> T:
+        """Return the result of a successful response.
+
+        Args:
+            parsed: The model of the generated client; None if it could not make one.
+            context: The request.
+
+        Raises:
+            InvalidResponseError: If a field is unexpected.
+            APIStatusError: If the response is an error with status 200.
+        """
+        with suppress(UnexpectedValue):
+            return self.parser(parsed, context)
+        raise invalid_response(context, 200)
+
+
+def login(username: str, password: str) -> Operation[Credentials]:
+    body = models.FetchApiKeyBody(username=username, password=password)
+    return Operation(partial(fetch_api_key.asyncio_detailed, body=body), parse_credentials)
+
+
+def dev_login(username: str) -> Operation[Credentials]:
+    body = models.DevFetchApiKeyBody(username=username)
+    return Operation(partial(dev_fetch_api_key.asyncio_detailed, body=body), parse_credentials)
+
+
+def jwt_login(token: str) -> Operation[Credentials]:
+    body = models.JwtFetchApiKeyBody(token=token, include_profile=True)  # for the user ID
+    return Operation(partial(jwt_fetch_api_key.asyncio_detailed, body=body), parse_jwt_credentials)
+
+
+def server_settings() -> Operation[ServerSettings]:
+    return Operation(get_server_settings.asyncio_detailed, parse_settings)
+
+
+def own_user(user_id: int | None) -> Operation[Owner]:
+    return Operation(get_own_user.asyncio_detailed, partial(parse_owner, user_id=user_id))
+
+
+def own_bots() -> Operation[tuple[Bot, ...]]:
+    return Operation(get_own_bots.asyncio_detailed, parse_bots)
+
+
+def bot_api_key(user_id: int) -> Operation[str]:
+    return Operation(partial(get_bot_api_key.asyncio_detailed, user_id), parse_key)
+
+
+def regenerate_api_key() -> Operation[str]:
+    return Operation(regenerate_own_api_key.asyncio_detailed, parse_key)
+
+
+# ---- Parsers
 
 
 def parse_credentials(parsed: object, context: RequestContext) -> Credentials:
@@ -76,23 +136,23 @@ def parse_key(parsed: object, _context: RequestContext) -> str:
     return parsed.api_key
 
 
-def parse_bots(
-    parsed: object, _context: RequestContext
-) -> list[tuple[str, str, str | None, int | None]]:
-    """Return username, full name, API key and user ID of each bot of an account.
+def parse_bots(parsed: object, context: RequestContext) -> tuple[Bot, ...]:
+    """Return the bots of an account.
 
-    The key is None if the server has another endpoint for it, which takes the
-    user ID; otherwise the user ID may be None.
+    One without credentials has a user ID, for the endpoint that has the key.
     """
     bots = []
     for bot in _expect(parsed, models.BotsResponse).bots:
-        api_key = None if isinstance(bot.api_key, Unset) else bot.api_key
         user_id = None if isinstance(bot.user_id, Unset) else _parse_user_id(bot.user_id)
-        has_key = user_id is not None if api_key is None else is_api_key(api_key)
-        if not (is_email(bot.username) and has_key):
+        if not is_email(bot.username):
             raise UnexpectedValue
-        bots.append((bot.username, _expect(bot.full_name, str), api_key, user_id))
-    return bots
+        credentials = None
+        if not isinstance(bot.api_key, Unset | None):
+            credentials = _credentials(context, bot.username, bot.api_key, bot.user_id)
+        elif user_id is None:
+            raise UnexpectedValue
+        bots.append(Bot(bot.username, _expect(bot.full_name, str), credentials, user_id))
+    return tuple(bots)
 
 
 def parse_owner(parsed: object, context: RequestContext, *, user_id: int | None) -> Owner:

@@ -1,1 +1,0 @@
-"""Parse responses: a result, or an exception. No I/O."""
