@@ -236,6 +236,10 @@ async def test_register_with_event_types() -> None:
         assert (bot["full_name"], bot["owner_id"]) == ("Echo", iago.account.user_id)
         assert [user["email"] for user in body["realm_non_active_users"]] == ["hamlet@zulip.com"]
         assert (len(body["realm_users"]), body["full_name"]) == (2, "Test User")
+        types = {"fetch_event_types": '["subscription"]'}
+        for include, count in (("true", 2), ("false", 0)):
+            body = await iago.call("POST", "/register", include_subscribers=include, **types)
+            assert len(body["subscriptions"][0].get("subscribers", [])) == count
 
 
 @pytest.mark.filterwarnings("ignore:FakeZulip does not serve the data of user_settings")

@@ -50,7 +50,9 @@ def test_rejected_changes(org: Organization) -> None:
     assert error == "User group 'COOKS' already exists."
     assert org.bot.error(create, **{**fields, "name": " "}) == "User group name can't be empty!"
     error = org.bot.error(create, **{**fields, "name": "x" * 101})
-    assert error == "name is too long (limit: 100 characters)"
+    assert error == "User group name cannot exceed 100 characters."
+    error = org.bot.error(create, **{**fields, "name": "role:cooks"})
+    assert error == "User group name cannot start with 'role:'."
     error = org.bot.error(create, **{**fields, "name": "x", "members": [99]})
     assert error == "Invalid user ID: 99"
     assert org.bot.error(f"PATCH {path}") == "No new data supplied"

@@ -418,7 +418,7 @@ def test_delete_message(org: Organization) -> None:
 
 def test_render(org: Organization) -> None:
     assert org.bot.ok("POST /messages/render", content="a<b") == {"rendered": "<p>a&lt;b</p>"}
-    assert org.bot.error("POST /messages/render", content=" ") == "Message must not be empty"
+    assert org.bot.error("POST /messages/render") == "Missing 'content' argument"
 
 
 def test_invalid_reaction(org: Organization) -> None:

@@ -91,6 +91,7 @@ async def test_settings() -> None:
         ({"full_name": " x", "short_name": "a"}, "Name too short!"),
         ({"full_name": "a*b", "short_name": "a"}, "Invalid characters in name!"),
         ({"full_name": "Echo", "short_name": "echo"}, "Username already in use"),
+        ({"full_name": "ECHO", "short_name": "a"}, "Name is already in use!"),
     ],
 )
 async def test_invalid_bot(params: dict[str, str], msg: str) -> None:

@@ -12,7 +12,7 @@ from zulip_auth.testing.errors import ErrorResponse, bad_request
 from zulip_auth.testing.http import Fields, UserCall, endpoint, not_served
 from zulip_auth.testing.messages import MAX_CONTENT, MAX_TOPIC
 from zulip_auth.testing.narrow import check_event_narrow, match_narrow
-from zulip_auth.testing.parameters import json, text
+from zulip_auth.testing.parameters import choice, json, text
 from zulip_auth.testing.queues import Queue
 
 from .channels import channel_fields, own_channels, subscription_fields
@@ -70,10 +70,10 @@ def _user_data(call: UserCall) -> Fields:
 
 
 def _subscription_data(call: UserCall) -> Fields:
-    own = own_channels(call)
+    own, subscribers = own_channels(call), call.params.get("include_subscribers") == "true"
     others = [name for name in call.realm.channels if name not in own]
     return {
-        "subscriptions": [subscription_fields(call, name, subscribers=True) for name in own],
+        "subscriptions": [subscription_fields(call, n, subscribers=subscribers) for n in own],
         "unsubscribed": [],
         "never_subscribed": [channel_fields(call, name) for name in others],
     }
@@ -156,7 +156,7 @@ _WITHOUT_DATA = {
     client_gravatar=json(bool, default=True),
     slim_presence=json(bool, default=False),
     all_public_streams=json(bool, default=False),
-    include_subscribers=text(default="false"),
+    include_subscribers=choice("true", "false", "partial", default="false"),
     client_capabilities=json(dict[str, Any], default=None),
     event_types=json(list[str], default=None),
     fetch_event_types=json(list[str], default=None),

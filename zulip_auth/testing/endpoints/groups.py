@@ -83,7 +83,7 @@ def list_members(call: UserCall, group_id: int) -> Fields:
 @endpoint(
     "POST /api/v1/user_groups/create",
     MEMBERS,
-    name=text(max_length=_MAX_NAME),
+    name=text(),
     description=text(),
     members=json(list[int]),
 )
@@ -103,7 +103,7 @@ def create_group(call: UserCall, name: str, description: str, members: list[int]
 @endpoint(
     "PATCH /api/v1/user_groups/{group_id:int}",
     MEMBERS,
-    name=text(default=None, max_length=_MAX_NAME),
+    name=text(default=None),
     description=text(default=None),
 )
 def update_group(
@@ -169,6 +169,11 @@ def _find(call: UserCall, group_id: int) -> UserGroup:
 def _check_name(call: UserCall, name: str) -> str:
     if not name.strip():
         raise bad_request("User group name can't be empty!")
+    if len(name) > _MAX_NAME:
+        raise bad_request(f"User group name cannot exceed {_MAX_NAME} characters.")
+    for prefix in ("@", "role:", "user:", "stream:", "channel:"):
+        if name.startswith(prefix):
+            raise bad_request(f"User group name cannot start with '{prefix}'.")
     if any(group["name"].lower() == name.strip().lower() for group in all_groups(call)):
         raise bad_request(f"User group '{name.strip()}' already exists.")
     return name.strip()

@@ -187,7 +187,7 @@ def delete_message(call: UserCall, message_id: int) -> Fields:
 @endpoint("POST /api/v1/messages/render", content=text())
 def render_message(_call: UserCall, content: str) -> Fields:
     """Return content as HTML."""
-    return {"rendered": render(normalize_content(content))}
+    return {"rendered": render(content)}
 
 
 @endpoint(

@@ -161,14 +161,16 @@ def create_bot(call: UserCall, full_name: str, short_name: str, bot_type: int) -
     full_name = _check_name(full_name)
     if not _SHORT_NAME_RE.fullmatch(short_name):
         raise bad_request("Bad name or username")
+    if call.realm.find(f"{short_name}-bot@{call.realm.email_domain}"):
+        raise bad_request("Username already in use")
+    users = [user for user in call.realm.accounts if user.active]
+    if full_name.lower() in (user.full_name.lower() for user in users):
+        raise bad_request("Name is already in use!")
     if bot_type not in _BOT_TYPES:
         raise bad_request("Invalid bot type")
     if bot_type not in (GENERIC_BOT, INCOMING_WEBHOOK):
         raise not_served(call.state, f"bots of type {bot_type}")
-    try:
-        bot = call.realm.create_bot(call.account, full_name, short_name, bot_type)
-    except ValueError:
-        raise bad_request("Username already in use") from None
+    bot = call.realm.create_bot(call.account, full_name, short_name, bot_type)
     return {"user_id": bot.user_id, "api_key": bot.api_key, **_BOT_SETTINGS}
 
 
