@@ -8,7 +8,7 @@ import re
 from starlette.routing import Route
 
 from zulip_auth.testing import FakeZulip
-from zulip_auth.testing.endpoints.unserved import refuse
+from zulip_auth.testing.endpoints.unserved import reject
 from zulip_auth.testing.http import Path
 
 PAGE = pathlib.Path(__file__).parent.parent / "docs" / "testing.md"
@@ -21,7 +21,7 @@ def test_documented_endpoints() -> None:
         if isinstance(route.endpoint, Path):
             path = re.sub(r":\w+}", "}", route.path).replace("_}", "}")
             served = route.endpoint.endpoints.items()
-            routes |= {f"{m} {path}" for m, e in served if e.handler is not refuse}
+            routes |= {f"{m} {path}" for m, e in served if e.handler is not reject}
     table = PAGE.read_text(encoding="utf-8").partition("## Endpoints")[2]
     cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     documented = [name for cell in cells for name in re.findall(r"`(\w+) (/[^`]*)`", cell)]

@@ -90,7 +90,7 @@ CALLS: dict[str, Callable[[zulip.Client], Any]] = {
     "update_user_group_members": lambda c: c.update_user_group_members(100, {"add": [11]}),
     "upload_file": lambda c: c.upload_file(FILE),
 }
-# Methods that the server refuses for bots.
+# Methods that the server rejects for bots.
 HUMANS = {"get_user_groups", "update_presence"}
 NOT_SERVED: dict[str, Callable[[zulip.Client], Any]] = {
     "add_default_stream": lambda c: c.add_default_stream(1),
@@ -111,7 +111,7 @@ NOT_SERVED: dict[str, Callable[[zulip.Client], Any]] = {
     "update_user_by_id": lambda c: c.update_user_by_id(10, full_name="x"),
     "upload_custom_emoji": lambda c: c.upload_custom_emoji("x", FILE),
 }
-# `DELETE /user_groups/{id}` is gone in Zulip 10.0, and so answers as there.
+# `DELETE /user_groups/{id}` is gone in Zulip 10.0, and so is missing here.
 REMOVED = {"remove_user_group"}
 
 

@@ -460,7 +460,7 @@ def test_changes_while_requests_run() -> None:
 
 
 def test_locks_after_fork() -> None:
-    """What a child does. The next test has one."""
+    """Replace the locks here, as in a child. The next test has one."""
     server = FakeZulip({EMAIL: "x"})
     lock = server._state.lock
     _replace_locks()

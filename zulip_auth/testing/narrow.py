@@ -80,8 +80,8 @@ def _match_term(realm: Realm, reader: Account, operator: str, operand: Any) -> P
                 raise _bad(f"invalid operand for '{operator}'")
             return lambda message: operator == "near" or message.id == int(operand)
         case "search":
-            words = str(operand).lower().split()
-            return lambda m: all(word in f"{m.content} {m.topic}".lower() for word in words)
+            terms = str(operand).lower().split()
+            return lambda m: all(term in f"{m.content} {m.topic}".lower() for term in terms)
         case "is":
             return _match_is(reader, operand)
         case "has":

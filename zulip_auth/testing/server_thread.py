@@ -125,6 +125,6 @@ def _drop(connection: Any) -> None:
 
 
 def _shut_down(sock: Any) -> None:
-    """End a socket that forked processes have, too. Closing it has no effect on theirs."""
+    """End a socket also in forked processes, in which closing it here has no effect."""
     with suppress(OSError):
         sock.shutdown(socket.SHUT_RDWR)

@@ -27,9 +27,9 @@ def add_alert_words(call: UserCall, alert_words: list[str]) -> Fields:
 @endpoint("DELETE /api/v1/users/me/alert_words", alert_words=json(list[str]))
 def remove_alert_words(call: UserCall, alert_words: list[str]) -> Fields:
     """Remove alert words."""
-    removed = {word.lower() for word in alert_words}
-    words = call.account.alert_words
-    words[:] = [word for word in words if word.lower() not in removed]
+    removed = {text.lower() for text in alert_words}
+    kept = [text for text in call.account.alert_words if text.lower() not in removed]
+    call.account.alert_words[:] = kept
     return _changed_alert_words(call)
 
 

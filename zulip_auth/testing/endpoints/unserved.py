@@ -1,4 +1,4 @@
-"""Endpoints of Zulip 10.0 that the stand-in does not have: they answer with an error.
+"""Endpoints of Zulip 10.0 that the stand-in rejects, because it does not have them.
 
 Unknown paths have a page, as on a real server.
 """
@@ -54,7 +54,7 @@ POST /zcommand
 """
 
 
-def refuse(call: UserCall, **_: object) -> Fields:
+def reject(call: UserCall, **_: object) -> Fields:
     """Raise the error for an endpoint that is not served."""
     raise not_served(call.state, f"{call.request.method} {call.request.url.path}")
 
@@ -62,4 +62,4 @@ def refuse(call: UserCall, **_: object) -> Fields:
 for _line in _ROUTES.split("\n")[1:-1]:
     _methods, _path = _line.split()
     for _method in _methods.split(","):
-        endpoint(f"{_method} /api/v1{_path}")(refuse)
+        endpoint(f"{_method} /api/v1{_path}")(reject)
