@@ -57,10 +57,8 @@ def fake_server(tmp_path: Path, bin_directory: Path) -> Iterator[FakeServer]:
     )
     assert process.stdout is not None
     with process, process.stdout:
-        for line in iter(process.stdout.readline, "Press Ctrl-C to stop.\n"):
-            if line.startswith("FakeZulip is running at "):
-                site = line.split()[-1]
-        server = FakeServer(site, tmp_path / "accounts")
+        lines = list(iter(process.stdout.readline, "Press Ctrl-C to stop.\n"))
+        server = FakeServer(lines[0].split()[-1], tmp_path / "accounts")
         with server.person:
             yield server
         process.terminate()

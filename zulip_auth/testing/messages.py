@@ -124,9 +124,8 @@ class Message:
         }
         if self.edits:
             message["last_edit_timestamp"] = self.edits[-1].timestamp
-            message["edit_history"] = [self._edit(number) for number in range(len(self.edits))][
-                ::-1
-            ]
+            newest_first = reversed(range(len(self.edits)))
+            message["edit_history"] = [self._edit(number) for number in newest_first]
         if self.channel is not None:
             id_ = self.realm.channel_id(self.channel)
             message |= {"display_recipient": self.channel, "stream_id": id_, "recipient_id": id_}

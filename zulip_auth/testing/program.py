@@ -141,12 +141,7 @@ def _serve(options: argparse.Namespace, stack: ExitStack) -> NoReturn:
         where = f"{options.host}:{options.port}"
         msg = f"Could not listen on {where}: {error.strerror}.{hint}"
         raise _Error(msg, _UNAVAILABLE) from None
-    zuliprcs = {}
-    for realm, account in added if directory else ():
-        prefix = "" if realm is server.realm else f"{realm.host}-"
-        path = zuliprcs[account] = (directory or Path()) / f"{prefix}{account.email}.zuliprc"
-        text = f"[api]\nemail = {account.email}\nkey = {account.api_key}\nsite = {realm.site}\n"
-        _write(path, text + (f"cert_bundle = {ca_path.absolute()}\n" if ca_path else ""))
+    zuliprcs = _write_zuliprcs(server, added, directory, ca_path) if directory else {}
     print(_greeting(server, added, zuliprcs, ca_path), flush=True)
     printed = 0
     while True:
@@ -182,6 +177,22 @@ def _add_accounts(
     return added
 
 
+def _write_zuliprcs(
+    server: FakeZulip,
+    accounts: Sequence[tuple[Realm, Account]],
+    directory: Path,
+    ca_path: Path | None,
+) -> dict[Account, Path]:
+    """Write a zuliprc for each account, and return their paths."""
+    paths = {}
+    for realm, account in accounts:
+        prefix = "" if realm is server.realm else f"{realm.host}-"
+        path = paths[account] = directory / f"{prefix}{account.email}.zuliprc"
+        text = f"[api]\nemail = {account.email}\nkey = {account.api_key}\nsite = {realm.site}\n"
+        _write(path, text + (f"cert_bundle = {ca_path.absolute()}\n" if ca_path else ""))
+    return paths
+
+
 def _greeting(
     server: FakeZulip,
     accounts: Sequence[tuple[Realm, Account]],
@@ -199,13 +210,13 @@ def _greeting(
         lines.append(f"  CA    {ca_path.absolute()}")
     realm, account = accounts[-1]
     curl = f"curl --cacert {shlex.quote(str(ca_path))}" if ca_path else "curl"
-    user = next(account for _, account in accounts if not account.is_bot)
+    home, user = next(item for item in accounts if not item[1].is_bot)
     key = shlex.quote(f"{account.email}:{account.api_key}")
     fault = shlex.quote('{"path": "/api/v1/users/me", "status": 502}')
     bundle = f" --cert-bundle {shlex.quote(str(ca_path))}" if ca_path else ""
     lines += [
         "\nTry:",
-        f"  zulip-auth login {server.site} {shlex.quote(user.email)}{bundle}",
+        f"  zulip-auth login {home.site} {shlex.quote(user.email)}{bundle}",
         f"  {curl} -u {key} {realm.site}/api/v1/users/me",
         f"  {curl} -u {key} {realm.site}/api/v1/messages"
         " -d type=channel -d to=general -d topic=hello -d content=hi",

@@ -24,7 +24,7 @@ from zulip_auth.testing.parameters import json, text
 from .users import own_profile
 
 FEATURE_LEVEL = 325
-VERSION = {
+VERSION: dict[str, str | int] = {
     "zulip_version": "10.0-dev+git",
     "zulip_merge_base": "",
     "zulip_feature_level": FEATURE_LEVEL,
