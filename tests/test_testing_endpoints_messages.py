@@ -427,3 +427,11 @@ def test_invalid_reaction(org: Organization) -> None:
     error = org.bot.error(route, emoji_name="wave", reaction_type="x")
     assert error == "Invalid emoji type."
     assert org.bot.ok(route, emoji_name="wave", emoji_code="1f44b") == {}
+    body = org.bot(route, emoji_name="waving", emoji_code="1f44b")
+    assert body["code"] == "REACTION_ALREADY_EXISTS"
+    route = "DELETE /messages/1/reactions"
+    error = org.bot.error(route)
+    assert error.startswith("At least one of the following arguments must be present: ")
+    assert org.iago(route, emoji_code="1f44b")["code"] == "REACTION_DOES_NOT_EXIST"
+    assert org.bot.ok(route, emoji_code="1f44b") == {}
+    assert org.server.messages[0].reactions == []

@@ -15,9 +15,7 @@ from zulip_auth.testing.parameters import choice, json, text
 EDIT_LIMIT = DELETE_LIMIT = 600.0
 """Seconds in which a member can edit or delete an own message."""
 
-_REACTION_OPS = {"POST": "add", "DELETE": "remove"}
 _EMOJI = {
-    "emoji_name": text(),
     "emoji_code": text(default=None),
     "reaction_type": text(default="unicode_emoji"),
 }
@@ -190,39 +188,65 @@ def render_message(_call: UserCall, content: str) -> Fields:
     return {"rendered": render(content)}
 
 
-@endpoint(
-    "DELETE /api/v1/messages/{message_id:int}/reactions",
-    **_EMOJI,
-)
-@endpoint(
-    "POST /api/v1/messages/{message_id:int}/reactions",
-    **_EMOJI,
-)
-def change_reaction(
+@endpoint("POST /api/v1/messages/{message_id:int}/reactions", emoji_name=text(), **_EMOJI)
+def add_reaction(
     call: UserCall, message_id: int, emoji_name: str, emoji_code: str | None, reaction_type: str
 ) -> Fields:
-    """Add or remove an own reaction. Any name of an emoji is valid."""
+    """Add an own reaction. Any name of an emoji is valid."""
+    message, code = find_message(call, message_id), emoji_code or emoji_name
+    if _find_reaction(call, message, code, reaction_type):
+        raise ErrorResponse(400, "REACTION_ALREADY_EXISTS", "Reaction already exists.")
+    emoji = {"emoji_name": emoji_name, "emoji_code": code, "reaction_type": reaction_type}
+    user = {"id": call.account.user_id, **_reaction_user(call)}
+    reaction = {**emoji, "user_id": call.account.user_id, "user": user}
+    message.reactions.append(reaction)
+    _deliver_reaction(call, message, "add", reaction)
+    return {}
+
+
+@endpoint(
+    "DELETE /api/v1/messages/{message_id:int}/reactions", emoji_name=text(default=None), **_EMOJI
+)
+def remove_reaction(
+    call: UserCall,
+    message_id: int,
+    emoji_name: str | None,
+    emoji_code: str | None,
+    reaction_type: str,
+) -> Fields:
+    """Remove an own reaction."""
+    message, code = find_message(call, message_id), emoji_code or emoji_name
+    if code is None:
+        names = "emoji_name, emoji_code"
+        raise bad_request(f"At least one of the following arguments must be present: {names}")
+    reaction = _find_reaction(call, message, code, reaction_type)
+    if reaction is None:
+        raise ErrorResponse(400, "REACTION_DOES_NOT_EXIST", "Reaction doesn't exist.")
+    message.reactions.remove(reaction)
+    _deliver_reaction(call, message, "remove", reaction)
+    return {}
+
+
+def _find_reaction(
+    call: UserCall, message: Message, code: str, reaction_type: str
+) -> dict[str, Any] | None:
     if reaction_type not in _REACTION_TYPES:
         raise bad_request("Invalid emoji type.")
-    message, user = find_message(call, message_id), call.account
-    owner = {"email": call.realm.visible_email(user), "full_name": user.full_name}
-    emoji = {
-        "emoji_name": emoji_name,
-        "emoji_code": emoji_name if emoji_code is None else emoji_code,
-        "reaction_type": reaction_type,
-        "user_id": user.user_id,
-    }
-    reaction = {**emoji, "user": {"id": user.user_id, **owner}}
-    exists, op = reaction in message.reactions, _REACTION_OPS[call.request.method]
-    if op == "add" and exists:
-        raise ErrorResponse(400, "REACTION_ALREADY_EXISTS", "Reaction already exists.")
-    if op == "remove" and not exists:
-        raise ErrorResponse(400, "REACTION_DOES_NOT_EXIST", "Reaction doesn't exist.")
-    (message.reactions.remove if exists else message.reactions.append)(reaction)
+    key = call.account.user_id, code, reaction_type
+    names = ("user_id", "emoji_code", "reaction_type")
+    return next((r for r in message.reactions if tuple(r[name] for name in names) == key), None)
+
+
+def _reaction_user(call: UserCall) -> dict[str, str]:
+    email, name = call.realm.visible_email(call.account), call.account.full_name
+    return {"email": email, "full_name": name}
+
+
+def _deliver_reaction(call: UserCall, message: Message, op: str, reaction: dict[str, Any]) -> None:
     # The id of the user has another name in the event.
-    event = {"op": op, **emoji, "user": {"user_id": user.user_id, **owner}}
-    call.deliver(message.recipients, {"type": "reaction", **event, "message_id": message.id})
-    return {}
+    user = {"user_id": call.account.user_id, **_reaction_user(call)}
+    event = {"type": "reaction", "op": op, **reaction, "user": user, "message_id": message.id}
+    call.deliver(message.recipients, event)
 
 
 def _moved_messages(call: UserCall, message: Message, propagate_mode: str) -> Sequence[Message]:
