@@ -47,11 +47,11 @@ _AUTHENTICATION_METHODS = (
 _COOKIE_ATTRIBUTES = "Max-Age=1209600; Path=/; SameSite=lax"
 _MAX_EMAIL_LENGTH = 320
 _ATOM = r"[-!#$%&'*+/=?^_`{}|~0-9A-Za-z]+"
-_LABEL = r"[^\W_](?:[\w-]{0,61}[^\W_])?"
+_LETTER = r"(?:[^\W_])"
+_LABEL = rf"{_LETTER}(?:(?:{_LETTER}|-){{0,61}}{_LETTER})?"
+_TOP = rf"(?!-)(?:{_LETTER}|-){{2,63}}(?<!-)"
 # What Django's EmailValidator accepts, without quoted names and addresses in brackets.
-_EMAIL_RE = re.compile(
-    rf"{_ATOM}(?:\.{_ATOM})*@(?:(?:{_LABEL}\.)+(?!-)[\w-]{{2,63}}(?<!-)|localhost)"
-)
+_EMAIL_RE = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@(?:(?:{_LABEL}\.)+{_TOP}|localhost)")
 
 
 def _authentication_failed() -> ErrorResponse:
