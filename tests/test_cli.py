@@ -243,10 +243,10 @@ def test_full_output(server: FakeZulip, home: CLIRunner) -> None:
 
 
 def test_ascii_output(server: FakeZulip, home: CLIRunner) -> None:
-    server.add_user("é@zulip.com", PASSWORD)
-    code, out, _ = home.run("login", server.site, "é@zulip.com", "--dev", PYTHONIOENCODING="ascii")
+    server.add_user("iago@é.com", PASSWORD)
+    code, out, _ = home.run("login", server.site, "iago@é.com", "--dev", PYTHONIOENCODING="ascii")
     assert code == 0
-    assert "as \\xe9@zulip.com" in out
+    assert "as iago@\\xe9.com" in out
 
 
 def test_warning_is_one_line(home: CLIRunner, server: FakeZulip) -> None:
@@ -307,7 +307,7 @@ async def test_secrets_are_not_printed(
 
 
 def test_command_table() -> None:
-    assert commands.COMMANDS.keys() == parser.COMMANDS.keys() - {"completion"}
+    assert commands.COMMANDS.keys() == parser.COMMANDS.keys() - {"completion", "fake-server"}
 
 
 # ---- Errors

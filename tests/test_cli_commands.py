@@ -43,9 +43,8 @@ from zulip_auth._cli import app, commands
 from zulip_auth._cli.commands import _format_login
 from zulip_auth._cli.parser import parse
 from zulip_auth._retry import RetryState
+from zulip_auth.testing import Account, FakeZulip
 from zulip_auth.testing import ExternalMethod as FakeMethod
-from zulip_auth.testing import FakeZulip
-from zulip_auth.testing.state import Account
 
 
 @pytest.fixture(autouse=True)

@@ -73,7 +73,7 @@ def test_no_password_option() -> None:
     assert "--password-stdin" in names
 
 
-COMMAND_NAMES = "login, whoami, bots, api-key, rotate, logout, sso-handler, completion"
+COMMAND_NAMES = "login, whoami, bots, api-key, rotate, logout, sso-handler, fake-server, completion"
 MESSAGES = {
     "hunter2": f"argument COMMAND: invalid choice (choose from {COMMAND_NAMES})",
     "a'b\"c": f"argument COMMAND: invalid choice (choose from {COMMAND_NAMES})",

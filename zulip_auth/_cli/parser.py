@@ -36,6 +36,7 @@ COMMANDS = {
         "URL --install --uninstall",
         "handle zulip:// URLs, to finish browser logins automatically (Linux desktops)",
     ),
+    "fake-server": ("", "run a stand-in Zulip server, for tests (extra: testing)"),
     "completion": ("SHELL", "print a shell completion script"),
 }
 # Group: {argument, or option and its value: help}.
