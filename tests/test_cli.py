@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import signal
 import socket
 import subprocess
@@ -52,7 +54,9 @@ def test_retries_on_stderr(home: CLIRunner) -> None:
     assert (code, out) == (69, "")
     lines = err.splitlines()
     assert len(lines) == 5
-    assert lines[0].endswith("attempt 2 of 5).")
+    assert re.fullmatch(
+        r"zulip-auth: cannot connect; retrying in \d\.\d s \(attempt 2 of 5\)", lines[0]
+    )
     assert lines[-1].startswith("zulip-auth: Could not connect to http://127.0.0.1:1")
 
 
@@ -109,7 +113,18 @@ def test_exit_code_of_error(
     assert _cli.main(["logout"]) == code
     out, err = capsys.readouterr()
     hint = f" {app._HINTS[kind]}" if kind in app._HINTS else ""
-    assert (out, err) == ("", f"zulip-auth: No.{hint}\n")
+    if kind is zulip_auth.InsecureSiteError:
+        hint = ", or pass --allow-http to send the password unencrypted."
+    assert (out, err) == ("", f"zulip-auth: No.{hint}\n".replace(".,", ","))
+    assert _cli.main(["logout", "--json"]) == code
+    out, err_again = capsys.readouterr()
+    assert err_again == err
+    printed = json.loads(out)
+    assert {k: printed[k] for k in ("error", "message", "exit_code")} == {
+        "error": kind.__name__,
+        "message": err.removeprefix("zulip-auth: ").removesuffix("\n"),
+        "exit_code": code,
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,13 @@
 #compdef zulip-auth
 _zulip_auth() {
-  local list='@COMMANDS@'
+  local -a list=(@COMMANDS@)
   case $words[CURRENT-1] in
     @PATHS@) _files; return ;;
   esac
   (( CURRENT > 2 )) && case $words[2] in
 @CASES@
   esac
-  compadd -- ${=list}
+  _describe zulip-auth list
 }
 # Complete if autoloaded from $fpath; register if sourced.
 if [ "$funcstack[1]" = _zulip_auth ]; then _zulip_auth; else compdef _zulip_auth zulip-auth; fi
