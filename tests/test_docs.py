@@ -74,9 +74,14 @@ RUN_BY_CI = {
     "make generate": "step make check",  # generates into another directory and compares
     "make generators": "step make generators",
     "make upstream-diff UPSTREAM=path/to/zulip.yaml": "step make upstream-diff UPSTREAM=",
-    "python -m pip install .": "-m pip --quiet install .\n",
-    "python -m pip install '.[aiohttp]'": "-m pip --quiet install '.[aiohttp]'\n",
-    "python -m pip install '.[testing]'": "-m pip --quiet install '.[testing]'\n",
+    "python3 -m venv .venv": "    python3 -m venv .venv\n",
+    ". .venv/bin/activate": "    . .venv/bin/activate\n",
+    "pip install .": "    pip --quiet install .\n",
+    "pip install '.[aiohttp]'": "    pip --quiet install '.[aiohttp]'\n",
+    "pip install '.[testing]'": "    pip --quiet install '.[testing]'\n",
+    "uv venv": "    uv venv --quiet --clear\n",
+    "uv pip install .": "    uv pip --quiet install .\n",
+    "pipx install .": "pipx --quiet install .\n",
 }
 # Commands that run here, with the input for each prompt.
 RUN_HERE: dict[str, dict[str, str]] = {
