@@ -877,6 +877,7 @@ def test_completion_with_descriptions(home: CLIRunner) -> None:
     environment = home.environment(
         PATH=f"{COMMAND.parent}:{os.environ['PATH']}", PS1="$ ", TERM="xterm"
     )
+    assert "'login:log in and save the API key'" in do("completion", "zsh")
     with TerminalSession([str(shutil.which("zsh")), "-f"], environment, 80) as session:
         session.send_line("autoload -Uz compinit; compinit -u -D")
         session.send_line("source <(zulip-auth completion zsh); echo read''y")

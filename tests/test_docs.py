@@ -81,7 +81,7 @@ RUN_BY_CI = {
     "pip install '.[testing]'": "    pip --quiet install '.[testing]'\n",
     "uv venv": "    uv venv --quiet --clear\n",
     "uv pip install .": "    uv pip --quiet install .\n",
-    "pipx install .": "pipx --quiet install .\n",
+    "pipx install .": " pipx install .\n",
 }
 # Commands that run here, with the input for each prompt.
 RUN_HERE: dict[str, dict[str, str]] = {

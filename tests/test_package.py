@@ -85,7 +85,7 @@ LAYERS = [
 ]
 COMMAND_LINE = [
     {"exit_codes", "output", "url_handler"},
-    {"parser", "prompts", "retries", "browser", "fake_server"},
+    {"parser", "prompts", "progress", "browser", "fake_server"},
     {"completion", "login_methods"},
     {"commands"},
     {"app"},

@@ -52,9 +52,7 @@ class Progress(logging.Handler):
         try:
             yield
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+            self._stop()
             show_status("")
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -69,9 +67,14 @@ class Progress(logging.Handler):
         if self._timer is None:
             print_error(self._retry.format(delay))
         else:
-            self._timer.cancel()
+            self._stop()
             self._retry_at = asyncio.get_running_loop().time() + float(str(delay))
             self._update()
+
+    def _stop(self) -> None:
+        assert self._timer is not None
+        self._timer.cancel()
+        self._timer = None
 
     def _update(self) -> None:
         loop = asyncio.get_running_loop()
