@@ -13,6 +13,7 @@ __all__ = (
     "get_own_user",
     "get_server_settings",
     "jwt_fetch_api_key",
+    "regenerate_bot_api_key",
     "regenerate_own_api_key",
 )
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         get_own_user,
         get_server_settings,
         jwt_fetch_api_key,
+        regenerate_bot_api_key,
         regenerate_own_api_key,
     )
 else:
