@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import trustme
 
 # A login takes a few milliseconds, more on a busy machine.
-settings.register_profile("default", deadline=None)
+settings.register_profile("default", deadline=None, max_examples=50)
 settings.load_profile("default")
 
 # The environment of a developer's machine must not change the tests.

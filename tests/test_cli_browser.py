@@ -346,7 +346,7 @@ def test_echo_without_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 # ---- Browsers
 
 
-@pytest.mark.parametrize("browser", ["w3m", "lynx", "www-browser", None])
+@pytest.mark.parametrize("browser", ["lynx", None])
 def test_console_browser_is_not_started(
     browser: str | None, server: FakeZulip, home: CLIRunner
 ) -> None:

@@ -5,7 +5,6 @@ import getpass
 import io
 import sys
 import warnings
-from pathlib import Path
 
 import pytest
 
@@ -150,12 +149,6 @@ def test_password_command_timeout() -> None:
     assert message == "Password command failed: still running after 0.05 seconds."
 
 
-def test_password_command_not_utf8(tmp_path: Path) -> None:
-    file = tmp_path / "password"
-    file.write_bytes(b"hunter2\xff")
-    assert password_error(options(command=f"cat {file}")) == "The password is not valid UTF-8."
-
-
 def test_password_command_prompts(home: CLIRunner, fake_zulip: FakeZulip) -> None:
     fake_zulip.add_user(USERNAME, "hunter3")
     asking = "sh -c 'read -p \"PIN: \" pin; echo hunter$pin'"
@@ -174,12 +167,6 @@ def test_prompt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
     monkeypatch.setattr(sys, "stdin", FakeTTY("\n \n iago@zulip.com \nmore\n"))
     assert prompt("Username: ") == "iago@zulip.com"
     assert capsys.readouterr().err == "Username: " * 3
-
-
-def test_prompt_eof(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "stdin", FakeTTY())
-    assert error_message(lambda: prompt("Username: ")) == "No input, or not in UTF-8."
-    assert capsys.readouterr().err == "Username: \n"
 
 
 def test_prompt_not_utf8(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,11 +192,6 @@ def test_prompt_is_hidden(home: CLIRunner, fake_zulip: FakeZulip) -> None:
     assert code == 0
     assert "Logged in to" in shown
     assert "horse" not in shown
-
-
-def test_prompt_returns_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(getpass, "getpass", lambda text: f"{text}?")
-    assert read_password(options(), USERNAME) == f"Password for {USERNAME}: ?"
 
 
 def test_prompt_without_echo_control(monkeypatch: pytest.MonkeyPatch) -> None:
