@@ -15,6 +15,7 @@ import attrs
 import griffe
 
 from zulip_auth import ZulipAuthError
+from zulip_auth import _exceptions as exceptions_module
 
 WIDTH = 80  # wider lines end below the copy button
 PYTHON = "https://docs.python.org/3/library/"
@@ -65,6 +66,11 @@ def _exceptions(cls: type[ZulipAuthError] = ZulipAuthError) -> Iterator[str]:
         yield from _exceptions(subclass)
 
 
+def _tree() -> str:
+    """Return the drawing of the hierarchy."""
+    return (exceptions_module.__doc__ or "").partition("\n\n")[2].strip()
+
+
 PAGES = {
     "client": Page(
         "Logging in",
@@ -83,11 +89,7 @@ PAGES = {
             "zulip_auth.Bot",
             "zulip_auth.__version__",
         ),
-        {
-            "AnyTransport": "`httpx.AsyncBaseTransport | httpx2.AsyncBaseTransport`: an object "
-            "that sends requests, such as `httpx_aiohttp.AiohttpTransport` or "
-            "`httpx2.AsyncHTTPTransport`.",
-        },
+        {},
     ),
     "keys": Page(
         "Shared keys",
@@ -106,8 +108,9 @@ PAGES = {
     ),
     "exceptions": Page(
         "Exceptions",
-        "Every exception of zulip-auth, with its attributes. [Errors](../errors.md) shows them as "
-        "a tree, and what to do about each.",
+        "Every exception of zulip-auth: the reason, what to do, and the attributes that its "
+        "subclasses also have. [Errors](../errors.md) shows their use.\n\n"
+        f"```text\n{_tree()}\n```",
         tuple(_exceptions()),
         {},
     ),
