@@ -278,7 +278,7 @@ def test_errors_in_pages_exist() -> None:
     known = every_error() | {"ZulipAuthError", "ValueError", "TypeError", "TimeoutError"}
     known |= {"CodedError", "KeyError", "ModuleNotFoundError", "RuntimeError"}
     for page, path in ALL_PAGES.items():
-        if page != "CHANGELOG.md":
+        if page not in ("CHANGELOG.md", "CONTRIBUTING.md"):  # which has one to add
             named = set(re.findall(r"`(\w+Error)\b", path.read_text(encoding="utf-8")))
             assert named <= known, page
 

@@ -208,7 +208,7 @@ async def test_timeout_includes_wait_for_connection(
     assert caught.value.sent is False
     assert str(caught.value) == (
         f"Timed out waiting for 1 other attempts to {server.site}. "
-        "Increase the timeout, or start fewer logins at once."
+        "Increase the timeout, or start fewer logins simultaneously."
     )
     assert len(server.requests) == 1
 
@@ -245,7 +245,7 @@ LEAVES_NOTHING: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", LEAVES_NOTHING)
 async def test_finished_login_leaves_no_secret(name: str, no_backoff: RetryPolicy) -> None:
-    """The password and the form are freed at once, without the garbage collector."""
+    """The password and the form are freed without the garbage collector."""
     password = f"{PASSWORD} {name}"
     needle = quote_plus(password)
     async with ScriptedServer(LEAVES_NOTHING[name]) as server:

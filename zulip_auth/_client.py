@@ -57,7 +57,7 @@ class AuthClient:
     """Log in to one organization, with the same options each time.
 
     A client holds its options and no connection: it works in any event loop,
-    thread and forked process, any number of times, with many logins at once.
+    thread and forked process, any number of times, with many logins at a time.
 
     Args:
         site: The organization URL. `chat.example.com` means https; plain http

@@ -71,8 +71,8 @@ class ZulipAuthError(Exception):
     password, an API key or a request.
 
     Attributes:
-        transient (bool): Whether the same call may succeed later without a
-            change by anybody.
+        transient (bool): Whether the same call may succeed later, with nothing
+            changed.
     """
 
     transient: bool = False
