@@ -36,6 +36,12 @@ os.environ.pop("PYTHONDEVMODE", None)
 os.environ.pop("XDG_RUNTIME_DIR", None)
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark tests that start a command, which has a home directory, as slow."""
+    if "home" in getattr(item, "fixturenames", ()):
+        item.add_marker("slow")
+
+
 @pytest.hookimpl(trylast=True)  # after pytest-randomly
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run slow tests first, so that no process waits for one in the end."""

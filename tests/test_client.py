@@ -173,7 +173,7 @@ async def test_500_with_organization(settings: Scenario, no_backoff: RetryPolicy
 async def test_500_and_settings_without_end() -> None:
     """The timeout of the login also limits the request for the settings."""
     async with ScriptedServer(INTERNAL_ERROR, faults.never_end_1xx) as server, asyncio.timeout(10):
-        await login_error(ServerError, server.site, timeout=0.5)
+        await login_error(ServerError, server.site, timeout=0.2)
         assert len(server.requests) == 2
 
 

@@ -105,6 +105,7 @@ async def wait_until(condition: Callable[[], bool]) -> None:
 ASYNCIO_SCRIPT = EXAMPLES / "asyncio_script.py"
 
 
+@pytest.mark.slow
 async def test_asyncio_script_saves_credentials(
     fake_zulip: FakeZulip, tmp_path: Path, scanner: SecretScanner
 ) -> None:
@@ -161,6 +162,7 @@ async def test_aiohttp_client_and_official_client(
     assert result.failed_with(f"{other_home}/.zuliprc does not exist")
 
 
+@pytest.mark.slow
 async def test_aiohttp_client_revoked_key(
     fake_zulip: FakeZulip, zuliprc: Path, tmp_path: Path, scanner: SecretScanner
 ) -> None:
@@ -169,6 +171,7 @@ async def test_aiohttp_client_revoked_key(
     assert result.failed_with("The request failed: HTTP 401. The API key is invalid or revoked")
 
 
+@pytest.mark.slow
 async def test_aiohttp_client_does_not_redirect_key(
     fake_zulip: FakeZulip, tmp_path: Path, scanner: SecretScanner
 ) -> None:
@@ -257,6 +260,7 @@ async def test_httpx_bot_survives_replaced_key(
         assert count(fake_zulip, "fetch_api_key") == logins
 
 
+@pytest.mark.slow
 async def test_httpx_bot_key_errors(
     fake_zulip: FakeZulip, bot: Account, bot_zuliprc: Path, tmp_path: Path
 ) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from helpers.pytest_run import run_pytest
 from zulip_auth.testing import FakeZulip
 
@@ -27,6 +29,7 @@ def test_fixture(fake_zulip: FakeZulip) -> None:
     assert fake_zulip.realm.accounts == []
 
 
+@pytest.mark.slow
 def test_fixture_in_other_project(tmp_path: Path) -> None:
     (tmp_path / "test_user.py").write_text(TEST_FILE)
     output = run_pytest(tmp_path)
