@@ -287,6 +287,45 @@ async def test_cancelled_login_removes_page(
     assert list(home.path.glob("zulip-auth-*")) == []
 
 
+async def test_redirect_url_from_terminal(
+    server: FakeZulip,
+    opened: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import pty
+
+    fail_to_open = webbrowser.get.open  # type: ignore[attr-defined]
+    succeed = lambda self, url: not fail_to_open(self, url)  # noqa: E731
+    monkeypatch.setattr(webbrowser.get, "open", succeed)
+    master, slave = pty.openpty()
+    with open(slave) as terminal:  # noqa: ASYNC230, PTH123
+        monkeypatch.setattr(sys, "stdin", terminal)
+        task = await begin(server, opened)
+        os.write(master, (await asyncio.to_thread(end_of, opened[0])).encode() + b"\n")
+        assert (await task).email == HAMLET
+    os.close(master)
+    shown = capsys.readouterr().err
+    assert "\nRedirect URL: " in shown
+    assert "Could not open a browser" not in shown
+
+
+def test_echo_is_restored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import pty
+    import termios
+
+    master, slave = pty.openpty()
+    with open(slave) as terminal:  # noqa: PTH123
+        monkeypatch.setattr(sys, "stdin", terminal)
+        before = termios.tcgetattr(terminal)
+        with browser._echo_disabled():
+            assert not termios.tcgetattr(terminal)[3] & termios.ECHO
+        assert termios.tcgetattr(terminal) == before
+    os.close(master)
+
+
 # ---- Browsers
 
 

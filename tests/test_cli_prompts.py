@@ -56,6 +56,12 @@ def test_password_stdin_invalid(
     assert password_error(options(stdin=True)) == "Standard input is closed."
 
 
+def test_password_stdin_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    piped(monkeypatch, b"hunter2\n")
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    assert "Omit --password-stdin" in password_error(options(stdin=True))
+
+
 def test_api_key_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
     piped(monkeypatch, b"k3y\n")
     assert read_password(options(api_key=True), USERNAME) == "k3y"

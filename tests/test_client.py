@@ -695,6 +695,12 @@ async def test_bots_without_key_in_list() -> None:
         assert len(authorization) == 1
 
 
+async def test_bot_without_key_and_id() -> None:
+    client, bot = AuthClient(CREDENTIALS.site), Bot("echo-bot@zulip.com", "Echo", None)
+    with pytest.raises(InvalidInputError, match="neither credentials nor a user ID"):
+        await client.bot_credentials(CREDENTIALS, bot)
+
+
 async def test_bots_share_one_timeout(no_backoff: RetryPolicy) -> None:
     bots = [{"username": "echo-bot@zulip.com", "full_name": "Echo", "user_id": 254}]
 
