@@ -124,6 +124,7 @@ PAGES = {
             "zulip_auth.testing.Account",
             "zulip_auth.testing.ExternalMethod",
             "zulip_auth.testing.ReceivedRequest",
+            "zulip_auth.testing.Message",
         ),
         {
             "DevLogin": '`"on"`, `"off"` or `"production"`: whether the server offers development '

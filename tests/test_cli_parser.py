@@ -67,7 +67,7 @@ def test_password_like_help_option(home: CLIRunner) -> None:
     assert "unter2" not in out + err
 
 
-COMMAND_NAMES = "login, whoami, bots, api-key, logout, sso-handler, completion"
+COMMAND_NAMES = "login, whoami, bots, api-key, rotate, logout, sso-handler, fake-server, completion"
 MESSAGES = {
     "hunter2": f"argument COMMAND: invalid choice (choose from {COMMAND_NAMES})",
     "a'b\"c": f"argument COMMAND: invalid choice (choose from {COMMAND_NAMES})",

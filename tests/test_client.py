@@ -10,6 +10,7 @@ import socket
 import ssl
 import time
 from base64 import b64decode
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -54,6 +55,7 @@ from zulip_auth import (
     dev_login,
     login,
 )
+from zulip_auth._validation import validate_text
 from zulip_auth.testing import FakeZulip
 
 
@@ -107,7 +109,16 @@ VALID_TEXT = st.text(
 )
 
 
-@given(username=VALID_TEXT, password=VALID_TEXT)
+def is_usable(name: str, text: str) -> bool:
+    with suppress(InvalidInputError):
+        return validate_text(name, text) == text
+    return False
+
+
+@given(
+    username=VALID_TEXT.filter(lambda text: is_usable("username", text)),
+    password=VALID_TEXT.filter(lambda text: is_usable("password", text)),
+)
 def test_form_encoding_round_trip(username: str, password: str) -> None:
     async def check() -> None:
         async with ScriptedServer(succeed) as server:
@@ -363,12 +374,13 @@ async def test_login_passes_options_to_client(call: Any) -> None:
 @pytest.mark.parametrize("call", [login, dev_login, AuthClient])
 def test_login_option_defaults(call: Any) -> None:
     parameters = inspect.signature(call).parameters
-    assert {name: parameters[name].default for name in list(parameters)[-6:]} == {
+    assert {name: parameters[name].default for name in list(parameters)[-7:]} == {
         "timeout": 30.0,
         "retry": RetryPolicy(),
         "ssl_context": None,
         "transport": None,
         "user_agent": None,
+        "headers": None,
         "allow_http": False,
     }
 

@@ -21,7 +21,7 @@ import httpx
 import httpx_bot
 import pytest
 import test_my_bot
-from test_my_bot import count, running_bot, send, user_client
+from test_my_bot import USER, running_bot
 
 import zulip_auth
 from helpers import raw_server
@@ -31,9 +31,15 @@ from helpers.secret_scanner import SecretScanner
 from zulip_auth import ApiKeySource, AuthClient, Credentials, ZulipAuthError
 from zulip_auth.testing import Account, FakeZulip
 
+BOT = "ping-bot@zulipdev.com"
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NAMES = sorted(path.name for path in EXAMPLES.glob("*.py"))
 README = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+
+
+def count(server: FakeZulip, path: str) -> int:
+    """Return the number of requests to an endpoint."""
+    return sum(request.path == f"/api/v1/{path}" for request in server.requests)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -202,6 +208,28 @@ async def test_official_client_renews_revoked_key(
 
 
 # ---- httpx_bot.py
+
+
+@asynccontextmanager
+async def user_client(server: FakeZulip) -> AsyncIterator[httpx.AsyncClient]:
+    """Log in as a user and return an authenticated client."""
+    credentials = await zulip_auth.login(server.site, USER, "correct horse")
+    api = f"{server.site}/api/v1"
+    async with httpx.AsyncClient(auth=credentials.basic_auth, base_url=api, timeout=30) as http:
+        yield http
+
+
+async def send(http: httpx.AsyncClient, text: str) -> str:
+    """Send a direct message to the bot and return its reply."""
+    queue = await httpx_bot.register(http)
+    form = {"type": "direct", "to": json.dumps([BOT]), "content": text}
+    await httpx_bot.call(http, "POST", "/messages", data=form)
+    while True:
+        params = {name: queue[name] for name in ("queue_id", "last_event_id")}
+        for event in (await httpx_bot.call(http, "GET", "/events", params=params))["events"]:
+            queue["last_event_id"] = event["id"]
+            if event["type"] == "message" and event["message"]["sender_email"] == BOT:
+                return str(event["message"]["content"])
 
 
 bot = test_my_bot.bot

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ._models import Bot, ExternalMethod, Owner, ServerSettings
     from ._retry import RetryPolicy
     from ._sso import SSOFlow
+    from ._stores import CredentialStore, KeyringStore, ZuliprcStore
 else:
 
     def __getattr__(name: str) -> object:
@@ -37,12 +38,15 @@ __all__ = [
     "ApiKeySource",
     "AuthClient",
     "Bot",
+    "CredentialStore",
     "Credentials",
     "ExternalMethod",
+    "KeyringStore",
     "Owner",
     "RetryPolicy",
     "SSOFlow",
     "ServerSettings",
+    "ZuliprcStore",
     "__version__",
     "dev_login",
     "login",

@@ -71,8 +71,8 @@ class ZulipAuthError(Exception):
     password, an API key or a request.
 
     Attributes:
-        transient (bool): Whether the same call may succeed later, with nothing
-            changed.
+        transient (bool): Whether the same call may succeed later without any
+            change.
     """
 
     transient: bool = False
@@ -182,7 +182,7 @@ class InvalidResponseError(ZulipAuthError):
     def __init__(self, summary: str, *, status_code: int | None) -> None:
         super().__init__(summary)
         self.status_code = status_code
-        self.transient: bool = _is_transient_status(status_code)
+        self.transient: bool = is_transient_status(status_code)
 
 
 class APIStatusError(ZulipAuthError):
@@ -201,7 +201,7 @@ class APIStatusError(ZulipAuthError):
     ) -> None:
         super().__init__(summary)
         self.status_code = status_code
-        self.transient: bool = _is_transient_status(status_code)
+        self.transient: bool = is_transient_status(status_code)
         self.code = code
         self.message = message
 
@@ -323,7 +323,8 @@ class ServerError(APIStatusError):
         self.attempts_remaining = attempts_remaining
 
 
-def _is_transient_status(status_code: int | None) -> bool:
+def is_transient_status(status_code: int | None) -> bool:
+    """Return whether a response with this status code may be another one later."""
     return status_code is not None and (status_code in (408, 429) or 500 <= status_code <= 599)
 
 

@@ -6,4 +6,5 @@ from ._key_source import ApiKeySource
 from ._models import Bot, ExternalMethod, Owner, ServerSettings
 from ._retry import RetryPolicy
 from ._sso import SSOFlow
+from ._stores import CredentialStore, KeyringStore, ZuliprcStore
 from ._version import __version__
