@@ -31,6 +31,7 @@ EXTERNAL = {
 SPELLING = {
     "DEFAULT_RETRY_POLICY": "RetryPolicy()",
     "FilePath": "str | os.PathLike[str]",
+    "str | _Hidden": "str",
     "Password": "PasswordProvider",
 }
 # Classes that the library creates, and not its users.
@@ -96,6 +97,9 @@ PAGES = {
         "One API key for many tasks, and the authentication of HTTP libraries with it.",
         (
             "zulip_auth.ApiKeySource",
+            "zulip_auth.CredentialStore",
+            "zulip_auth.ZuliprcStore",
+            "zulip_auth.KeyringStore",
             "zulip_auth.httpx_auth.ApiKeyAuth",
             "zulip_auth.httpx2_auth.ApiKeyAuth",
             "zulip_auth.aiohttp_auth.ApiKeyMiddleware",
@@ -381,7 +385,7 @@ def _class_signature(cls: type) -> inspect.Signature | None:
 def _spell(annotation: Any) -> str:
     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
     for private, public in SPELLING.items():
-        text = re.sub(rf"\b{private}\b", public, text)
+        text = re.sub(rf"\b{re.escape(private)}\b", public, text)
     return re.sub(r"\b(typing|collections\.abc|zulip_auth(\._?\w+)*)\.", "", text)
 
 
