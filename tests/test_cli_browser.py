@@ -329,6 +329,11 @@ def test_echo_is_restored(
 # ---- Browsers
 
 
+def test_console_browser(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webbrowser, "get", lambda: webbrowser.GenericBrowser("/usr/bin/lynx"))
+    assert browser._find_browser() is None
+
+
 @pytest.mark.parametrize("browser", ["lynx", None])
 def test_console_browser_is_not_started(
     browser: str | None, server: FakeZulip, home: CLIRunner
