@@ -127,11 +127,6 @@ def test_output_is_wrapped(home: CLIRunner, fake_zulip: FakeZulip) -> None:
     assert re.search(r"^key = \w{32}$", session.screen, re.MULTILINE)  # to copy
 
 
-def test_errors_in_pipe_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    output.print_error("word " * 100)
-    assert capsys.readouterr().err.count("\n") == 1
-
-
 # ---- Colors
 
 
@@ -151,12 +146,6 @@ def test_no_color(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> Non
     output.print_output("Logged in.")
     output.print_error("No.")
     assert terminal.getvalue() == "Logged in.\nzulip-auth: No.\n"
-
-
-def test_no_color_without_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    output.print_output("Logged in.")
-    output.print_error("No.")
-    assert capsys.readouterr() == ("Logged in.\n", "zulip-auth: No.\n")
 
 
 # ---- Waiting
@@ -264,19 +253,6 @@ def test_slow_login_on_pty(home: CLIRunner, fake_zulip: FakeZulip) -> None:
     fake_zulip.fail_next("/api/v1/dev_fetch_api_key", delay=1.3)
     _, shown = home.run_in_pty("login", fake_zulip.site, USERNAME, "--dev", TERM="xterm")
     assert shown.startswith("\r\x1b[KLogging in…\r\x1b[KLogged in to ")
-
-
-@pytest.mark.slow
-def test_countdown_on_pty(home: CLIRunner, fake_zulip: FakeZulip) -> None:
-    fake_zulip.add_user(USERNAME, PASSWORD)
-    _, shown = home.run_in_pty("login", "127.0.0.1:1", USERNAME, "--dev", TERM="xterm")
-    assert "cannot connect; retrying in " in shown
-    assert "attempt 5 of 5" in shown
-    assert without_control(shown.rpartition("\r\x1b[K")[2]).startswith("zulip-auth: ")
-    _, shown = home.run_in_pty(
-        *("login", fake_zulip.site, USERNAME, "--dev"), TERM="xterm", NO_COLOR="1"
-    )
-    assert "\x1b" not in shown
 
 
 def test_countdown_in_narrow_terminal(home: CLIRunner) -> None:
