@@ -29,7 +29,7 @@ URLS = PROJECT.get("urls", {})
 
 project = "zulip-auth"
 author = PROJECT["authors"][0]["name"]
-release = re.findall(r'"(.+)"', (ROOT / "zulip_auth" / "_version.py").read_text())[0]
+release = re.findall(r'__version__ = "(.+)"', (ROOT / "zulip_auth" / "_version.py").read_text())[0]
 
 extensions = ["myst_parser", "sphinx_copybutton"]
 root_doc = "README"
@@ -120,7 +120,7 @@ SEARCHED = {
 def add_navigation(app: Sphinx, docname: str, source: list[str]) -> None:
     """Append the navigation to the first page, and index entries to the others."""
     for word in SEARCHED.get(docname, ()):
-        source[0] += f"\n```{{index}} {word}\n```\n"
+        source[0] += f"\n```{{index}} ! {word}\n```\n"
     if docname == root_doc:
         for caption, pages in NAVIGATION.items():
             toctree = "\n".join(["```{toctree}", ":hidden:", f":caption: {caption}", "", *pages])
@@ -136,10 +136,10 @@ def add_objects(app: Sphinx, doctree: nodes.document) -> None:
     for section in doctree.findall(nodes.section):
         title = section[0].astext()
         owner, _, attribute = title.rpartition(".")
-        if name := entries.get(title) or (owner in entries and f"{entries[owner]}.{attribute}"):
-            if (kind := _kind_of(name)) and section["ids"]:
-                domain = app.env.get_domain("py")
-                domain.note_object(name, kind, section["ids"][0], location=section)
+        name = entries.get(title) or (owner in entries and f"{entries[owner]}.{attribute}")
+        if name and (kind := _kind_of(name)):
+            domain = app.env.get_domain("py")
+            domain.note_object(name, kind, section["ids"][0], location=section)
 
 
 def _kind_of(name: str) -> str | None:
