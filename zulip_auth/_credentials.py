@@ -83,6 +83,10 @@ class _Hidden:
         return hash(self.get())
 
 
+def _has_at_sign(value: object) -> bool:
+    return isinstance(value, str) and "@" in value
+
+
 def _hide(value: str | _Hidden) -> _Hidden:
     return value if isinstance(value, _Hidden) else _Hidden(value)
 
@@ -117,7 +121,7 @@ class Credentials:
 
     def __attrs_post_init__(self) -> None:
         # A key in the place of the email would be in the repr.
-        if "@" in self.site or "@" in self.api_key:
+        if _has_at_sign(self.site) or (_has_at_sign(self.api_key) and not _has_at_sign(self.email)):
             raise InvalidInputError("The order of Credentials is site, email, api_key.")
 
     @property
