@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import io
 import json
 import pickle
 import socket
@@ -11,8 +12,9 @@ import ssl
 import threading
 import traceback
 import zlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from httpx_aiohttp import AiohttpTransport
 from helpers import faults
 from helpers.constants import AUTH_FAILED, PASSWORD, SUCCESS, USERNAME
 from helpers.errors import login_error
+from helpers.generated_client import generated_client
 from helpers.raw_server import (
     KEEPALIVE_SUCCESS,
     Connection,
@@ -200,6 +203,59 @@ async def test_echoed_headers_are_redacted(secret: str) -> None:
         redirect = await login_error(InvalidResponseError, server.site, **options)
     for exc in (error, redirect):
         SecretScanner(*HEADERS.values(), secret).check_error(exc)
+
+
+async def send_to(server: ScriptedServer, endpoint: Any, **options: Any) -> Any:
+    """Call a function of a generated client as AuthClient does."""
+    deadline = asyncio.get_running_loop().time() + 5
+    defaults = {"transport": None, "ssl_context": None, "user_agent": None}
+    context = RequestContext(server.site, "none")
+    return await send(endpoint, context, timeout=5, deadline=deadline, **(defaults | options))
+
+
+@pytest.mark.slow
+async def test_operations_of_any_description(tmp_path: Path) -> None:
+    """A query string, JSON, path parameters, arrays and files need no change here."""
+    item = {"name": "\u00e9", "labels": ["a"]}
+    with generated_client(tmp_path) as package:
+        items, models, types = package.api.items, package.models, package.types
+        model = models.Item.from_dict(item)
+        async with ScriptedServer(respond(200, json.dumps(item))) as server:
+            create = partial(items.create_item.asyncio_detailed, body=model)
+            assert await send_to(server, create) == model
+            remove = partial(items.remove_label.asyncio_detailed, 7, "a/b?c")
+            await send_to(server, remove)
+            body = models.UploadFileBody(file=types.File(io.BytesIO(b"content"), "a.txt"))
+            await send_to(server, partial(items.upload_file.asyncio_detailed, 7, body=body))
+            requests = server.requests
+        async with ScriptedServer(respond(200, json.dumps([item]))) as server:
+            query = {"limit": 3, "archived": False, "label": ["a", "&"], "x_trace": "t"}
+            listed = await send_to(server, partial(items.list_items.asyncio_detailed, **query))
+            assert listed == [model]
+            requests += server.requests
+    create_item, remove_label, upload_file, list_items = requests
+    assert json.loads(create_item.body) == item
+    assert remove_label.line.split()[1] == "/api/v1/items/7/labels/a%2Fb%3Fc"
+    assert b'filename="a.txt"' in upload_file.body
+    assert list_items.line.split()[1] == "/api/v1/items?limit=3&archived=false&label=a&label=%26"
+    assert list_items.headers["x-trace"] == "t"
+
+
+async def test_body_of_unknown_length() -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"a"
+        yield b"b"
+
+    async def upload(*, client: Client) -> Response[str]:
+        http = client.get_async_httpx_client()
+        response = await http.request(method="post", url="/upload", content=chunks())
+        return Response(HTTPStatus.OK, response.content, {}, parsed="done")
+
+    async with ScriptedServer(succeed) as server:
+        assert await send_to(server, upload) == "done"
+        [request] = server.requests
+    assert request.headers["transfer-encoding"] == "chunked"
+    assert "content-length" not in request.headers
 
 
 # ---- Custom transports
