@@ -177,6 +177,16 @@ async def test_requests_are_authenticated(server: FakeZulip, http: Client) -> No
     assert sent.decode() == f"{USERNAME}:{server.account(USERNAME).api_key}"
 
 
+async def test_credentials_in_place_of_a_source(
+    server: FakeZulip, create_client: ClientFactory
+) -> None:
+    credentials = await create_source(server).get()
+    async with create_client(credentials) as http:
+        assert (await http.get(ME)).json()["delivery_email"] == USERNAME
+        server.account(USERNAME).regenerate_api_key()
+        assert (await http.get(ME)).status == 401  # there is no other key
+
+
 async def test_revoked_key_under_100_requests(server: FakeZulip, http: Client) -> None:
     async with ScriptedServer(serve(raw_response(200))) as other:
         await http.get(ME)
