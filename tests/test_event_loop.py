@@ -48,7 +48,7 @@ async def test_first_login_does_not_stop_the_loop(test_ca: trustme.CA, tmp_path:
     bundle = tmp_path / "bundle.pem"
     bundle.write_bytes(Path(certifi.where()).read_bytes() + test_ca.cert_pem.bytes())
     env = {**os.environ, "SSL_CERT_FILE": str(bundle)}
-    stops = []
+    stops: list[float] = []
     async with ScriptedServer(succeed, tls=server_context(test_ca)) as server:
         while not stops or (min(stops) > 0.05 and len(stops) < 3):
             process = await asyncio.create_subprocess_exec(
