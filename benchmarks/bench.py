@@ -43,11 +43,11 @@ HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "fleets.md"
 BEGIN, END = "<!-- begin: written by `make bench ARGS=--publish` -->\n", "<!-- end -->"
 ROUNDS = 21
-LOGINS = {1: 40, 50: 200}  # in a round, by how many run at once
+LOGINS = {1: 40, 50: 200}  # in a round, by concurrency
 PACKAGES = ("httpx", "httpcore", "httpx-aiohttp", "aiohttp", "zulip")
 
 Times = dict[str, dict[str, float]]
-"""CPU milliseconds per login, by "scheme, logins at once" and client."""
+"""CPU milliseconds per login, by "scheme, concurrency" and client."""
 
 Goals = list[tuple[str, float, float | None]]
 """What was compared, the measured value, and the maximum if there is one."""
@@ -109,7 +109,7 @@ def run(rounds: int) -> tuple[Times, Goals]:
             for concurrency in LOGINS:
                 column = f"{scheme}, {concurrency}"
                 times[column] = asyncio.run(compare(target, concurrency, rounds))
-                print(f"{column} at once: done", file=sys.stderr)
+                print(f"{column} concurrent: done", file=sys.stderr)
         cpu, stop = measure_processes(http, https, rounds)
         growth = max(measure_memory(http, name) for name in (CLIENT, CLIENT_AIOHTTP))
     imports = {name: ms - cpu["python"] for name, ms in cpu.items()}
@@ -155,7 +155,7 @@ def render(times: Times, goals: Goals, rounds: int) -> str:
     machine = f"{os.cpu_count()} CPUs, {model[1] if model else platform.machine()}"
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     lines = [
-        f"CPU milliseconds per login, 1 or 50 at once, medians of {rounds} rounds ({machine}, "
+        f"CPU milliseconds per login, with 1 or 50 concurrent ones, medians of {rounds} rounds ({machine}, "
         f"Python {platform.python_version()}, {versions}):",
         "",
         f"| | {' | '.join(times)} |",
