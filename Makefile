@@ -34,8 +34,8 @@ lowest: $(VENV)/.uv ## run the fast tests with the lowest versions that pyprojec
 	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python --no-deps --no-build-isolation --editable .
 	$(LOWEST)/bin/python -m pytest -q -n 2 -m 'not slow' --ignore tests/test_examples.py $(ARGS)
 
-quick: $(VENV)/.test ## run tests without coverage, ARGS='tests/test_retry.py -k jitter'
-	$(BIN)/python -m pytest -q -m 'not slow' $(ARGS)
+quick: $(VENV)/.test ## run the fast tests without coverage, ARGS='tests/test_retry.py -k jitter'
+	$(BIN)/python -m pytest -q -m 'not slow' $(or $(ARGS),-n 2 --dist worksteal)
 
 interop: $(VENV)/.interop ## run bots of other libraries against the stand-in server
 	$(BIN)/python -m pytest -q tests/interop $(ARGS)

@@ -536,21 +536,8 @@ async def login(
 ) -> Credentials:
     """Log in to an organization with a password, once.
 
-    For many logins to one organization, use one `AuthClient`. The options and
-    exceptions are those of `AuthClient` and `AuthClient.login`.
-
-    Args:
-        site: The organization URL.
-        username: The account's email address, or its LDAP name.
-        password: The account's password.
-        timeout: Seconds for the whole login, retries included.
-        retry: The retry policy.
-        ssl_context: The trusted CAs; the default is httpx's.
-        transport: A transport of httpx, which the caller closes.
-        user_agent: Text to put before `zulip-auth/<version>` in the User-Agent
-            header.
-        headers: Headers to send with each request, for an access gateway.
-        allow_http: Whether plain http is allowed for all hosts.
+    The options and exceptions are those of `AuthClient` and `AuthClient.login`.
+    For many logins to one organization, use one `AuthClient`.
 
     Returns:
         The credentials.
@@ -590,18 +577,6 @@ async def dev_login(
 
     The options and exceptions are those of `AuthClient` and
     `AuthClient.dev_login`.
-
-    Args:
-        site: The organization URL, such as `http://localhost:9991`.
-        username: The account's email address.
-        timeout: Seconds for the whole login, retries included.
-        retry: The retry policy.
-        ssl_context: The trusted CAs; the default is httpx's.
-        transport: A transport of httpx, which the caller closes.
-        user_agent: Text to put before `zulip-auth/<version>` in the User-Agent
-            header.
-        headers: Headers to send with each request, for an access gateway.
-        allow_http: Whether plain http is allowed for all hosts.
 
     Returns:
         The credentials.

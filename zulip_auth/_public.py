@@ -2,7 +2,6 @@
 
 from ._client import AuthClient, dev_login, login
 from ._credentials import Credentials
-from ._exceptions import *
 from ._key_source import ApiKeySource
 from ._models import Bot, ExternalMethod, Owner, ServerSettings
 from ._retry import RetryPolicy
