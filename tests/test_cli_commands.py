@@ -206,16 +206,16 @@ def test_keyring_that_waits_for_a_prompt(
     server: FakeZulip, memory: InMemoryKeyring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     do("login", server.site, USERNAME, "--dev", "--keyring")
-    answered = threading.Event()
+    is_unlocked = threading.Event()
     get_password = memory.get_password
 
     def prompt(*args: str) -> str | None:
-        answered.wait()
+        is_unlocked.wait()
         return get_password(*args)
 
     monkeypatch.setattr(memory, "get_password", prompt)
     message = run_error(KeyringError, "whoami", "--timeout", "0.1")
-    answered.set()
+    is_unlocked.set()
     assert message.startswith("The system keyring did not respond in 0.1 s.")
 
 

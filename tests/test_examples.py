@@ -408,7 +408,7 @@ async def test_small_bot_survives_everything(
         await wait_until(lambda: sum(slept) >= 60)
         await fake_zulip.wait_for("POST", "/api/v1/register", count=2)
         assert await is_alive()
-        # An expired queue alone.
+        # An expired queue only.
         fake_zulip.expire_queues()
         await fake_zulip.wait_for("POST", "/api/v1/register", count=3)
         assert await is_alive()
