@@ -21,8 +21,21 @@ test: $(VENV)/.test ## run the tests and measure branch coverage
 test-httpx2: $(VENV)/.test ## run the tests with httpx2 in place of httpx
 	PYTHONPATH=tests $(BIN)/python -m pytest -q -n 2 -m 'not slow' -p helpers.httpx2_alias $(ARGS)
 
-quick: $(VENV)/.test ## run tests without coverage, ARGS='tests/test_retry.py -k jitter'
-	$(BIN)/python -m pytest -q -m 'not slow' $(ARGS)
+# The examples also import FastAPI, which requires a newer Starlette.
+LOWEST := $(VENV)-lowest
+lowest: $(VENV)/.uv ## run the fast tests with the lowest versions that pyproject.toml allows
+	$(BIN)/uv venv --quiet --clear --python 3.11 $(LOWEST)
+	sed '/^.dependency-groups/,$$d' pyproject.toml | grep -oE '"[a-z0-9-]+>=[0-9.]+' | \
+		tr -d '"' | sed 's/>=/==/' >$(LOWEST)/lowest.txt
+	cp requirements/test.txt $(LOWEST)/test.txt # uv keeps its pins where it can
+	$(PIN) --override $(LOWEST)/lowest.txt pyproject.toml --extra testing --group test \
+		--output-file $(LOWEST)/test.txt
+	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python --no-deps --requirement $(LOWEST)/test.txt
+	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python --no-deps --no-build-isolation --editable .
+	$(LOWEST)/bin/python -m pytest -q -n 2 -m 'not slow' --ignore tests/test_examples.py $(ARGS)
+
+quick: $(VENV)/.test ## run the fast tests without coverage, ARGS='tests/test_retry.py -k jitter'
+	$(BIN)/python -m pytest -q -m 'not slow' $(or $(ARGS),-n 2 --dist worksteal)
 
 interop: $(VENV)/.interop ## run bots of other libraries against the stand-in server
 	$(BIN)/python -m pytest -q tests/interop $(ARGS)
@@ -36,6 +49,19 @@ check: $(VENV)/.generate ## validate the OpenAPI description and compare generat
 
 generate: $(VENV)/.generate ## generate the client in generated/ from openapi/
 	$(BIN)/python scripts/generate.py
+
+# The generator's main branch: GENERATORS=git+https://github.com/openapi-generators/openapi-python-client
+GENERATORS ?= $(addprefix openapi-python-client==,0.28.4 0.29.0 0.29.1)
+generators: $(VENV)/.test ## generate with other releases of the generator, and test each client
+	for generator in $(GENERATORS); do \
+		printf '\n%s\n' "$$generator"; \
+		rm -rf $(VENV)/generated && mkdir $(VENV)/generated && \
+		$(BIN)/uv run --quiet --no-project --isolated --python $(BIN)/python --with "$$generator" \
+			--with "$$(grep ^ruff== requirements/generate.txt)" \
+			python scripts/generate.py --output $(VENV)/generated && \
+		PYTHONPATH=$(VENV)/generated $(BIN)/python -m pytest -q -m 'not slow' \
+			tests/test_generated.py tests/test_recordings.py || exit; \
+	done
 
 # Pass variables through the environment so that the shell does not expand them.
 upstream-diff: $(VENV)/.generate ## compare with Zulip's own description, UPSTREAM=path/to/zulip.yaml
@@ -77,6 +103,15 @@ build: $(VENV)/.test ## build wheel and sdist, and log in from the installed whe
 
 check-wheel: $(BIN)/python ## log in from the wheel in dist/
 	$(BIN)/python scripts/check_wheel.py
+
+check-sdist: $(VENV)/.test ## run the fast tests from the sdist in dist/
+	sdist=$$(mktemp -d) && tar -xzf dist/*.tar.gz -C "$$sdist" --strip-components 1 && cd "$$sdist" && \
+		PYTHONPATH="$$sdist:$$sdist/generated" $(abspath $(BIN))/python -m pytest -q -n 2 \
+			-m 'not slow' $(ARGS) && \
+		rm -rf "$$sdist"
+
+check-tag: ## fail unless TAG is the version of the package, and not a development version
+	$(PYTHON) scripts/check_tag.py "$$TAG"
 
 publish: $(VENV)/.uv ## upload dist/ to the registry, in the release workflow only
 	$(BIN)/uv publish --trusted-publishing always

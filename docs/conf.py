@@ -65,6 +65,7 @@ NAVIGATION = {
         "docs/retries",
         "docs/fleets",
         "docs/testing",
+        "docs/generated-client",
         "docs/command-line",
         "examples/README",
     ],

@@ -1,4 +1,7 @@
-"""Render the table of states and exit codes of the command line: real runs (`make pages`)."""
+"""Print the table of states and exit codes of the command line: real runs (`make pages`).
+
+Run it without a controlling terminal, where the command would prompt for a password.
+"""
 
 from __future__ import annotations
 
@@ -104,3 +107,7 @@ def _runs() -> Iterator[tuple[str, str, int, str]]:
 
 def _escape(text: str) -> str:
     return re.sub(r"([|<>*_`])", r"\\\1", text)
+
+
+if __name__ == "__main__":
+    print(states_table())

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import reference
-from cli_states import states_table
 from screenshots import SCENES, screenshot
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,7 +47,7 @@ def fill_regions(text: str) -> str:
     sections: dict[str, Callable[[], str]] = {
         "help": help_texts,
         "exit codes": exit_codes,
-        "states": states_table,
+        "states": states,
     }
     return _REGION_RE.sub(
         lambda match: f"{match[1]}\n{sections[match['name']]()}\n\n{match[3]}", text
@@ -71,6 +70,11 @@ def exit_codes() -> str:
     return "\n".join(["| code | meaning |", "|---|---|", *(f"| {c} | {m} |" for c, m in rows)])
 
 
+def states() -> str:
+    """Return the exit codes and messages in each state, as a table."""
+    return _run(sys.executable, ROOT / "scripts" / "cli_states.py").strip()
+
+
 def _helps() -> dict[str, str]:
     general = _help()
     listed = general.partition("\ncommands:\n")[2]
@@ -81,9 +85,20 @@ def _helps() -> dict[str, str]:
 
 
 def _help(*command: str) -> str:
+    return _run(COMMAND, *command, "--help")
+
+
+def _run(*argv: str | Path) -> str:
+    """Run a process that has no terminal to prompt on, and return its output."""
     environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1"}
     result = subprocess.run(
-        [COMMAND, *command, "--help"], env=environment, capture_output=True, text=True, check=True
+        argv,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        start_new_session=True,
     )
     return result.stdout
 

@@ -15,6 +15,7 @@ import attrs
 import griffe
 
 from zulip_auth import ZulipAuthError
+from zulip_auth import _exceptions as exceptions_module
 
 WIDTH = 80  # wider lines end below the copy button
 PYTHON = "https://docs.python.org/3/library/"
@@ -30,6 +31,7 @@ EXTERNAL = {
 SPELLING = {
     "DEFAULT_RETRY_POLICY": "RetryPolicy()",
     "FilePath": "str | os.PathLike[str]",
+    "str | _Hidden": "str",
     "Password": "PasswordProvider",
 }
 # Classes that the library creates, and not its users.
@@ -65,6 +67,11 @@ def _exceptions(cls: type[ZulipAuthError] = ZulipAuthError) -> Iterator[str]:
         yield from _exceptions(subclass)
 
 
+def _tree() -> str:
+    """Return the drawing of the hierarchy."""
+    return (exceptions_module.__doc__ or "").partition("\n\n")[2].strip()
+
+
 PAGES = {
     "client": Page(
         "Logging in",
@@ -83,17 +90,16 @@ PAGES = {
             "zulip_auth.Bot",
             "zulip_auth.__version__",
         ),
-        {
-            "AnyTransport": "`httpx.AsyncBaseTransport | httpx2.AsyncBaseTransport`: an object "
-            "that sends requests, such as `httpx_aiohttp.AiohttpTransport` or "
-            "`httpx2.AsyncHTTPTransport`.",
-        },
+        {},
     ),
     "keys": Page(
         "Shared keys",
         "One API key for many tasks, and the authentication of HTTP libraries with it.",
         (
             "zulip_auth.ApiKeySource",
+            "zulip_auth.CredentialStore",
+            "zulip_auth.ZuliprcStore",
+            "zulip_auth.KeyringStore",
             "zulip_auth.httpx_auth.ApiKeyAuth",
             "zulip_auth.httpx2_auth.ApiKeyAuth",
             "zulip_auth.aiohttp_auth.ApiKeyMiddleware",
@@ -106,8 +112,9 @@ PAGES = {
     ),
     "exceptions": Page(
         "Exceptions",
-        "Every exception of zulip-auth, with its attributes. [Errors](../errors.md) shows them as "
-        "a tree, and what to do about each.",
+        "Every exception of zulip-auth: the reason, what to do, and the attributes that its "
+        "subclasses also have. [Errors](../errors.md) shows their use.\n\n"
+        f"```text\n{_tree()}\n```",
         tuple(_exceptions()),
         {},
     ),
@@ -121,6 +128,7 @@ PAGES = {
             "zulip_auth.testing.Account",
             "zulip_auth.testing.ExternalMethod",
             "zulip_auth.testing.ReceivedRequest",
+            "zulip_auth.testing.Message",
         ),
         {
             "DevLogin": '`"on"`, `"off"` or `"production"`: whether the server offers development '
@@ -377,7 +385,7 @@ def _class_signature(cls: type) -> inspect.Signature | None:
 def _spell(annotation: Any) -> str:
     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
     for private, public in SPELLING.items():
-        text = re.sub(rf"\b{private}\b", public, text)
+        text = re.sub(rf"\b{re.escape(private)}\b", public, text)
     return re.sub(r"\b(typing|collections\.abc|zulip_auth(\._?\w+)*)\.", "", text)
 
 

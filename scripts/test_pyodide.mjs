@@ -13,7 +13,7 @@ const { loadPyodide } = await import(pathToFileURL(entry).href);
 
 const modules = [
   "cli_login_methods", "cli_output", "cli_parser", "exceptions", "redaction",
-  "responses_errors", "responses_success", "retry", "sso", "urls", "validation",
+  "errors", "operations", "retry", "site", "sso", "validation",
 ].map((name) => `tests/test_${name}.py`);
 
 const python = await loadPyodide({ env: { HOME: "/tmp" } });

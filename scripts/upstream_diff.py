@@ -25,7 +25,10 @@ OURS = ROOT / "openapi" / "zulip-auth.yaml"
 KNOWN = ROOT / "openapi" / "known-differences.yaml"
 UNREADABLE = (AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 RECORDED = ROOT / "tests" / "data" / "upstream"
-
+# Paths of operations that log in, or have to do with API keys or bots.
+RELEVANT_RE = re.compile(
+    r"api_key|auth|\bbots?\b|\bjwt\b|log_?in|pass(key|word)|session|sign_?in|\bsso\b|\btokens?\b"
+)
 
 Types = frozenset[str] | None  # None for any type
 
@@ -66,12 +69,11 @@ class Spec:
             raise ValueError("not an OpenAPI 3 description")
         self._document = document
 
-    def contract(self, wanted: set[str] | None = None) -> Contract:
-        """Return the operations of *wanted* paths, or of all."""
+    def contract(self) -> Contract:
+        """Return the fields of each operation."""
         return {
             f"{method.upper()} {path}": self._operation(item, operation)
             for path, item in self._document["paths"].items()
-            if wanted is None or path in wanted
             for method, operation in item.items()
             if "responses" in operation
         }
@@ -135,8 +137,10 @@ class Spec:
             values = schema.get("enum", [schema.get("const")])
             return frozenset(map(json.dumps, values))
         types = schema.get("type", ["object"] if "properties" in schema else [])
-        null = ["null"] if schema.get("nullable") else []
-        return frozenset([types] if isinstance(types, str) else types) | frozenset(null) or None
+        names = frozenset([types] if isinstance(types, str) else types)
+        if names and schema.get("nullable"):  # which means nothing without a type
+            names |= {"null"}
+        return names or None
 
     def _resolve(self, node: Any) -> Any:
         while "$ref" in node:
@@ -148,11 +152,24 @@ class Spec:
         return node
 
 
+def is_relevant(operation: str, fields: Fields) -> bool:
+    """Return whether an operation logs in, or has to do with API keys or bots."""
+    return bool(
+        RELEVANT_RE.search(operation)
+        or fields["authentication",].types == frozenset({"none"})
+        or ("200", "api_key") in fields
+    )
+
+
 def compare(ours: Contract, upstream: Contract) -> Iterator[str]:
     """Yield each difference between our operations and upstream's."""
-    for operation in sorted(ours):
+    for operation in sorted({*ours, *upstream}):
         if operation not in upstream:
             yield f"{operation}: only here"
+            continue
+        if operation not in ours:
+            if is_relevant(operation, upstream[operation]):
+                yield f"{operation}: only upstream"
             continue
         here, there = ours[operation], upstream[operation]
         for key in sorted({*here, *there}):
@@ -203,8 +220,7 @@ def diff(upstream: Path, ours: Path = OURS) -> tuple[list[str], int]:
     """Return the differences, and the feature level of the upstream description."""
     contract = Spec(load(ours)[0]).contract()
     document, text = load(upstream)
-    paths = {operation.partition(" ")[2] for operation in contract}
-    return list(compare(contract, Spec(document).contract(paths))), feature_level(text)
+    return list(compare(contract, Spec(document).contract())), feature_level(text)
 
 
 def report(differences: list[str], known: list[KnownDifference]) -> tuple[list[str], bool]:

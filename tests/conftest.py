@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import trustme
 
 # A login takes a few milliseconds, more on a busy machine.
-settings.register_profile("default", deadline=None)
+settings.register_profile("default", deadline=None, max_examples=50)
 settings.load_profile("default")
 
 # The environment of a developer's machine must not change the tests.
@@ -34,6 +34,12 @@ os.environ.pop("PYTHONDEVMODE", None)
 
 # A developer's own logins must not receive what tests send.
 os.environ.pop("XDG_RUNTIME_DIR", None)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark tests that start a command, which has a home directory, as slow."""
+    if "home" in getattr(item, "fixturenames", ()):
+        item.add_marker("slow")
 
 
 @pytest.hookimpl(trylast=True)  # after pytest-randomly

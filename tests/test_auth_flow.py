@@ -25,7 +25,7 @@ from helpers.constants import PASSWORD, SUCCESS, USERNAME
 from helpers.raw_server import Connection, Scenario, ScriptedServer, raw_response
 from helpers.recordings import LEVELS, load_recordings
 from helpers.secret_scanner import SecretScanner
-from zulip_auth import ApiKeySource, AuthClient, httpx2_auth, httpx_auth
+from zulip_auth import ApiKeySource, AuthClient, aiohttp_auth, httpx2_auth, httpx_auth
 from zulip_auth.aiohttp_auth import ApiKeyMiddleware
 from zulip_auth.testing import FakeZulip
 
@@ -452,9 +452,9 @@ async def test_objects_show_no_secret(server: FakeZulip, library: str, http: Any
 )
 def test_origin_is_normalized(site: str, url: str) -> None:
     source = ApiKeySource(AuthClient(site), USERNAME, PASSWORD)
-    assert httpx_auth.ApiKeyAuth(source)._is_own(httpx.URL(url))
-    assert httpx2_auth.ApiKeyAuth(source)._is_own(httpx2.URL(url))
-    assert ApiKeyMiddleware(source)._is_own(yarl.URL(url))
+    assert httpx_auth.ApiKeyAuth(source)._is_own(httpx.URL(url), site)
+    assert httpx2_auth.ApiKeyAuth(source)._is_own(httpx2.URL(url), site)
+    assert aiohttp_auth._origin(yarl.URL(url)) == aiohttp_auth._origin(yarl.URL(site))
 
 
 @pytest.mark.usefixtures("measured_subprocesses")

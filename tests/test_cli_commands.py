@@ -36,15 +36,15 @@ from zulip_auth import (
     NotLoggedInError,
     PasswordAuthDisabledError,
     ZuliprcError,
+    ZuliprcStore,
     _zuliprc,
 )
 from zulip_auth._cli import app, commands
 from zulip_auth._cli.commands import _format_login
 from zulip_auth._cli.parser import parse
 from zulip_auth._retry import RetryState
+from zulip_auth.testing import Account, FakeZulip
 from zulip_auth.testing import ExternalMethod as FakeMethod
-from zulip_auth.testing import FakeZulip
-from zulip_auth.testing.state import Account
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +94,7 @@ async def test_login_saves_ldap_name(
         )
         assert (code, err) == (0, "")
         client = AuthClient(server.site)
-        source = ApiKeySource(client, "jdoe", PASSWORD, zuliprc=home.zuliprc)
+        source = ApiKeySource(client, "jdoe", PASSWORD, store=ZuliprcStore(home.zuliprc))
         assert (await source.get()).email == USERNAME
         assert len(server.requests) == 1
 
@@ -313,7 +313,8 @@ def test_whoami(server: FakeZulip, home: CLIRunner) -> None:
     server.account(USERNAME).role = 200
     server.account(USERNAME).full_name = "Iago"
     assert do("whoami") == (
-        f"Iago <{USERNAME}> (user 10, administrator) at {server.site}.\nThe API key is valid."
+        f"Iago <{USERNAME}> (user 10, administrator) at {server.site}.\n"
+        f"The API key is valid. From section [api] of {home.zuliprc}."
     )
     assert json.loads(do("whoami", "--json")) == {
         "site": server.site,
@@ -322,6 +323,7 @@ def test_whoami(server: FakeZulip, home: CLIRunner) -> None:
         "full_name": "Iago",
         "role": 200,
         "is_bot": False,
+        "origins": dict.fromkeys(("email", "key", "site"), f"section [api] of {home.zuliprc}"),
     }
     server.account(USERNAME).role = 999
     assert "(user 10, role 999)" in do("whoami")
@@ -339,11 +341,12 @@ def test_whoami_environment_and_config(
     assert run_error(NotLoggedInError, "whoami") == NOT_LOGGED_IN
     assert USERNAME in do("whoami", "--config", str(other))
     monkeypatch.setenv("ZULIP_API_KEY", "x" * 32)
-    run_error(InvalidApiKeyError, "whoami", "--config", str(other))
+    message = run_error(ZuliprcError, "whoami", "--config", str(other))
+    assert message.startswith(f"ZULIP_API_KEY and key in section [api] of {other} differ, ")
     monkeypatch.setenv("ZULIP_SITE", server.site)
     monkeypatch.setenv("ZULIP_EMAIL", USERNAME)
     monkeypatch.setenv("ZULIP_API_KEY", key(server))
-    assert USERNAME in do("whoami")
+    assert do("whoami").endswith("valid. From ZULIP_EMAIL, ZULIP_API_KEY, ZULIP_SITE.")
 
 
 def test_whoami_cert_bundle(
@@ -369,9 +372,10 @@ def test_logout(server: FakeZulip, home: CLIRunner) -> None:
     assert output.splitlines()[0] == f"Deleted the API key from {home.zuliprc}."
     assert "The key is still valid. To revoke it, " in output
     assert key(server) not in home.zuliprc.read_text()
-    assert USERNAME in home.zuliprc.read_text()
-    do("login", server.site, USERNAME, "--dev")
-    assert Credentials.load().api_key == key(server)
+    assert home.zuliprc.read_text() == "[api]\n"
+    server.add_user("hamlet@zulip.com", "x")
+    do("login", server.site, "hamlet@zulip.com", "--dev")
+    assert Credentials.load().email == "hamlet@zulip.com"
 
 
 NOT_LOGGED_IN = "Not logged in. Run: zulip-auth login SITE"
@@ -481,7 +485,93 @@ def test_api_key_of_environment(
 ) -> None:
     do("login", server.site, USERNAME, "--dev")
     monkeypatch.setenv("ZULIP_API_KEY", "x" * 32)
+    monkeypatch.setenv("ZULIP_EMAIL", "bot@zulip.com")
+    monkeypatch.setenv("ZULIP_SITE", server.site)
     assert do("api-key") == "x" * 32
+
+
+# ---- rotate
+
+
+def test_rotate(server: FakeZulip, home: CLIRunner) -> None:
+    do("login", server.site, USERNAME, "--dev")
+    old = key(server)
+    assert home.run("rotate") == (
+        0,
+        f"New API key saved to {home.zuliprc}. The old one is revoked.\n",
+        "",
+    )
+    assert Credentials.load().api_key == key(server) != old
+
+
+def test_rotate_in_keyring(server: FakeZulip, home: CLIRunner, memory: InMemoryKeyring) -> None:
+    do("login", server.site, USERNAME, "--dev", "--keyring")
+    assert do("rotate") == "New API key saved to the system keyring. The old one is revoked."
+    assert do("api-key") == key(server)
+    assert key(server) not in home.zuliprc.read_text()
+
+
+@pytest.mark.parametrize("obstacle", ["not logged in", "revoked key", "link"])
+def test_rotate_that_fails(obstacle: str, server: FakeZulip, home: CLIRunner) -> None:
+    """Nothing is replaced that could not be saved."""
+    if obstacle == "not logged in":
+        assert run_error(NotLoggedInError, "rotate") == NOT_LOGGED_IN
+        return
+    do("login", server.site, USERNAME, "--dev")
+    if obstacle == "revoked key":
+        server.account(USERNAME).regenerate_api_key()
+        run_error(InvalidApiKeyError, "rotate")
+        return
+    before, target = key(server), home.zuliprc.rename(home.path / "target")
+    home.zuliprc.symlink_to(target)
+    assert "symbolic link" in run_error(ZuliprcError, "rotate")
+    assert key(server) == before
+
+
+def test_new_key_that_cannot_be_saved(
+    server: FakeZulip, home: CLIRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    do("login", server.site, USERNAME, "--dev")
+
+    def fail(*_args: object, **_options: object) -> None:
+        raise ZuliprcError("The disk is full.")
+
+    monkeypatch.setattr("zulip_auth._stores.save_credentials", fail)
+    assert run_error(ZuliprcError, "rotate") == (
+        "The key was replaced, but could not be saved: The disk is full. Log in to get the new one."
+    )
+
+
+@pytest.mark.parametrize("by", ["username", "full name"])
+def test_rotate_key_of_a_bot(by: str, server: FakeZulip, bot: Account, home: CLIRunner) -> None:
+    do("login", server.site, USERNAME, "--dev")
+    name, path = bot.email if by == "username" else bot.full_name, home.path / "bot"
+    old = bot.api_key
+    assert run_error(InvalidInputError, "rotate", "--bot", name) == (
+        "With --bot, pass --save PATH or --show-key."
+    )
+    assert do("rotate", "--bot", name, "--save", str(path)) == (
+        f"{bot.email} has a new API key; the old one is revoked. It is saved to {path}."
+    )
+    assert Credentials.load(path).basic_auth == (bot.email, bot.api_key)
+    assert bot.api_key != old
+    assert do("rotate", "--bot", name, "--show-key").endswith(f"\nAPI key: {bot.api_key}")
+
+
+# ---- Variables that precede what is stored
+
+
+@pytest.mark.parametrize("command", ["login", "rotate", "logout"])
+def test_variables_are_reported(command: str, server: FakeZulip, home: CLIRunner) -> None:
+    do("login", server.site, USERNAME, "--dev")
+    variables = {"ZULIP_API_KEY": "x" * 32, "ZULIP_EMAIL": "bot@zulip.com"}
+    arguments = {"login": ("login", server.site, USERNAME, "--dev")}.get(command, (command,))
+    code, _, err = home.run(*arguments, **variables)
+    assert (code, err) == (
+        0,
+        f"zulip-auth: ZULIP_EMAIL and ZULIP_API_KEY precede {home.zuliprc}, for programs and for "
+        "whoami.\n",
+    )
 
 
 def test_login_api_key_stdin(server: FakeZulip, home: CLIRunner) -> None:

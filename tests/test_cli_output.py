@@ -15,7 +15,6 @@ from helpers.constants import PASSWORD, USERNAME
 from helpers.raw_server import ScriptedServer, respond, succeed
 from zulip_auth._cli import output
 from zulip_auth._cli.retries import show_retries
-from zulip_auth.testing import FakeZulip
 
 BUSY = {"result": "error", "msg": "Busy", "code": "RATE_LIMIT_HIT"}
 
@@ -114,11 +113,6 @@ def test_errors_are_no_wider_than_the_terminal(
     assert width - 5 <= longest <= width
 
 
-def test_errors_in_pipe_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    output.print_error("word " * 100)
-    assert capsys.readouterr().err.count("\n") == 1
-
-
 # ---- Colors
 
 
@@ -138,12 +132,6 @@ def test_no_color(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> Non
     output.print_output("Logged in.")
     output.print_error("No.")
     assert terminal.getvalue() == "Logged in.\nzulip-auth: No.\n"
-
-
-def test_no_color_without_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    output.print_output("Logged in.")
-    output.print_error("No.")
-    assert capsys.readouterr() == ("Logged in.\n", "zulip-auth: No.\n")
 
 
 # ---- Waiting
@@ -221,19 +209,6 @@ def test_logger_is_restored() -> None:
     with show_retries():
         assert log.level == logging.INFO
     assert (log.handlers, log.level) == before
-
-
-@pytest.mark.slow
-def test_countdown_on_pty(home: CLIRunner, fake_zulip: FakeZulip) -> None:
-    fake_zulip.add_user(USERNAME, PASSWORD)
-    _, shown = home.run_in_pty("login", "127.0.0.1:1", USERNAME, "--dev", TERM="xterm")
-    assert "cannot connect; retrying in " in shown
-    assert "attempt 5 of 5" in shown
-    assert without_control(shown.rpartition("\r\x1b[K")[2]).startswith("zulip-auth: ")
-    _, shown = home.run_in_pty(
-        *("login", fake_zulip.site, USERNAME, "--dev"), TERM="xterm", NO_COLOR="1"
-    )
-    assert "\x1b" not in shown
 
 
 def test_countdown_in_narrow_terminal(home: CLIRunner) -> None:

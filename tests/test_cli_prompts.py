@@ -5,7 +5,6 @@ import getpass
 import io
 import sys
 import warnings
-from pathlib import Path
 
 import pytest
 
@@ -99,11 +98,9 @@ def test_password_command(command: str, password: str) -> None:
 @pytest.mark.parametrize(
     ("command", "reason"),
     [
-        ("false", "exited with status 1"),
         ("sh -c 'echo hunter2; exit 3'", "exited with status 3"),
         ("no-such-command hunter2", "could not be started"),
         ("'hunter2", "could not be started"),
-        ("no-such-command", "could not be started"),
         ("", "could not be started"),
         ("a\0b", "could not be started"),
     ],
@@ -120,18 +117,12 @@ def test_password_command_fails(command: str, reason: str) -> None:
     [
         "pass zulip | head -1",
         "pass zulip > /dev/null",
-        "cat < password",
         "cd secrets; cat zulip",
-        "cd secrets && cat zulip",
-        "sleep 1 &",
         "echo $PASSWORD",
         'echo "$PASSWORD"',
-        'echo "${PASSWORD}"',
         'echo "\\$PASSWORD"',  # without a shell, the backslash stays
-        "echo `cat password`",
         'echo "`cat password`"',
         "echo hunter2\necho hunter3",
-        "echo 'a' 'b' | tr a b",
     ],
 )
 def test_password_command_with_shell_syntax(command: str) -> None:
@@ -148,12 +139,6 @@ def test_password_command_child_without_newline(monkeypatch: pytest.MonkeyPatch)
 def test_password_command_timeout() -> None:
     message = password_error(options(command="sleep 60", timeout=0.05))
     assert message == "Password command failed: still running after 0.05 seconds."
-
-
-def test_password_command_not_utf8(tmp_path: Path) -> None:
-    file = tmp_path / "password"
-    file.write_bytes(b"hunter2\xff")
-    assert password_error(options(command=f"cat {file}")) == "The password is not valid UTF-8."
 
 
 def test_password_command_prompts(home: CLIRunner, fake_zulip: FakeZulip) -> None:
@@ -174,12 +159,6 @@ def test_prompt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
     monkeypatch.setattr(sys, "stdin", FakeTTY("\n \n iago@zulip.com \nmore\n"))
     assert prompt("Username: ") == "iago@zulip.com"
     assert capsys.readouterr().err == "Username: " * 3
-
-
-def test_prompt_eof(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "stdin", FakeTTY())
-    assert error_message(lambda: prompt("Username: ")) == "No input, or not in UTF-8."
-    assert capsys.readouterr().err == "Username: \n"
 
 
 def test_prompt_not_utf8(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,11 +184,6 @@ def test_prompt_is_hidden(home: CLIRunner, fake_zulip: FakeZulip) -> None:
     assert code == 0
     assert "Logged in to" in shown
     assert "horse" not in shown
-
-
-def test_prompt_returns_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(getpass, "getpass", lambda text: f"{text}?")
-    assert read_password(options(), USERNAME) == f"Password for {USERNAME}: ?"
 
 
 def test_prompt_without_echo_control(monkeypatch: pytest.MonkeyPatch) -> None:

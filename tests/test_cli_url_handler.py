@@ -51,20 +51,6 @@ async def test_forward_url(runtime_dir: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["one", "two", "three"])
-async def test_forward_url_to_its_own_login(name: str, runtime_dir: Path) -> None:
-    logins = {name: Waiting(name) for name in ("one", "two", "three")}
-    async with (
-        redirect_listener(logins["one"].on_url),
-        redirect_listener(logins["two"].on_url),
-        redirect_listener(logins["three"].on_url),
-    ):
-        assert await forward(f"zulip://{name}") == "Login completed; return to the terminal."
-    assert logins[name].calls == [(f"zulip://{name}\n", False)]
-    # The others show nothing.
-    assert not any(show_error for login in logins.values() for _, show_error in login.calls)
-
-
 async def test_forward_url_of_no_login(runtime_dir: Path) -> None:
     """The logins show why, since the output of a handler is invisible."""
     logins = [Waiting("one"), Waiting("two")]
@@ -109,19 +95,6 @@ async def test_unfinished_client_is_dropped(
             assert await reader.read() == b""
         writer.close()
     assert login.calls == []
-
-
-async def test_listener_that_does_not_reply(
-    runtime_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(url_handler, "_TIMEOUT", 0.05)
-    path = runtime_dir / "zulip-auth-hung.socket"
-    with socket.socket(socket.AF_UNIX) as hung:
-        hung.bind(str(path))
-        hung.listen()
-        with pytest.raises(APIConnectionError):
-            await forward(URL)
-    assert path.exists()
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o711, 0o770, None])

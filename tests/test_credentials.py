@@ -3,19 +3,25 @@ from __future__ import annotations
 import asyncio
 import base64
 import copy
+import json
 import logging
+import os
 import pickle
 import pprint
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import cattrs
+import msgspec
 import pytest
 import trustme
 import zulip
-from attrs import evolve
+from attrs import asdict, astuple, evolve
 from attrs.exceptions import FrozenInstanceError
+from fastapi.encoders import jsonable_encoder
 
 import zulip_auth
 from helpers.errors import error_message
@@ -322,10 +328,11 @@ def test_render(path: Path) -> None:
 
 
 def test_save_login_name(path: Path) -> None:
-    save_credentials(CREDENTIALS, path, login_name="jdoe")
+    evolve(CREDENTIALS, login_name="jdoe").save(path)
     assert read_zuliprc(path)["login_name"] == "jdoe"
     assert Credentials.load() == CREDENTIALS
-    save_credentials(CREDENTIALS, path, login_name="john")
+    assert Credentials.load().login_name == "jdoe"
+    evolve(CREDENTIALS, login_name="john").save(path)
     assert read_zuliprc(path)["login_name"] == "john"
 
 
@@ -382,10 +389,10 @@ def test_from_env_precedence(path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert Credentials.from_env() == evolve(stored, **in_env)
     monkeypatch.setenv("ZULIP_EMAIL", "bot@zulip.com")
     monkeypatch.setenv("ZULIP_API_KEY", "envkey")
-    # The user ID in the file belongs to its own account.
-    assert Credentials.from_env() == Credentials(stored.site, "bot@zulip.com", "envkey", **in_env)
     monkeypatch.setenv("ZULIP_SITE", "env.example.com/api")
-    assert Credentials.from_env().site == "https://env.example.com"
+    # The user ID in the file belongs to its own account.
+    expected = Credentials("https://env.example.com", "bot@zulip.com", "envkey", **in_env)
+    assert Credentials.from_env() == expected
     assert Credentials.from_env(
         email="arg@zulip.com", api_key="argkey", site="arg.example.com", cert_bundle="/arg.pem"
     ) == Credentials(
@@ -462,6 +469,125 @@ def test_from_env_error_message(
     assert error == message.format(path=path)
 
 
+MIXED: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
+    "another key": ({"ZULIP_API_KEY": "x"}, {}, "ZULIP_API_KEY and key in {file} differ"),
+    "another address": (
+        {"ZULIP_EMAIL": "x@zulip.com"},
+        {},
+        "ZULIP_EMAIL and email in {file} differ",
+    ),
+    "another site": ({"ZULIP_SITE": "x.org"}, {}, "ZULIP_SITE and site in {file} differ"),
+    "key and address without a site": (
+        {"ZULIP_EMAIL": "x@zulip.com", "ZULIP_API_KEY": "x"},
+        {},
+        "ZULIP_EMAIL and email in {file} differ",
+    ),
+    "argument over the environment": (
+        {"ZULIP_EMAIL": "x@zulip.com", "ZULIP_API_KEY": "x", "ZULIP_SITE": "x.org"},
+        {"site": "y.org"},
+        "argument site and ZULIP_SITE differ",
+    ),
+    "key of an argument": (
+        {"ZULIP_EMAIL": "x@zulip.com", "ZULIP_API_KEY": "x", "ZULIP_SITE": "x.org"},
+        {"api_key": "y"},
+        "argument api_key and ZULIP_API_KEY differ",
+    ),
+}
+
+
+@pytest.mark.parametrize(("env", "arguments", "message"), MIXED.values(), ids=MIXED)
+def test_two_accounts_are_never_mixed(
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    env: dict[str, str],
+    arguments: dict[str, Any],
+    message: str,
+) -> None:
+    write(path, LINES)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    error = zuliprc_error(lambda: Credentials.from_env(**arguments))
+    assert error == (
+        message.format(file=f"section [api] of {path}")
+        + ", so email, key and site may be of different accounts. Set all three in one place."
+    )
+
+
+def test_values_that_agree_may_be_mixed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(path, LINES)
+    monkeypatch.setenv("ZULIP_EMAIL", LOADED.email.upper())
+    monkeypatch.setenv("ZULIP_SITE", f"{LOADED.site}/api/v1")
+    assert Credentials.from_env() == evolve(LOADED, email=LOADED.email.upper())
+    # A zuliprc without a key says whose account the key is for.
+    write(path, LINES.replace(f"key={KEY}\n", ""))
+    monkeypatch.setenv("ZULIP_API_KEY", "envkey")
+    assert Credentials.from_env().api_key == "envkey"
+
+
+def test_files_named_by_the_environment(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Container secrets are files."""
+    files = {"EMAIL": "a@x.org\n", "API_KEY": f"\ufeff{KEY}\r\n", "SITE": "x.org"}
+    for name, value in files.items():
+        write(path.with_name(name), value)
+        monkeypatch.setenv(f"ZULIP_{name}_FILE", str(path.with_name(name)))
+    assert Credentials.from_env() == Credentials("https://x.org", "a@x.org", KEY)
+    monkeypatch.setenv("ZULIP_SITE", "y.org")
+    assert zuliprc_error(Credentials.from_env) == (
+        "ZULIP_SITE and ZULIP_SITE_FILE are both set. Unset one."
+    )
+    monkeypatch.delenv("ZULIP_SITE")
+    for content, reason in ((b"\xff", "not valid UTF-8"), (b"a" * 70_000, "larger than 64 KiB")):
+        path.with_name("API_KEY").write_bytes(content)
+        assert zuliprc_error(Credentials.from_env) == (
+            f"Could not read the file of ZULIP_API_KEY_FILE: {reason}."
+        )
+    for name, reason in (("missing", "No such file or directory"), ("a\0b", "invalid path")):
+        monkeypatch.setattr(os, "environ", {**os.environ, "ZULIP_API_KEY_FILE": name})
+        assert zuliprc_error(Credentials.from_env) == (
+            f"Could not read the file of ZULIP_API_KEY_FILE: {reason}."
+        )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("key=" + KEY, "passcmd=pass show zulip"), "No key in {file}, and its passcmd, an option"),
+        (
+            ("iago@zulip.com", "user10@chat.example.com"),
+            "email in {file} is an address that Zulip shows in place of a hidden one.",
+        ),
+        (("[api]", "[API]"), "Section [API] in {path} must be named [api]."),
+        (("[api]", "[api]\nemail=b@x.org"), "{path} is not a zuliprc: it has email twice in one"),
+        (("[api]", "[api]\nx=1\nx=2"), "{path} is not a zuliprc: it has an option twice in one"),
+        (("[api]", "[x]\n[x]\n[api]"), "{path} is not a zuliprc: it has two sections of the same"),
+    ],
+    ids=["passcmd", "hidden email", "capitals", "two emails", "two options", "two sections"],
+)
+def test_what_others_put_into_files(path: Path, change: tuple[str, str], message: str) -> None:
+    write(path, LINES.replace(*change))
+    assert zuliprc_error(Credentials.load).startswith(
+        message.format(path=path, file=f"section [api] of {path}")
+    )
+
+
+def test_serializers_do_not_find_the_key() -> None:
+    credentials = LOADED
+    for data in (
+        asdict(credentials),
+        astuple(credentials),
+        cattrs.unstructure(credentials),
+        repr(vars(type(credentials))),
+    ):
+        assert KEY not in repr(data)
+    for serialize in (jsonable_encoder, msgspec.to_builtins, msgspec.json.encode, vars, json.dumps):
+        with suppress(TypeError, ValueError):
+            assert KEY not in repr(serialize(credentials))
+    assert KEY not in json.dumps(asdict(credentials), default=str)
+    changed = evolve(credentials, api_key="other")
+    assert (changed.api_key, credentials.api_key) == ("other", KEY)
+    assert len({changed, credentials, evolve(credentials)}) == 2
+
+
 def test_from_env_is_like_zulips_client(
     path: Path, monkeypatch: pytest.MonkeyPatch, fake_zulip: FakeZulip
 ) -> None:
@@ -470,8 +596,12 @@ def test_from_env_is_like_zulips_client(
     write(other, path.read_text().replace("iago", "other"))
     for settings in (
         {},
-        {"ZULIP_EMAIL": "env@zulip.com"},
-        {"ZULIP_API_KEY": "envkey"},
+        {"ZULIP_EMAIL": "iago@zulip.com", "ZULIP_API_KEY": KEY},
+        {
+            "ZULIP_EMAIL": "env@zulip.com",
+            "ZULIP_API_KEY": "envkey",
+            "ZULIP_SITE": f"{fake_zulip.site}/api/",
+        },
         {"ZULIP_SITE": f"{fake_zulip.site}/api/"},
         {"ZULIP_CONFIG": str(other)},
     ):

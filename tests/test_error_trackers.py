@@ -34,6 +34,7 @@ EXPECTED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tracker", failures.RECORDERS)
 def test_error_tracker_records_no_secret(tracker: str) -> None:
     process = subprocess.run(

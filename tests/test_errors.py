@@ -342,7 +342,8 @@ def test_retry_after_with_any_text(header: str) -> None:
 )
 def test_rate_limit_message_duration(seconds: str | None, duration: str) -> None:
     headers = {} if seconds is None else {"retry-after": seconds}
-    assert f"Try again {duration}; until then" in str(error_from(429, b"", headers))
+    error = error_from(429, error_body(code="RATE_LIMIT_HIT"), headers)
+    assert f"Try again {duration}; until then" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -405,13 +406,15 @@ def test_malformed_code_is_none(code: object) -> None:
 
 MESSAGES: dict[str, tuple[int, Any, Mapping[str, str], RequestContext]] = {
     "https://chat.example.com returned HTTP 401 with a response that is not from the Zulip API. "
-    "Check the URL; a proxy or another service may be responding.": (401, "", {}, LOGIN),
+    "Check the URL; an access gateway may be responding, which expects headers of its own "
+    "(headers=).": (401, "", {}, LOGIN),
     "https://chat.example.com redirected to another address (HTTP 307), which was not followed. "
     "Check the URL.": (307, "", {"location": "javascript:alert(1)"}, LOGIN),
     "https://chat.example.com redirected to /login/ (HTTP 301), which was not followed. "
-    "Check the URL.": (301, "", {"location": "/login/"}, LOGIN),
-    "https://chat.example.com redirected to /a (HTTP 308), which was not followed. "
-    "Check the URL.": (308, "", {"location": "https://chat.example.com/a?b"}, LOGIN),
+    "Check the URL; an access gateway may be responding, which expects headers of its own "
+    "(headers=).": (301, "", {"location": "/login/"}, LOGIN),
+    "https://chat.example.com redirected to /api/v1/ (HTTP 308), which was not followed. "
+    "Check the URL.": (308, "", {"location": "https://chat.example.com/api/v1/?b"}, LOGIN),
     "https://chat.example.com redirected to x.org (HTTP 302), which was not "
     "followed. If x.org is correct, use it as the site.": (
         302,
@@ -490,14 +493,23 @@ MESSAGES: dict[str, tuple[int, Any, Mapping[str, str], RequestContext]] = {
         {},
         DEV_LOGIN,
     ),
-    "Too many login attempts on https://chat.example.com (RATE_LIMIT_HIT), wrong passwords or "
-    "simultaneous logins with the correct one. Try again in 30 minutes; until then even the "
-    "correct password is rejected.": (
+    "Too many login attempts on https://chat.example.com (RATE_LIMIT_HIT). Try again in 30 "
+    "minutes; until then even the correct password is rejected, unless another login with it has "
+    "just succeeded, which ends the block.": (
         429,
         error_body(code="RATE_LIMIT_HIT"),
         {"retry-after": "1799.8"},
         LOGIN,
     ),
+    "Too many login attempts on https://chat.example.com (RATE_LIMIT_HIT). Try again later.": (
+        429,
+        error_body(code="RATE_LIMIT_HIT"),
+        {},
+        DEV_LOGIN,
+    ),
+    "https://chat.example.com returned HTTP 403 with a response that is not from the Zulip API. "
+    "Check the URL; an access gateway may be responding, which expects headers of its own "
+    "(headers=).": (403, "", {}, TOKEN),  # not for the age of the server
     "Server error from https://chat.example.com: HTTP 500 (SERVER_NOT_READY). Try again later.": (
         500,
         error_body(code="SERVER_NOT_READY"),
@@ -552,6 +564,70 @@ MESSAGES: dict[str, tuple[int, Any, Mapping[str, str], RequestContext]] = {
 @pytest.mark.parametrize("message", MESSAGES)
 def test_error_message(message: str) -> None:
     assert str(error_from(*MESSAGES[message])) == message
+
+
+@pytest.mark.parametrize(
+    ("headers", "sender"),
+    [
+        ({"server": "cloudflare"}, "sent by Cloudflare"),
+        ({"server": "hunter2", "cf-ray": "hunter2"}, "sent by Cloudflare"),
+        ({"server": "nginx/1.24.0 (hunter2)"}, "sent by nginx"),
+        ({"server": "Apache/2.4.58 (Ubuntu)"}, "sent by Apache"),
+        ({"server": "Caddy"}, "sent by Caddy"),
+        ({"server": "awselb/2.0"}, "sent by awselb"),
+        ({"server": "envoy"}, "sent by Envoy"),
+        ({"via": "1.1 varnish, 1.1 hunter2"}, "sent by Varnish"),
+        ({"via": "1.1 hunter2 (squid/6.6)"}, "sent by Squid"),
+        ({"server": "hunter2"}, ""),
+        ({}, ""),
+    ],
+)
+def test_sender_of_other_response(headers: dict[str, str], sender: str) -> None:
+    for status in (401, 404, 429, 503):
+        message = str(error_from(status, "<html>", headers))
+        assert "not from the Zulip API" in message
+        assert (f"({sender})" in message) if sender else ("sent by" not in message)
+        assert "hunter2" not in message
+        assert "incorrect" not in message
+        assert "correct password" not in message
+    # nginx in front of Zulip is not named for what Zulip responds.
+    assert "sent by" not in str(error_from(401, error_body(code="X"), headers))
+
+
+ZULIP_CHALLENGES = ['Basic realm="zulip"', 'Session realm="zulip"', 'basic Realm="Zulip"']
+
+
+@pytest.mark.parametrize("challenge", [*ZULIP_CHALLENGES, "Bearer", 'Basic realm="x"', "Negotiate"])
+def test_401_with_challenge(challenge: str) -> None:
+    body = error_body(code="AUTHENTICATION_FAILED")
+    error = error_from(401, body, {"www-authenticate": challenge})
+    is_zulip = challenge in ZULIP_CHALLENGES
+    expected = zulip_auth.AuthenticationFailedError if is_zulip else zulip_auth.InvalidResponseError
+    assert type(error) is expected
+
+
+RATE_LIMIT = "API usage exceeded rate limit"
+
+
+@pytest.mark.parametrize(
+    ("message", "known"),
+    [
+        (RATE_LIMIT, True),
+        (
+            f"{RATE_LIMIT}; see https://zulip.com/api/http-headers#rate-limiting-response-headers",
+            True,
+        ),
+        (f"{RATE_LIMIT}; see https://zulip.com/api/rest-error-handling#rate-limit-exceeded", True),
+        (f"{RATE_LIMIT}; see https://zulip.com/api/hunter#rate-limit-headers", False),
+        (f"{RATE_LIMIT}; see https://hunter.com/api/http-headers", False),
+    ],
+)
+def test_known_rate_limit_message_is_kept(message: str, known: bool) -> None:
+    """A password may be a part of the text that Zulip sends, but not of another text."""
+    for password in ("rate", "headers", "hunter"):
+        context = RequestContext(SITE, "password", (password,))
+        kept = error_from(429, error_body(message), {}, context).message == message
+        assert kept == (known or (password == "headers" and "headers" not in message))
 
 
 @pytest.mark.parametrize("code", ["UNAUTHORIZED", "INVALID_API_KEY", "ODD", None])

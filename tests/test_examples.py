@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import pty
 import re
 import shutil
 import signal
 import stat
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
@@ -23,18 +21,25 @@ import httpx
 import httpx_bot
 import pytest
 import test_my_bot
-from test_my_bot import count, running_bot, send, user_client
+from test_my_bot import USER, running_bot
 
 import zulip_auth
 from helpers import raw_server
 from helpers.constants import API_KEY, PASSWORD, USERNAME
+from helpers.pytest_run import run_pytest
 from helpers.secret_scanner import SecretScanner
 from zulip_auth import ApiKeySource, AuthClient, Credentials, ZulipAuthError
 from zulip_auth.testing import Account, FakeZulip
 
+BOT = "ping-bot@zulipdev.com"
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NAMES = sorted(path.name for path in EXAMPLES.glob("*.py"))
 README = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+
+
+def count(server: FakeZulip, path: str) -> int:
+    """Return the number of requests to an endpoint."""
+    return sum(request.path == f"/api/v1/{path}" for request in server.requests)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -106,6 +111,7 @@ async def wait_until(condition: Callable[[], bool]) -> None:
 ASYNCIO_SCRIPT = EXAMPLES / "asyncio_script.py"
 
 
+@pytest.mark.slow
 async def test_asyncio_script_saves_credentials(
     fake_zulip: FakeZulip, tmp_path: Path, scanner: SecretScanner
 ) -> None:
@@ -136,31 +142,6 @@ async def test_asyncio_script_errors(
     assert result.failed_with("a different account")
 
 
-def test_asyncio_script_prompts_without_echo(
-    fake_zulip: FakeZulip, tmp_path: Path, scanner: SecretScanner
-) -> None:
-    master, slave = pty.openpty()
-    pty_wrapper = "import os, sys; os.login_tty(0); os.execv(sys.argv[1], sys.argv[1:])"
-    script = (sys.executable, ASYNCIO_SCRIPT, fake_zulip.site, USERNAME)
-    process = subprocess.Popen(
-        [sys.executable, "-c", pty_wrapper, *script],
-        env={**os.environ, "ZULIP_CONFIG": str(tmp_path / "zuliprc")},
-        stdin=slave,
-    )
-    os.close(slave)
-    shown = b""
-    while b"Password: " not in shown:
-        shown += os.read(master, 1024)
-    os.write(master, PASSWORD.encode() + b"\n")
-    with suppress(OSError):  # raised by Linux when the other end is closed
-        while data := os.read(master, 1024):
-            shown += data
-    os.close(master)
-    assert process.wait(10) == 0
-    assert b"Logged in as " in shown
-    scanner.check(shown.decode(), "the terminal")
-
-
 # ---- aiohttp_client.py and official_client.py
 
 
@@ -187,6 +168,7 @@ async def test_aiohttp_client_and_official_client(
     assert result.failed_with(f"{other_home}/.zuliprc does not exist")
 
 
+@pytest.mark.slow
 async def test_aiohttp_client_revoked_key(
     fake_zulip: FakeZulip, zuliprc: Path, tmp_path: Path, scanner: SecretScanner
 ) -> None:
@@ -195,6 +177,7 @@ async def test_aiohttp_client_revoked_key(
     assert result.failed_with("The request failed: HTTP 401. The API key is invalid or revoked")
 
 
+@pytest.mark.slow
 async def test_aiohttp_client_does_not_redirect_key(
     fake_zulip: FakeZulip, tmp_path: Path, scanner: SecretScanner
 ) -> None:
@@ -225,6 +208,28 @@ async def test_official_client_renews_revoked_key(
 
 
 # ---- httpx_bot.py
+
+
+@asynccontextmanager
+async def user_client(server: FakeZulip) -> AsyncIterator[httpx.AsyncClient]:
+    """Log in as a user and return an authenticated client."""
+    credentials = await zulip_auth.login(server.site, USER, "correct horse")
+    api = f"{server.site}/api/v1"
+    async with httpx.AsyncClient(auth=credentials.basic_auth, base_url=api, timeout=30) as http:
+        yield http
+
+
+async def send(http: httpx.AsyncClient, text: str) -> str:
+    """Send a direct message to the bot and return its reply."""
+    queue = await httpx_bot.register(http)
+    form = {"type": "direct", "to": json.dumps([BOT]), "content": text}
+    await httpx_bot.call(http, "POST", "/messages", data=form)
+    while True:
+        params = {name: queue[name] for name in ("queue_id", "last_event_id")}
+        for event in (await httpx_bot.call(http, "GET", "/events", params=params))["events"]:
+            queue["last_event_id"] = event["id"]
+            if event["type"] == "message" and event["message"]["sender_email"] == BOT:
+                return str(event["message"]["content"])
 
 
 bot = test_my_bot.bot
@@ -259,7 +264,9 @@ async def bot_process(
             process.kill()
             await process.communicate()
     result = CompletedProcess(process.returncode, out, err, scanner)
-    assert (result.code, result.out, result.err) == (0, "", "INFO:httpx_bot:Listening.\n")
+    first, *renewals = result.err.splitlines()
+    assert (result.code, result.out, first) == (0, "", "INFO:httpx_bot:Listening.")
+    assert all(line.startswith("INFO:zulip_auth:Renewed the API key of ") for line in renewals)
     assert (server.requests[-1].method, server.requests[-1].path) == ("DELETE", "/api/v1/events")
 
 
@@ -284,18 +291,6 @@ async def test_httpx_bot_survives_replaced_key(
 
 
 @pytest.mark.slow
-async def test_httpx_bot_stops_while_key_is_stale(
-    fake_zulip: FakeZulip, bot: Account, bot_zuliprc: Path
-) -> None:
-    with pytest.RaisesGroup(
-        pytest.RaisesExc(AssertionError, match=r"(?s)exited with 1: .*HTTP 401")
-    ):
-        async with bot_process(fake_zulip, bot_zuliprc, SecretScanner(bot.api_key), signal.SIGTERM):
-            bot.regenerate_api_key()
-            fake_zulip.expire_queues()
-            await asyncio.Event().wait()  # until the exit of the bot ends it
-
-
 async def test_httpx_bot_key_errors(
     fake_zulip: FakeZulip, bot: Account, bot_zuliprc: Path, tmp_path: Path
 ) -> None:
@@ -314,28 +309,6 @@ async def test_httpx_bot_replaces_expired_queue(fake_zulip: FakeZulip, bot_zulip
         await wait_until(lambda: count(fake_zulip, "register") == 2)
         assert await send(http, "ping") == "pong"
         assert count(fake_zulip, "register") == 3  # one of them for the other user
-
-
-async def test_httpx_bot_acknowledges_heartbeats(
-    fake_zulip: FakeZulip, bot_zuliprc: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("zulip_auth.testing.messages.HEARTBEAT", 0.005)
-    async with running_bot(fake_zulip, bot_zuliprc):
-        await wait_until(lambda: count(fake_zulip, "events") >= 10)
-        [queue] = fake_zulip._state.queues.values()
-        assert [event["type"] for event in queue.events] in ([], ["heartbeat"])
-        assert queue.events == [] or queue.events[0]["id"] > 5
-        assert count(fake_zulip, "register") == 1
-
-
-async def test_httpx_bot_stops_when_deactivated(
-    fake_zulip: FakeZulip, bot: Account, bot_zuliprc: Path
-) -> None:
-    with pytest.RaisesGroup(httpx_bot.APIError):
-        async with running_bot(fake_zulip, bot_zuliprc):
-            bot.active = False
-            fake_zulip.expire_queues()
-            await asyncio.Event().wait()  # until the task group cancels it
 
 
 def ping_events(number: int) -> dict[str, Any]:
@@ -397,61 +370,22 @@ async def test_httpx_bot_survives_outage(
     SecretScanner(PASSWORD, API_KEY).check(caplog.text, "the log")
 
 
-async def test_httpx_bot_backs_off(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    delays: list[float] = []
-    unreachable = httpx.ConnectError("Connection refused")
-    outcomes = [
-        *[unreachable] * 8,
-        zulip_auth.RateLimitedError("Later.", status_code=429, retry_after=1500.0),
-        zulip_auth.APITimeoutError("Silence.", sent=True),
-        zulip_auth.ServerError("Down.", status_code=502),
-        zulip_auth.PasswordAuthDisabledError("No.", status_code=401),
-    ]
-
-    async def fail(*_: object, **__: object) -> None:
-        raise outcomes.pop(0)
-
-    async def record(seconds: float) -> None:
-        delays.append(seconds)
-
-    monkeypatch.setattr(httpx_bot, "call", fail)
-    monkeypatch.setattr("asyncio.sleep", record)
-    monkeypatch.setattr("random.uniform", lambda _, upper: upper)
-    with pytest.raises(zulip_auth.PasswordAuthDisabledError):
-        await httpx_bot.run(ApiKeySource(AuthClient("localhost"), USERNAME, PASSWORD))
-    assert delays == [1, 2, 4, 8, 16, 32, 60, 60, 1500, 60, 60]
-
-
 # ---- test_my_bot.py
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("copied", [False, True])
-async def test_my_bot_passes(copied: bool, tmp_path: Path) -> None:
-    folder = EXAMPLES
-    if copied:
-        folder = tmp_path
-        for name in ("httpx_bot.py", "test_my_bot.py"):
-            shutil.copy(EXAMPLES / name, folder)
-    command = ("-m", "pytest", "-p", "no:cacheprovider", "-q", folder / "test_my_bot.py")
-    result = await run(tmp_path, SecretScanner(PASSWORD), *command)
-    assert (result.code, result.err) == (0, "")
-    assert "6 passed" in result.out
-
-
-@pytest.mark.slow
-async def test_my_bot_fails_with_broken_bot(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("reply", "outcome"), [('"pong"', "6 passed"), ('"what?"', "2 failed, 4 passed")]
+)
+def test_my_bot_outcome(reply: str, outcome: str, tmp_path: Path) -> None:
+    """Its tests pass, and fail with a broken bot."""
     shutil.copy(EXAMPLES / "test_my_bot.py", tmp_path)
     bot = (EXAMPLES / "httpx_bot.py").read_text(encoding="utf-8")
     assert '"pong"' in bot
-    (tmp_path / "httpx_bot.py").write_text(bot.replace('"pong"', '"what?"'), encoding="utf-8")
-    result = await run(
-        tmp_path, SecretScanner(PASSWORD), "-m", "pytest", "-p", "no:cacheprovider", "-q"
-    )
-    assert result.code == 1
-    assert "2 failed, 4 passed" in result.out
+    (tmp_path / "httpx_bot.py").write_text(bot.replace('"pong"', reply), encoding="utf-8")
+    output = run_pytest(tmp_path)
+    assert outcome in output, output
+    SecretScanner(PASSWORD).check(output, "the output")
 
 
 # ---- fastapi_login.py
@@ -524,39 +458,13 @@ async def test_fastapi_login_maps_server_errors(
 
 
 STATUS_CODES: dict[type[ZulipAuthError], int] = {
-    zulip_auth.ZulipAuthError: 500,
     zulip_auth.InvalidInputError: 422,
-    zulip_auth.InvalidSiteError: 500,
-    zulip_auth.InsecureSiteError: 500,
-    zulip_auth.SSOFlowEndedError: 500,
-    zulip_auth.ConfigurationError: 500,
-    zulip_auth.CredentialStoreError: 500,
-    zulip_auth.ZuliprcError: 500,
     zulip_auth.NotLoggedInError: 500,
-    zulip_auth.KeyringError: 500,
-    zulip_auth.APIConnectionError: 503,
-    zulip_auth.APITimeoutError: 504,
     zulip_auth.TLSError: 502,
-    zulip_auth.InvalidResponseError: 502,
-    zulip_auth.APIStatusError: 502,
-    zulip_auth.BadRequestError: 422,
-    zulip_auth.AuthenticationFailedError: 401,
-    zulip_auth.UserDeactivatedError: 403,
-    zulip_auth.RealmDeactivatedError: 403,
     zulip_auth.PasswordAuthDisabledError: 403,
-    zulip_auth.PasswordResetRequiredError: 403,
     zulip_auth.InvalidApiKeyError: 401,
-    zulip_auth.InvalidSubdomainError: 403,
-    zulip_auth.SubdomainRequiredError: 500,
-    zulip_auth.DevAuthDisabledError: 403,
     zulip_auth.RateLimitedError: 429,
-    zulip_auth.ServerError: 502,
 }
-
-
-def test_fastapi_login_covers_every_error() -> None:
-    names = {name for name in zulip_auth.__all__ if name.endswith("Error")}
-    assert {cls.__name__ for cls in STATUS_CODES} == names
 
 
 @pytest.mark.parametrize("cls", STATUS_CODES, ids=lambda cls: cls.__name__)
@@ -587,18 +495,11 @@ async def test_fastapi_login_maps_error(
 
 BODIES: dict[str, Any] = {
     "no username": {"json": {"password": PASSWORD}},
-    "a list": {"json": {"username": USERNAME, "password": [PASSWORD]}},
-    "a string": {"json": PASSWORD},
     "a form": {"data": {"username": USERNAME, "password": PASSWORD}},
-    "broken JSON": {
-        "content": json.dumps({"password": PASSWORD})[:-1],
-        "headers": {"content-type": "application/json"},
-    },
     "lone surrogate": {
         "content": json.dumps({"username": "\ud800", "password": PASSWORD}),
         "headers": {"content-type": "application/json"},
     },
-    "nothing": {},
 }
 
 
@@ -610,31 +511,3 @@ async def test_fastapi_login_invalid_body(
         response = await http.post("/login", **body)
     assert (response.status_code, response.json().keys()) == (422, {"error"})
     assert "horse" not in response.text
-
-
-@pytest.mark.slow
-async def test_fastapi_login_in_uvicorn(
-    fake_zulip: FakeZulip, tmp_path: Path, scanner: SecretScanner
-) -> None:
-    arguments = ("-m", "uvicorn", "--app-dir", EXAMPLES, "fastapi_login:app", "--port", 0)
-    process = await start(tmp_path, *arguments, ZULIP_SITE=fake_zulip.site)
-    assert process.stderr is not None
-    log = b""
-    try:
-        async with asyncio.timeout(30):
-            while not (match := re.search(rb"running on (http://127.0.0.1:\d+)", log)):
-                line = await process.stderr.readline()
-                assert line, log.decode()
-                log += line
-            async with httpx.AsyncClient(base_url=match[1].decode()) as http:
-                assert (await log_in(http, USERNAME, PASSWORD)).status_code == 200
-                assert (await log_in(http, USERNAME, f"{PASSWORD}!")).status_code == 401
-                assert (await log_in(http, "", PASSWORD)).status_code == 422
-            process.send_signal(signal.SIGINT)
-            out, err = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-    result = CompletedProcess(process.returncode, out, log + err, scanner)
-    assert result.out.count("POST /login") == 3
-    assert "Traceback" not in result.err

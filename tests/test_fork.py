@@ -1,4 +1,4 @@
-"""What a process keeps between two calls is right after a fork, in threads, and after a pause."""
+"""Keep nothing between two calls that is wrong after a fork, in threads, or after a pause."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ async def test_multiprocessing() -> None:
 
 @pytest.mark.slow
 async def test_frozen_process() -> None:
-    """A process that was stopped for longer than its timeout logs in at once."""
+    """A process that was stopped for longer than its timeout logs in."""
     async with ScriptedServer(key_of_username) as server:
         client = AuthClient(server.site, timeout=5)
 

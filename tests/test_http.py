@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import io
 import json
+import pickle
 import socket
 import ssl
 import threading
 import traceback
 import zlib
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, suppress
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -22,8 +25,10 @@ import pytest
 import trustme
 from httpx_aiohttp import AiohttpTransport
 
+from helpers import faults
 from helpers.constants import AUTH_FAILED, PASSWORD, SUCCESS, USERNAME
 from helpers.errors import login_error
+from helpers.generated_client import generated_client
 from helpers.raw_server import (
     KEEPALIVE_SUCCESS,
     Connection,
@@ -37,9 +42,11 @@ from helpers.secret_scanner import SecretScanner
 from helpers.tls import client_context, server_context
 from zulip_auth import (
     APIConnectionError,
+    APIStatusError,
     APITimeoutError,
     AuthClient,
     AuthenticationFailedError,
+    BadRequestError,
     ConfigurationError,
     InvalidResponseError,
     RetryPolicy,
@@ -47,13 +54,21 @@ from zulip_auth import (
     _http,
     login,
 )
-from zulip_auth._errors import RequestContext, error_from_exception, exception_chain
+from zulip_auth._errors import RequestContext
 from zulip_auth._http import MAX_RESPONSE_SIZE, send
+from zulip_auth._network_errors import Route, error_from_exception, exception_chain
 from zulip_auth.testing import FakeZulip
 from zulip_auth_client import Client
 from zulip_auth_client.types import Response
 
 ONCE = RetryPolicy(attempts=1)
+SETTINGS = {
+    "result": "success",
+    "msg": "",
+    "zulip_version": "10.0",
+    "realm_name": "x",
+    "realm_url": "https://x.org",
+}
 
 
 # ---- Bodies
@@ -152,6 +167,95 @@ async def test_request_without_form(transport: Any) -> None:
     assert parsed == SUCCESS["email"]
     assert (request.line, request.body) == ("GET /api/v1/users/me HTTP/1.1", b"")
     assert "transfer-encoding" not in request.headers
+
+
+# ---- Headers of the caller
+
+HEADERS = {"CF-Access-Client-Id": "id.access", "Cookie": "session=s3cr3t-of-the-gateway; a=b"}
+
+
+@pytest.mark.parametrize("transport", [None, AiohttpTransport])
+async def test_headers_of_each_request(transport: Any) -> None:
+    responses = [respond(200, SUCCESS), respond(200, SETTINGS), respond(401, AUTH_FAILED)]
+    async with ScriptedServer(*responses) as server, AsyncExitStack() as stack:
+        own = await stack.enter_async_context(transport()) if transport else None
+        client = AuthClient(server.site, headers=HEADERS, transport=own)
+        credentials = await client.login(USERNAME, PASSWORD)
+        await client.server_settings()
+        for call in (client.verify(credentials), client.jwt_login("a.b.c")):
+            with pytest.raises(APIStatusError):
+                await call
+        sent = [
+            [request.headers.get(name.lower()) for name in HEADERS] for request in server.requests
+        ]
+    assert sent == [list(HEADERS.values())] * 4
+    SecretScanner(*HEADERS.values()).check(repr(client), "the client")
+
+
+@pytest.mark.parametrize("secret", ["id.access", "s3cr3t-of-the-gateway"])
+async def test_echoed_headers_are_redacted(secret: str) -> None:
+    body = {"result": "error", "msg": f"Unknown {secret}", "code": "X"}
+    location = {"Location": f"https://{secret}.example.com/"}
+    async with ScriptedServer(respond(400, body), respond(302, b"", location)) as server:
+        options: dict[str, Any] = {"headers": HEADERS}
+        error = await login_error(BadRequestError, server.site, **options)
+        assert error.message == ""
+        redirect = await login_error(InvalidResponseError, server.site, **options)
+    for exc in (error, redirect):
+        SecretScanner(*HEADERS.values(), secret).check_error(exc)
+
+
+async def send_to(server: ScriptedServer, endpoint: Any, **options: Any) -> Any:
+    """Call a function of a generated client as AuthClient does."""
+    deadline = asyncio.get_running_loop().time() + 5
+    defaults = {"transport": None, "ssl_context": None, "user_agent": None}
+    context = RequestContext(server.site, "none")
+    return await send(endpoint, context, timeout=5, deadline=deadline, **(defaults | options))
+
+
+@pytest.mark.slow
+async def test_operations_of_any_description(tmp_path: Path) -> None:
+    """A query string, JSON, path parameters, arrays and files need no change here."""
+    item = {"name": "\u00e9", "labels": ["a"]}
+    with generated_client(tmp_path) as package:
+        items, models, types = package.api.items, package.models, package.types
+        model = models.Item.from_dict(item)
+        async with ScriptedServer(respond(200, json.dumps(item))) as server:
+            create = partial(items.create_item.asyncio_detailed, body=model)
+            assert await send_to(server, create) == model
+            remove = partial(items.remove_label.asyncio_detailed, 7, "a/b?c")
+            await send_to(server, remove)
+            body = models.UploadFileBody(file=types.File(io.BytesIO(b"content"), "a.txt"))
+            await send_to(server, partial(items.upload_file.asyncio_detailed, 7, body=body))
+            requests = server.requests
+        async with ScriptedServer(respond(200, json.dumps([item]))) as server:
+            query = {"limit": 3, "archived": False, "label": ["a", "&"], "x_trace": "t"}
+            listed = await send_to(server, partial(items.list_items.asyncio_detailed, **query))
+            assert listed == [model]
+            requests += server.requests
+    create_item, remove_label, upload_file, list_items = requests
+    assert json.loads(create_item.body) == item
+    assert remove_label.line.split()[1] == "/api/v1/items/7/labels/a%2Fb%3Fc"
+    assert b'filename="a.txt"' in upload_file.body
+    assert list_items.line.split()[1] == "/api/v1/items?limit=3&archived=false&label=a&label=%26"
+    assert list_items.headers["x-trace"] == "t"
+
+
+async def test_body_of_unknown_length() -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"a"
+        yield b"b"
+
+    async def upload(*, client: Client) -> Response[str]:
+        http = client.get_async_httpx_client()
+        response = await http.request(method="post", url="/upload", content=chunks())
+        return Response(HTTPStatus.OK, response.content, {}, parsed="done")
+
+    async with ScriptedServer(succeed) as server:
+        assert await send_to(server, upload) == "done"
+        [request] = server.requests
+    assert request.headers["transfer-encoding"] == "chunked"
+    assert "content-length" not in request.headers
 
 
 # ---- Custom transports
@@ -323,10 +427,16 @@ async def test_server_wants_client_certificate(
     assert str(error).startswith(message)
 
 
+EMPTY = ["SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "no_proxy"]
+
+
+@pytest.mark.parametrize("empty", [[], EMPTY], ids=["unset", "empty"])
 async def test_ca_of_the_operating_system(
-    test_ca: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    empty: list[str], test_ca: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A company's CA in the system's directory is trusted next to certifi's."""
+    for name in empty:
+        monkeypatch.setenv(name, "")
     test_ca.cert_pem.write_to_path(str(tmp_path / "company.pem"))
     rehash = await asyncio.create_subprocess_exec("openssl", "rehash", tmp_path)
     assert await rehash.wait() == 0
@@ -443,6 +553,35 @@ async def test_https_proxy(
         assert len(server.requests) == 1
 
 
+async def test_proxy_that_inspects_tls(
+    test_ca: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls = server_context(test_ca, "chat.example.com")
+    async with ScriptedServer(succeed, tls=tls) as server, ScriptedServer(tunnel) as proxy:
+        tunnel_to[:] = [server.port]
+        monkeypatch.setenv("HTTPS_PROXY", proxy.site)
+        error = await login_error(TLSError, "https://chat.example.com")
+    assert str(error) == (
+        "TLS connection to https://chat.example.com failed: unable to get local issuer "
+        "certificate. If you trust its issuer, which may be the proxy 127.0.0.1, add that CA "
+        "with SSL_CERT_FILE, cert_bundle, --cert-bundle or an ssl_context."
+    )
+
+
+async def test_proxy_with_untrusted_certificate(
+    test_ca: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The context of the caller is for the site, so it is not advised for the proxy."""
+    async with ScriptedServer(tunnel, tls=server_context(test_ca)) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.site)
+        options = {"ssl_context": client_context(test_ca)}
+        error = await login_error(TLSError, "https://chat.example.com", **options)
+    assert str(error) == (
+        "TLS connection to the proxy 127.0.0.1 failed: unable to get local issuer certificate. "
+        "If you trust its issuer, add that CA to SSL_CERT_FILE."
+    )
+
+
 async def test_http_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     async with ScriptedServer(succeed) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.site)
@@ -515,6 +654,24 @@ def test_no_proxy_entries(
     monkeypatch.setenv("NO_PROXY", no_proxy)
     proxy = _http.proxy_from_environment(site)
     assert (proxy and proxy.host) == ("proxy.example.com" if proxied else None)
+
+
+@pytest.mark.parametrize("over_aiohttp", [False, True])
+async def test_proxy_that_requires_credentials_gets_one_connect(
+    over_aiohttp: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ScriptedServer(faults.require_proxy_auth) as proxy, AsyncExitStack() as stack:
+        options: dict[str, Any] = {}
+        if over_aiohttp:
+            transport = AiohttpTransport(proxy=httpx.Proxy(proxy.site))
+            options["transport"] = await stack.enter_async_context(transport)
+        else:
+            monkeypatch.setenv("HTTPS_PROXY", proxy.site)
+        error = await login_error(APIConnectionError, "https://chat.example.com", **options)
+        assert proxy.connections == 1
+    assert (error.transient, error.sent) == (False, False)
+    assert pickle.loads(pickle.dumps(error)).transient is False
+    assert APIConnectionError.transient is True
 
 
 async def test_unresolvable_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -655,13 +812,13 @@ SITE = "https://chat.example.com"
 
 def certificate_error() -> ssl.SSLCertVerificationError:
     error = ssl.SSLCertVerificationError(1, "certificate verify failed")
-    error.verify_message = "certificate has expired"
+    error.verify_message, error.verify_code = "certificate revoked", 23
     return error
 
 
-def tls_error() -> ssl.SSLError:
-    error = ssl.SSLError(1, "wrong version number")
-    error.reason = "WRONG_VERSION_NUMBER"
+def tls_error(reason: str = "SSLV3_ALERT_HANDSHAKE_FAILURE") -> ssl.SSLError:
+    error = ssl.SSLError(1, "secret")
+    error.reason = reason
     return error
 
 
@@ -675,8 +832,10 @@ LOST = (
 )
 TLS = (
     "TLS connection to https://chat.example.com failed: {}. "
-    "Check the URL, the server's certificate and your trusted CAs "
-    "(SSL_CERT_FILE, cert_bundle or --cert-bundle)."
+    "Check the URL, the port and the server's TLS settings."
+)
+CERTIFICATE = (
+    "TLS connection to https://chat.example.com failed: {}. Check the server's certificate."
 )
 TOO_LATE = "Timed out {} https://chat.example.com. Try again later or increase the timeout."
 
@@ -698,7 +857,15 @@ CASES: dict[str, tuple[Exception, bool, type[Any], str]] = {
         chain(httpx.ProxyError("407 x"), CONNECTION_REFUSED),
         False,
         APIConnectionError,
-        UNREACHED.format("proxy rejected the connection"),
+        "Could not connect to https://chat.example.com: the proxy requires credentials (HTTP 407). "
+        "Put them in the proxy of the transport.",
+    ),
+    "proxy without a status": (
+        chain(httpx.ProxyError("secret"), CONNECTION_REFUSED),
+        False,
+        APIConnectionError,
+        "Could not connect to https://chat.example.com through the proxy (connection refused). "
+        "Check the URL, the server and any proxy.",
     ),
     "other": (
         httpx.UnsupportedProtocol("secret"),
@@ -753,7 +920,7 @@ CASES: dict[str, tuple[Exception, bool, type[Any], str]] = {
         chain(httpx.ConnectTimeout("x"), aiohttp.ServerDisconnectedError()),
         True,
         APIConnectionError,
-        LOST.format("ServerDisconnectedError"),
+        LOST.format("connection closed by peer"),
     ),
     "aiohttp, connect timeout": (
         chain(httpx.ConnectTimeout("x"), aiohttp.ConnectionTimeoutError()),
@@ -767,19 +934,26 @@ CASES: dict[str, tuple[Exception, bool, type[Any], str]] = {
         ),
         False,
         TLSError,
-        TLS.format("certificate has expired"),
+        CERTIFICATE.format("certificate revoked"),
     ),
     "certificate": (
         chain(httpx.ConnectError("x"), certificate_error()),
         False,
         TLSError,
-        TLS.format("certificate has expired"),
+        CERTIFICATE.format("certificate revoked"),
     ),
     "handshake": (
         chain(httpx.ConnectError("x"), tls_error()),
         False,
         TLSError,
-        TLS.format("WRONG_VERSION_NUMBER"),
+        TLS.format("SSLV3_ALERT_HANDSHAKE_FAILURE"),
+    ),
+    "server without this name": (
+        chain(httpx.ConnectError("x"), tls_error("TLSV1_UNRECOGNIZED_NAME")),
+        False,
+        TLSError,
+        "TLS connection to https://chat.example.com failed: no certificate for this host name. "
+        "Check the host name in the URL.",
     ),
     "handshake without message": (
         chain(httpx.ConnectError("x"), ssl.SSLError()),
@@ -791,7 +965,7 @@ CASES: dict[str, tuple[Exception, bool, type[Any], str]] = {
         chain(httpx.ReadError("x"), tls_error()),
         True,
         APIConnectionError,
-        LOST.format("WRONG_VERSION_NUMBER"),
+        LOST.format("SSLV3_ALERT_HANDSHAKE_FAILURE"),
     ),
     "end of the connection in the handshake": (
         chain(httpx.ConnectError(""), ConnectionResetError()),
@@ -805,7 +979,7 @@ CASES: dict[str, tuple[Exception, bool, type[Any], str]] = {
 def map_exception(exc: Exception, *, sent: bool) -> Any:
     failure = _http._classify(exc)
     assert failure is not None
-    return error_from_exception(exc, failure, SITE, sent=sent)
+    return error_from_exception(exc, failure, SITE, sent=sent, route=_http._ROUTE_OF_TRANSPORT)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -817,6 +991,16 @@ def test_error_from_exception(name: str) -> None:
     assert error.sent is sent
     assert str(error) == message
     assert (error.__cause__, error.__context__) == (None, None)
+
+
+def test_timeout_through_proxy() -> None:
+    route = Route("10.1.2.3")
+    error = error_from_exception(
+        httpx.ConnectTimeout("x"), "timeout", SITE, sent=False, route=route
+    )
+    assert str(error) == TOO_LATE.replace(". Try", " through the proxy 10.1.2.3. Try").format(
+        "connecting to"
+    )
 
 
 def test_malformed_http() -> None:

@@ -7,7 +7,6 @@ import gc
 import resource
 import ssl
 import sys
-import threading
 import tracemalloc
 from collections.abc import Awaitable, Coroutine, Generator, Iterator
 from contextlib import suppress
@@ -157,24 +156,6 @@ def untraced() -> Iterator[None]:
     sys.settrace(trace)
 
 
-@pytest.mark.slow
-async def test_ten_thousand_cancelled_logins(untraced: None) -> None:
-    async with ScriptedServer(serve_keepalive) as server:
-        client = AuthClient(server.site)
-
-        async def cancelled(number: int) -> None:
-            attempt = CancelAtNthAwait(client.login(USERNAME, PASSWORD), 1 + number % 12)
-            try:
-                await asyncio.ensure_future(attempt)
-            except asyncio.CancelledError:
-                return
-
-        for start in range(0, 10_000, 50):
-            await asyncio.gather(*(cancelled(number) for number in range(start, start + 50)))
-        results = await asyncio.gather(*(client.login(USERNAME, PASSWORD) for _ in range(100)))
-        assert [credentials.api_key for credentials in results] == [API_KEY] * 100
-
-
 def test_successive_event_loops() -> None:
     with FakeZulip(users={USERNAME: PASSWORD}) as server:
         client = AuthClient(server.site)
@@ -190,49 +171,26 @@ def test_successive_event_loops() -> None:
 
 
 @pytest.mark.slow
-def test_two_threads() -> None:
-    with FakeZulip(users={USERNAME: PASSWORD}) as server:
-        client = AuthClient(server.site)
-        results: list[Credentials] = []
-        barrier = threading.Barrier(2)
-
-        async def log_in_often() -> None:
-            barrier.wait()
-            for _ in range(20):
-                logins = (client.login(USERNAME, PASSWORD) for _ in range(5))
-                results.extend(await asyncio.gather(*logins))
-
-        threads = [threading.Thread(target=lambda: asyncio.run(log_in_often())) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert len(results) == 200
-    gc.collect()
-
-
-@pytest.mark.slow
-async def test_thousand_concurrent_logins(untraced: None, record_property: Any) -> None:
+async def test_many_concurrent_logins(untraced: None, record_property: Any) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # Enough descriptors for a hundred connections, not for a thousand.
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 600), hard))
+    # Both ends of a connection are in this process: enough for 100, not for 300.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 450), hard))
     try:
         async with ScriptedServer(serve_keepalive) as server:
             await login(server.site, USERNAME, PASSWORD)  # lazy imports
             gc.collect()
             tracemalloc.start()
-            logins = [login(server.site, USERNAME, PASSWORD, timeout=300) for _ in range(1000)]
+            logins = [login(server.site, USERNAME, PASSWORD, timeout=300) for _ in range(300)]
             results = await asyncio.gather(*logins)
             peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
             assert {credentials.api_key for credentials in results} == {API_KEY}
-            assert (
-                server.peak_connections <= MAX_ATTEMPTS + 20
-            )  # the server closes later than the client
+            # The server closes later than the client.
+            assert server.peak_connections <= MAX_ATTEMPTS + 20
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    record_property("peak memory", f"{peak / 1000 / 1024:.1f} KiB for each login")
-    assert peak / 1000 < 64 * 1024
+    record_property("peak memory", f"{peak / 300 / 1024:.1f} KiB for each login")
+    assert peak / 300 < 64 * 1024
 
 
 async def test_timeout_includes_wait_for_connection(
@@ -250,7 +208,7 @@ async def test_timeout_includes_wait_for_connection(
     assert caught.value.sent is False
     assert str(caught.value) == (
         f"Timed out waiting for 1 other attempts to {server.site}. "
-        "Increase the timeout, or start fewer logins at once."
+        "Increase the timeout, or start fewer logins simultaneously."
     )
     assert len(server.requests) == 1
 
@@ -287,7 +245,7 @@ LEAVES_NOTHING: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", LEAVES_NOTHING)
 async def test_finished_login_leaves_no_secret(name: str, no_backoff: RetryPolicy) -> None:
-    """The password and the form are freed at once, without the garbage collector."""
+    """The password and the form are freed without the garbage collector."""
     password = f"{PASSWORD} {name}"
     needle = quote_plus(password)
     async with ScriptedServer(LEAVES_NOTHING[name]) as server:

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlencode
 import httpx
 import pytest
 import respx
-import vcr
+import vcr  # type: ignore[import-untyped]
 from pytest_httpx import HTTPXMock
 
 from helpers.constants import API_KEY, PASSWORD, SUCCESS, USERNAME

@@ -4,8 +4,6 @@ import math
 from typing import Any
 
 import pytest
-from attrs import asdict, evolve
-from attrs.exceptions import FrozenInstanceError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,31 +44,11 @@ def upper_bounds(policy: RetryPolicy, error: ZulipAuthError) -> list[float]:
     return waits
 
 
-def test_policy_defaults() -> None:
-    assert asdict(RetryPolicy()) == {
-        "attempts": 5,
-        "max_sends": 2,
-        "wait_initial": 0.25,
-        "wait_max": 4.0,
-        "max_rate_limit_wait": 10.0,
-    }
-
-
-def test_policy_is_immutable() -> None:
-    with pytest.raises(FrozenInstanceError):
-        RetryPolicy().attempts = 6  # type: ignore[misc]
-
-
 @pytest.mark.parametrize("name", ["attempts", "max_sends"])
 @pytest.mark.parametrize("value", [0, -1, 1.5, math.nan, True, None, "2"])
 def test_policy_invalid_count(name: str, value: Any) -> None:
     with pytest.raises(InvalidInputError, match=f"^{name} must"):
         RetryPolicy(**{name: value})
-
-
-@pytest.mark.parametrize("name", ["wait_initial", "wait_max", "max_rate_limit_wait"])
-def test_policy_zero_wait(name: str) -> None:
-    assert asdict(RetryPolicy(**{name: 0}))[name] == 0
 
 
 @pytest.mark.parametrize("name", ["wait_initial", "wait_max", "max_rate_limit_wait"])
@@ -101,12 +79,6 @@ def test_jitter_is_between_zero_and_bound() -> None:
 
     assert RetryState(RetryPolicy(), jitter=jitter).next_wait(NOT_SENT, remaining=1) == 0.125
     assert calls == [(0.0, 0.25)]
-
-
-def test_jitter_is_random() -> None:
-    waits = {RetryState(RetryPolicy()).next_wait(NOT_SENT, remaining=1) for _ in range(50)}
-    assert len(waits) > 40
-    assert all(wait is not None and 0 <= wait <= 0.25 for wait in waits)
 
 
 @pytest.mark.parametrize(
@@ -159,12 +131,6 @@ def test_long_retry_after_raises(seconds: float | None) -> None:
     assert upper_bounds(RetryPolicy(), rate_limited(seconds)) == []
 
 
-def test_rate_limited_attempt_is_not_a_send() -> None:
-    state = RetryState(RetryPolicy(max_sends=1))
-    assert state.next_wait(rate_limited(0.0), remaining=1) == 0.0
-    assert (state.sends, state.sent) == (0, True)
-
-
 @pytest.mark.parametrize("error", [NOT_SENT, MAYBE_SENT, rate_limited(1.0)], ids=str)
 @pytest.mark.parametrize("remaining", [1.0, 0.5, 0.0, -1.0])
 def test_no_wait_reaches_the_deadline(error: ZulipAuthError, remaining: float) -> None:
@@ -200,8 +166,3 @@ def test_limits_hold_for_any_failures(
     assert made <= attempts
     assert sends <= max_sends
     assert state.attempts == made
-
-
-def test_policy_is_a_value() -> None:
-    assert RetryPolicy(attempts=3) == evolve(RetryPolicy(), attempts=3)
-    assert "attempts=3" in repr(RetryPolicy(attempts=3))

@@ -61,6 +61,10 @@ GOOD = {
     "https://chat.example.com/accounts/login/social/google": "https://chat.example.com",
     "https://chat.example.com:8443/accounts/login/?next=/#x": "https://chat.example.com:8443",
     "https://chat.example.com/api/#x": "https://chat.example.com",
+    "https://chat.example.com/#narrow/topic/{{x}}\u200b": "https://chat.example.com",
+    "https://\u0646\u0627\u0645\u0647\u200c\u0627\u06cc.example": (
+        "https://xn--mgba3gch31f060k.example"
+    ),
 }
 
 INSECURE = [
@@ -177,7 +181,11 @@ REASONS: dict[Any, str] = {
     "": f"site is empty. {HINT}",
     "a" * 1025: f"site is longer than 1024 characters. {HINT}",
     "a b": f"site contains whitespace or control characters. {HINT}",
-    "iago@zulip.com": f"site must not contain credentials. {HINT}",
+    "iago@zulip.com": (f"site looks like an email address. Is the site the first argument? {HINT}"),
+    "https://iago@zulip.com": f"site must not contain credentials. {HINT}",
+    "a\u200b.org": f"site contains an invisible character (U+200B); type it again. {HINT}",
+    "'a.org'": f"site is in quotes; remove them. {HINT}",
+    "${SITE}": f"site is a variable or placeholder that was not replaced. {HINT}",
     "https://": f"site has an invalid host name. {HINT}",
     "https://chat.7": f"site has an invalid host name. {HINT}",
     "a" * 1024: f"site has an invalid host name. {HINT}",

@@ -44,7 +44,7 @@ def multipart(*parts: str) -> bytes:
     ],
 )
 def test_parse_form(content_type: str, body: bytes, form: dict[str, str]) -> None:
-    assert parse_form(content_type, body) == form
+    assert parse_form(content_type, body)[0] == form
 
 
 async def test_form_takes_precedence_over_query() -> None:
@@ -68,8 +68,9 @@ async def test_multipart_login() -> None:
     ("method", "path", "allowed"),
     [
         ("GET", "/api/v1/fetch_api_key", ["POST"]),
-        ("PUT", "/api/v1/dev_list_users", ["GET", "POST"]),
-        ("DELETE", "/api/v1/users/me", ["GET"]),
+        ("OPTIONS", "/api/v1/fetch_api_key", ["POST"]),
+        ("PUT", "/api/v1/dev_list_users", ["GET", "POST", "HEAD"]),
+        ("PUT", "/api/v1/users/me", ["GET", "DELETE", "HEAD"]),
     ],
 )
 async def test_method_not_allowed(method: str, path: str, allowed: list[str]) -> None:
@@ -77,6 +78,28 @@ async def test_method_not_allowed(method: str, path: str, allowed: list[str]) ->
         response = await http.request(method, path)
         assert (response.status_code, response.headers["allow"]) == (405, ", ".join(allowed))
         assert response.json()["allowed_methods"] == allowed
+
+
+async def test_head_and_options() -> None:
+    async with FakeZulip({"iago@zulip.com": "x"}) as server:
+        auth = ("iago@zulip.com", server.account("iago@zulip.com").api_key)
+        async with httpx.AsyncClient(base_url=f"{server.site}/api/v1") as http:
+            response = await http.head("/users/me", auth=auth)
+            assert (response.status_code, response.content) == (200, b"")
+            assert response.headers["x-ratelimit-remaining"] == "199"
+            assert int(response.headers["content-length"]) > 100
+            assert (await http.head("/users/me")).status_code == 401
+            response = await http.options("/messages")  # without an API key
+            assert (response.status_code, response.content) == (204, b"")
+            assert response.headers["allow"] == "GET, HEAD, POST"
+
+
+async def test_production() -> None:
+    async with FakeZulip(dev_login="production") as server, httpx.AsyncClient() as http:
+        for path in ("/dev_fetch_api_key", "/dev_list_users"):
+            response = await http.post(f"{server.site}/api/v1{path}")
+            assert response.status_code == 404
+            assert response.headers["content-type"].startswith("text/html")
 
 
 async def test_invalid_json_parameter() -> None:

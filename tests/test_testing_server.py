@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import signal
 import socket
 import threading
 import time
@@ -23,8 +26,9 @@ from zulip_auth import (
     ServerError,
     login,
 )
-from zulip_auth.testing import FakeZulip
+from zulip_auth.testing import FakeZulip, ReceivedRequest
 from zulip_auth.testing import server as server_module
+from zulip_auth.testing.state import _replace_locks
 
 EMAIL = "iago@zulip.com"
 FETCH = "/api/v1/fetch_api_key"
@@ -45,10 +49,11 @@ async def test_requests_are_recorded() -> None:
 
 async def test_unknown_path_is_recorded() -> None:
     async with FakeZulip() as server, httpx.AsyncClient(base_url=server.site) as http:
-        response = await http.put("/api/v1/typing?x=1", content=b"raw")
+        response = await http.put("/api/v1/unknown?x=1", content=b"raw")
         assert response.status_code == 404
         [request] = server.requests
-        assert (request.method, request.path) == ("PUT", "/api/v1/typing")
+        assert (request.method, request.path) == ("PUT", "/api/v1/unknown")
+        assert request.status == 404
         assert (request.query, request.form, request.body) == ({"x": "1"}, {}, b"raw")
 
 
@@ -106,7 +111,7 @@ async def test_no_delayed_response() -> None:
         nodelay.set_result(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
         writer.close()
 
-    sock = server_module._bind(0)
+    sock = server_module._bind("127.0.0.1", 0)
     async with await asyncio.start_server(accept, sock=sock):
         _, writer = await asyncio.open_connection(*sock.getsockname())
         assert await nodelay
@@ -175,7 +180,7 @@ async def test_fail_next_with_status() -> None:
                 await client.login(EMAIL, "x")
             assert caught.value.status_code == 503
         await client.login(EMAIL, "x")
-        assert len(server.requests) == 3
+        assert [request.status for request in server.requests] == [503, 503, 200]
 
 
 async def test_fail_next_by_default() -> None:
@@ -247,6 +252,25 @@ async def test_wait_for() -> None:
         assert await server.wait_for("POST", FETCH) == requests
 
 
+async def test_wait_for_match_since_mark() -> None:
+    async with FakeZulip(users={EMAIL: "x", "hamlet@zulip.com": "x"}) as server:
+        await login(server.site, EMAIL, "x")
+        mark = server.mark()
+        await login(server.site, "hamlet@zulip.com", "x")
+        await login(server.site, EMAIL, "x")
+        assert server.count("POST", FETCH) == 3
+        assert server.count("POST", FETCH, since=mark) == 2
+
+        def is_iago(request: ReceivedRequest) -> bool:
+            return request.form["username"] == EMAIL
+
+        [request] = await server.wait_for("POST", FETCH, match=is_iago, since=mark)
+        assert request is server.requests[2]
+        assert len(await server.wait_for("POST", FETCH, match=is_iago)) == 2
+        with pytest.raises(TimeoutError):
+            await server.wait_for("POST", FETCH, since=server.mark(), timeout=0)
+
+
 async def test_wait_for_timeout() -> None:
     async with FakeZulip(users={EMAIL: "x"}) as server:
         await login(server.site, EMAIL, "x")
@@ -316,3 +340,172 @@ async def test_advance() -> None:
         server.advance(3600)
         await client.call("POST", "/messages", type="direct", to=EMAIL, content="hi")
         assert server._state.messages[1].timestamp >= time.time() + 3590
+
+
+# ---- Messages without requests
+
+
+def test_send_and_messages() -> None:
+    server = FakeZulip(users={EMAIL: "x", "hamlet@zulip.com": "x"})
+    hamlet = server.account("hamlet@zulip.com")
+    assert server.send(EMAIL, hamlet, "directly") == 1
+    assert server.send(hamlet, [EMAIL, hamlet], "to both") == 2
+    assert server.send(hamlet, "General", "in a channel", topic="t") == 3
+    other = server.add_realm("localhost").add_user("x@zulip.com", "x")
+    assert server.send(other, "general", "elsewhere", topic="t") == 4
+    assert [(m.type, m.channel, m.topic, m.content) for m in server.messages] == [
+        ("private", None, "", "directly"),
+        ("private", None, "", "to both"),
+        ("stream", "general", "t", "in a channel"),
+        ("stream", "general", "t", "elsewhere"),
+    ]
+    assert server.messages[0].recipients == [hamlet, server.account(EMAIL)]
+    assert server.messages[3].recipients == [other]
+
+
+def test_send_errors() -> None:
+    server = FakeZulip(users={EMAIL: "x"})
+    for sender, to, topic in (("x", EMAIL, None), (EMAIL, "x", None), (EMAIL, "Rome", "t")):
+        with pytest.raises(KeyError):
+            server.send(sender, to, "hi", topic=topic)
+    with pytest.raises(KeyError):
+        server.send(EMAIL, [EMAIL], "hi", topic="t")
+    with pytest.raises(ValueError, match="Message must not be empty"):
+        server.send(EMAIL, EMAIL, " ")
+    with pytest.raises(ValueError, match="Topic can't be empty!"):
+        server.send(EMAIL, "general", "hi", topic="")
+    assert server.messages == ()
+
+
+def test_full_name() -> None:
+    server = FakeZulip()
+    assert server.add_user(EMAIL, "x", full_name="Iago").full_name == "Iago"
+    assert server.add_user("x@zulip.com", "x").full_name == "Test User"
+
+
+# ---- Addresses
+
+
+async def test_host_and_port() -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    async with FakeZulip({EMAIL: "x"}, host="0.0.0.0", port=port) as server:
+        assert server.site == f"http://127.0.0.1:{port}"
+        await login(server.site, EMAIL, "x")
+        second = FakeZulip(port=port)
+        with pytest.raises(OSError, match="in use"):
+            second.start()
+        assert repr(second) == "<FakeZulip not running>"
+
+
+def test_ipv6() -> None:
+    if not socket.has_ipv6:
+        pytest.skip("requires IPv6")
+    server = FakeZulip(host="::1")
+    try:
+        server.start()
+    except OSError:
+        pytest.skip("requires IPv6")
+    with contextlib.closing(contextlib.ExitStack()) as stack:
+        stack.callback(server.__exit__, None, None, None)
+        assert server.site.startswith("http://[::1]:")
+        settings = httpx.get(f"{server.site}/api/v1/server_settings").json()
+        assert settings["realm_url"] == server.site
+
+
+async def test_any_host() -> None:
+    for any_host, site in ((True, "http://fake-zulip:9991"), (False, None)):
+        server = FakeZulip(any_host=any_host)
+        server.add_realm("chat.example.com")
+        transport = httpx.ASGITransport(app=server.app)
+        async with httpx.AsyncClient(transport=transport) as http:
+            url = "http://fake-zulip:9991/api/v1/server_settings"
+            assert (await http.get(url)).json().get("realm_url") == site
+            url = "https://chat.example.com/api/v1/server_settings"
+            assert (await http.get(url)).json()["realm_url"] == "https://chat.example.com"
+
+
+# ---- Robustness
+
+
+def test_changes_while_requests_run() -> None:
+    """Requests in other threads see organizations, users and messages before or after."""
+    with FakeZulip({EMAIL: "x"}) as server:
+        iago, done = server.account(EMAIL), threading.Event()
+        statuses: set[int] = set()
+
+        def client() -> None:
+            with httpx.Client(base_url=f"{server.site}/api/v1") as http:
+                while not done.is_set():
+                    server._state.calls.reset(iago)
+                    auth = (EMAIL, iago.api_key)
+                    statuses.add(http.get("/users", auth=auth).status_code)
+                    page = {"anchor": "newest", "num_before": "9"}
+                    statuses.add(http.get("/messages", auth=auth, params=page).status_code)
+                    statuses.add(http.get("/dev_list_users").status_code)
+
+        threads = [threading.Thread(target=client) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for number in range(300):
+            server.add_realm(f"realm{number}.example.com").add_user(f"{number}@zulip.com", "x")
+            server.add_user(f"{number}@zulip.com", "x")
+            server.send(EMAIL, "general", "hi", topic="t")
+        done.set()
+        for thread in threads:
+            thread.join()
+        assert statuses == {200}
+        assert [message.id for message in server.messages] == list(range(1, 301))
+
+
+def test_locks_after_fork() -> None:
+    """Replace the locks here, as in a child. The next test has one."""
+    server = FakeZulip({EMAIL: "x"})
+    lock = server._state.lock
+    _replace_locks()
+    assert server._state.lock is not lock
+    assert server.send(EMAIL, EMAIL, "hi") == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="requires fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_forked_child() -> None:
+    with FakeZulip({EMAIL: "x"}) as server:
+        read, write = os.pipe()
+        held, forked = threading.Event(), threading.Event()
+
+        def hold_lock() -> None:
+            with server._state.lock:
+                held.set()
+                forked.wait()
+
+        threading.Thread(target=hold_lock).start()
+        held.wait()
+        child = os.fork()
+        if not child:
+            try:
+                signal.alarm(20)
+                os.close(write)
+                asyncio.run(login(server.site, EMAIL, "x"))  # the parent serves it
+                server.add_user("x@zulip.com", "x")
+                server.send(EMAIL, EMAIL, "hi")
+                server.__exit__(None, None, None)
+                os.read(read, 1)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        forked.set()
+        os.close(read)
+        with httpx.Client(base_url=server.site) as http:
+            assert http.get("/api/v1/server_settings").status_code == 200
+        while not server.count("POST", FETCH):
+            time.sleep(0.005)
+        # The child has the socket, but does not keep the server reachable.
+        server.stop()
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"http://127.0.0.1:{server._state.port}/", timeout=5)
+        server.start()
+        assert httpx.get(f"{server.site}/api/v1/server_settings").status_code == 200
+        os.close(write)
+        assert os.waitpid(child, 0)[1] == 0

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from helpers.errors import error_message
-from zulip_auth import InvalidInputError
+from zulip_auth import AuthClient, InvalidInputError
 from zulip_auth._validation import (
     MAX_LENGTH,
+    validate_headers,
     validate_positive_int,
     validate_seconds,
     validate_text,
@@ -108,3 +109,31 @@ def test_type_mismatch() -> None:
     assert validate_type("retry", 7, int) == 7
     with pytest.raises(InvalidInputError, match="retry must be an instance of int, not str"):
         validate_type("retry", "7", int)
+
+
+HEADERS = {"CF-Access-Client-Secret": "a b=~", "cookie": "a=b; c=d", "X!#$%&'*+.^_`|~-9": "x"}
+
+
+def test_headers_valid() -> None:
+    assert validate_headers(HEADERS) == HEADERS
+    assert validate_headers(None) == {}
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a b", "a:", "ä", "X\r\nY", "a" * 257, 7, None, "Host", "user-agent", "TE"]
+)
+def test_header_name_invalid(name: Any) -> None:
+    with pytest.raises(InvalidInputError, match="headers"):
+        validate_headers({name: "x"})
+
+
+@pytest.mark.parametrize(
+    "value", ["", "hunter2\n", "hunter2\r\nX: y", " hunter2", "hünter2", 7, b"hunter2", None]
+)
+def test_header_value_is_not_echoed(value: Any) -> None:
+    error_message(lambda: validate_headers({"X-Token": value}), secrets=("hunter2",))
+
+
+def test_headers_are_in_no_frame_of_another_error() -> None:
+    headers = {"X-Token": "hunter2"}
+    error_message(lambda: AuthClient("x.org", headers=headers, timeout=-1), secrets=("hunter2",))

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.secret_scanner import SecretScanner
-from zulip_auth import NotLoggedInError, ZuliprcError
+from zulip_auth import NotLoggedInError, ZuliprcError, _zuliprc
 from zulip_auth._zuliprc import (
     ZuliprcSection,
     _is_lossless_edit,
@@ -110,7 +110,7 @@ def test_read_formats(path: Path, content: str | bytes, key: str | None) -> None
 
 MISSING: dict[str, str] = {
     "empty": "",
-    "another section": LINES.replace("[api]", "[API]"),
+    "another section": LINES.replace("[api]", "[bot]"),
     "an empty section": "[api]\n",
 }
 
@@ -175,7 +175,7 @@ def test_read_missing_file(path: Path) -> None:
     assert read_zuliprc(path, missing_ok=True) == {}
 
 
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o610])
+@pytest.mark.parametrize("mode", [0o604, 0o644, 0o601])
 def test_read_warns_of_mode(path: Path, mode: int) -> None:
     write(path, LINES, mode)
     with pytest.warns(UserWarning, match=f"^{path} is readable by other users. Run: chmod 600 "):
@@ -361,7 +361,7 @@ def test_lossless_edit() -> None:
         ("a", "[x]\ny=1\n", True),
     ]:
         section = ZuliprcSection(key=key)
-        assert _is_lossless_edit(old, render_zuliprc(section, old), section) is expected
+        assert _is_lossless_edit(old, render_zuliprc(section, old), section, "api") is expected
 
 
 def test_read_limits_interpolation(path: Path) -> None:
@@ -538,7 +538,7 @@ requires_root = pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
 @requires_root
 @pytest.mark.parametrize(
     ("directory_mode", "owner", "reason"),
-    [(0o755, 65534, "Permission denied"), (0o777, 0, "Operation not permitted")],
+    [(0o755, 65534, "Permission denied"), (0o777, 0, "Permission denied")],
     ids=["read-only directory", "another owner"],
 )
 def test_check_without_privileges(directory_mode: int, owner: int, reason: str) -> None:
@@ -566,11 +566,85 @@ def test_update_by_another_user(path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     write(path, LINES)
     status = path.stat()
     owners: list[tuple[int, int]] = []
-    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    fstat = os.fstat
+
+    def fstat_of_another(fd: int) -> os.stat_result:
+        result = fstat(fd)
+        if result.st_ino == status.st_ino:
+            return result
+        return os.stat_result((*result[:4], 12345, *result[5:10]))
+
+    monkeypatch.setattr("zulip_auth._zuliprc.os.fstat", fstat_of_another)
     monkeypatch.setattr(os, "fchown", lambda _fd, uid, gid: owners.append((uid, gid)))
+    monkeypatch.setattr(os.path, "samestat", lambda a, b: a.st_ino == b.st_ino)
     update_zuliprc(path, constant({"key": "new"}))
     assert owners == [(status.st_uid, status.st_gid)]
     assert "key = new" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(0o600, 0o600), (0o640, 0o640), (0o400, 0o400), (0o644, 0o600)]
+)
+def test_update_preserves_mode(path: Path, before: int, after: int) -> None:
+    """What a service's group may read stays so; access for everybody is not meant."""
+    write(path, LINES, before)
+    update_zuliprc(path, constant({"key": "new"}))
+    assert stat.S_IMODE(path.stat().st_mode) == after
+
+
+@requires_root
+def test_update_preserves_group(path: Path) -> None:
+    write(path, LINES, 0o640)
+    os.chown(path, 0, 54321)
+    update_zuliprc(path, constant({"key": "new"}))
+    status = path.stat()
+    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (0, 54321, 0o640)
+
+
+# ---- Others who can write to the directory
+
+
+@pytest.mark.parametrize("call", [check_replaceable, lambda p: update_zuliprc(p, constant({}))])
+def test_link_that_is_swapped_in(path: Path, call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the check, the file becomes a link to one of the administrator's."""
+    write(path, LINES)
+    secret = path.with_name("shadow")
+    write(secret, f"[api]\nkey = {KEY}\n", 0o400)
+    is_mount_point = _zuliprc._is_mount_point
+
+    def swap(target: Path) -> bool:
+        target.unlink()
+        target.symlink_to(secret)
+        return is_mount_point(secret)
+
+    monkeypatch.setattr(_zuliprc, "_is_mount_point", swap)
+    before = secret.stat()
+    message = zuliprc_error(call, path)
+    assert message == f"Could not write {path}: Too many levels of symbolic links."
+    assert (secret.stat().st_mode, secret.stat().st_ctime_ns) == (
+        before.st_mode,
+        before.st_ctime_ns,
+    )
+    assert path.is_symlink()
+    assert sorted(path.parent.iterdir()) == [secret, path]
+
+
+def test_directory_that_is_swapped_in(tmp_path: Path) -> None:
+    """The directory is opened once; a link in its place leads nowhere."""
+    directory, other = tmp_path / "home", tmp_path / "etc"
+    directory.mkdir()
+    other.mkdir()
+    write(other / "zuliprc", LINES)
+    write(directory / "zuliprc", LINES)
+
+    def update(_: ZuliprcSection | None) -> ZuliprcSection:
+        directory.rename(tmp_path / "moved")
+        directory.symlink_to(other)
+        return ZuliprcSection(key="new")
+
+    update_zuliprc(directory / "zuliprc", update)
+    assert (other / "zuliprc").read_text() == LINES
+    assert "key = new" in (tmp_path / "moved" / "zuliprc").read_text()
 
 
 def test_check_mount_point(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -755,7 +829,7 @@ def test_render_round_trip(
         old += f"[{title}]\n" + "".join(f"{name} = {value}\n" for name, value in items.items())
     section = ZuliprcSection(options)
     new = render_zuliprc(section, old)
-    is_lossless = _is_lossless_edit(old, new, section)
+    is_lossless = _is_lossless_edit(old, new, section, "api")
     before, after = ConfigParser(interpolation=None), ConfigParser(interpolation=None)
     try:
         before.read_string(old)

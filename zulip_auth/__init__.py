@@ -5,16 +5,18 @@ credentials = await zulip_auth.login("https://chat.example.com", "iago@zulip.com
 
 from typing import TYPE_CHECKING
 
+from . import _exceptions
+from ._exceptions import *
 from ._version import __version__
 
 if TYPE_CHECKING:
     from ._client import AuthClient, dev_login, login
     from ._credentials import Credentials
-    from ._exceptions import *
     from ._key_source import ApiKeySource
     from ._models import Bot, ExternalMethod, Owner, ServerSettings
     from ._retry import RetryPolicy
     from ._sso import SSOFlow
+    from ._stores import CredentialStore, KeyringStore, ZuliprcStore
 else:
 
     def __getattr__(name: str) -> object:
@@ -24,7 +26,8 @@ else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
         from . import _public
 
-        globals().update({public: getattr(_public, public) for public in __all__})
+        later = set(__all__) - globals().keys()
+        globals().update({public: getattr(_public, public) for public in later})
         return globals()[name]
 
     def __dir__() -> list[str]:
@@ -32,43 +35,20 @@ else:
 
 
 __all__ = [
-    "APIConnectionError",
-    "APIStatusError",
-    "APITimeoutError",
     "ApiKeySource",
     "AuthClient",
-    "AuthenticationFailedError",
-    "BadRequestError",
     "Bot",
-    "ConfigurationError",
-    "CredentialStoreError",
+    "CredentialStore",
     "Credentials",
-    "DevAuthDisabledError",
     "ExternalMethod",
-    "InsecureSiteError",
-    "InvalidApiKeyError",
-    "InvalidInputError",
-    "InvalidResponseError",
-    "InvalidSiteError",
-    "InvalidSubdomainError",
-    "KeyringError",
-    "NotLoggedInError",
+    "KeyringStore",
     "Owner",
-    "PasswordAuthDisabledError",
-    "PasswordResetRequiredError",
-    "RateLimitedError",
-    "RealmDeactivatedError",
     "RetryPolicy",
     "SSOFlow",
-    "SSOFlowEndedError",
-    "ServerError",
     "ServerSettings",
-    "SubdomainRequiredError",
-    "TLSError",
-    "UserDeactivatedError",
-    "ZulipAuthError",
-    "ZuliprcError",
+    "ZuliprcStore",
     "__version__",
     "dev_login",
     "login",
 ]
+__all__ += _exceptions.__all__

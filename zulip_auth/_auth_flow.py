@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
+from contextlib import suppress
 from typing import Any, ClassVar, NoReturn
 
 from ._credentials import Credentials, basic_auth_header
@@ -11,6 +12,17 @@ from ._key_source import ApiKeySource
 from ._validation import validate_type
 
 _CHALLENGE = 'basic realm="zulip"'
+
+
+def as_source(source: ApiKeySource | Credentials) -> ApiKeySource:
+    """Return the source of an authentication object.
+
+    Raises:
+        InvalidInputError: If *source* is neither a source nor credentials.
+    """
+    if isinstance(source, Credentials):
+        return ApiKeySource.from_credentials(source)
+    return validate_type("source", source, ApiKeySource)
 
 
 def has_zulip_challenge(values: Iterable[str]) -> bool:
@@ -22,12 +34,19 @@ def has_zulip_challenge(values: Iterable[str]) -> bool:
     return any(_CHALLENGE in value.lower() for value in values)
 
 
-async def renew(source: ApiKeySource, rejected: Credentials) -> Credentials | None:
-    """Return new credentials, or None if a login returns the rejected key again."""
-    try:
-        return await source.refresh(rejected)
-    except InvalidApiKeyError:
-        return None
+async def renew(source: ApiKeySource, rejected: Credentials, *, sends: int) -> Credentials | None:
+    """Return the credentials to send a request with again, or None.
+
+    Args:
+        source: The source of the credentials.
+        rejected: Those that the server rejected.
+        sends: The number of times that the request was sent. After the first,
+            only a key that was replaced in the meantime is a reason for another.
+    """
+    if sends == 1 or source._is_replaced(rejected):  # noqa: SLF001
+        with suppress(InvalidApiKeyError):
+            return await source.refresh(rejected)
+    return None
 
 
 class HTTPXAuthFlow:
@@ -36,9 +55,10 @@ class HTTPXAuthFlow:
     _url_class: ClassVar[type[Any]]
     _bytes_class: ClassVar[type[Any]]
 
-    def __init__(self, source: ApiKeySource) -> None:
-        self._source = validate_type("source", source, ApiKeySource)
-        self._origin = _origin(self._url_class(source.site))
+    def __init__(self, source: ApiKeySource | Credentials) -> None:
+        self._source = as_source(source)
+        self._site: str | None = None
+        self._site_origin: object = None  # parsing takes as long as a request header
 
     def sync_auth_flow(self, request: Any) -> NoReturn:  # noqa: ARG002
         """Raise an error: a synchronous client cannot wait for a login.
@@ -50,31 +70,33 @@ class HTTPXAuthFlow:
 
     async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
         """Send the request with the key; after a rejection, once more with a new key."""
-        if not self._is_own(request.url):
+        credentials: Credentials | None = await self._source._get_for(  # noqa: SLF001
+            lambda site: self._is_own(request.url, site)
+        )
+        if credentials is None:
             yield request
             return
-        credentials = await self._source.get()
-        request.headers["Authorization"] = basic_auth_header(credentials)
-        response = yield request
-        if not self._is_key_rejected(response):
-            return
-        renewed = await renew(self._source, credentials)
-        # Only bytes can be sent again; a stream or a file has been consumed.
-        if renewed is None or not isinstance(request.stream, self._bytes_class):
-            return
-        request.headers["Authorization"] = basic_auth_header(renewed)
-        yield request
+        sends = 0
+        while credentials is not None:
+            request.headers["Authorization"] = basic_auth_header(credentials)
+            response = yield request
+            sends += 1
+            if _origin(response.url) != _origin(request.url):
+                return  # after a redirect, the response is from another server
+            if response.status_code < 400:
+                self._source._note_success()  # noqa: SLF001
+            challenges = response.headers.get_list("www-authenticate")
+            if response.status_code != 401 or not has_zulip_challenge(challenges):
+                return
+            credentials = await renew(self._source, credentials, sends=sends)
+            # Only bytes can be sent again; a stream or a file has been consumed.
+            if not isinstance(request.stream, self._bytes_class):
+                return
 
-    def _is_own(self, url: Any) -> bool:
-        return _origin(url) == self._origin
-
-    def _is_key_rejected(self, response: Any) -> bool:
-        # After a redirect, the response may be from another server.
-        return (
-            response.status_code == 401
-            and self._is_own(response.url)
-            and has_zulip_challenge(response.headers.get_list("www-authenticate"))
-        )
+    def _is_own(self, url: Any, site: str) -> bool:
+        if site != self._site:
+            self._site, self._site_origin = site, _origin(self._url_class(site))
+        return _origin(url) == self._site_origin
 
 
 def _origin(url: Any) -> tuple[str, bytes, int | None]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from attrs import evolve
 
 from ._credentials import Credentials, basic_auth_header, is_api_key, is_email
-from ._errors import RequestContext
+from ._errors import AuthMethod, RequestContext
 from ._event_loop import get_asyncio_loop, load
 from ._exceptions import (
     APIConnectionError,
@@ -30,6 +31,8 @@ from ._site import is_development_site, is_secure_url, normalize_site
 from ._sso import SSOFlow
 from ._validation import (
     MAX_TOKEN_LENGTH,
+    header_secrets,
+    validate_headers,
     validate_seconds,
     validate_ssl_context,
     validate_text,
@@ -57,7 +60,7 @@ class AuthClient:
     """Log in to one organization, with the same options each time.
 
     A client holds its options and no connection: it works in any event loop,
-    thread and forked process, any number of times, with many logins at once.
+    thread and forked process, any number of times, with many concurrent logins.
 
     Args:
         site: The organization URL. `chat.example.com` means https; plain http
@@ -71,6 +74,9 @@ class AuthClient:
             By default, each attempt opens a connection and closes it.
         user_agent: Text to put before `zulip-auth/<version>` in the User-Agent
             header.
+        headers: Headers to send with each request, for an access gateway in
+            front of the server. They are secrets, and may not replace those
+            of the protocol.
         allow_http: Whether plain http is allowed for all hosts, which sends
             passwords and keys unencrypted.
 
@@ -79,6 +85,7 @@ class AuthClient:
         InsecureSiteError: If the site is plain http and *allow_http* is False.
     """
 
+    @hide_locals
     def __init__(
         self,
         site: str,
@@ -88,6 +95,7 @@ class AuthClient:
         ssl_context: ssl.SSLContext | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         user_agent: str | None = None,
+        headers: Mapping[str, str] | None = None,
         allow_http: bool = False,
     ) -> None:
         self._allow_http = validate_type("allow_http", allow_http, bool)
@@ -98,6 +106,7 @@ class AuthClient:
         self._timeout = validate_seconds("timeout", timeout, allow_zero=False)
         self._retry = validate_type("retry", retry, RetryPolicy)
         self._user_agent = validate_user_agent(user_agent)
+        self._headers = validate_headers(headers)
         self._ssl_context = validate_ssl_context(ssl_context)
         if transport is not None:
             from ._http import validate_transport
@@ -113,6 +122,12 @@ class AuthClient:
     def __repr__(self) -> str:
         # A traceback may show one whose arguments were invalid.
         return f"<AuthClient {getattr(self, '_site', 'without a site')}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "cannot pickle AuthClient: it may have a transport or a TLS context. Pass its site and "
+            "options to the other process, and create a client there."
+        )
 
     @hide_locals
     async def login(self, username: str, password: str) -> Credentials:
@@ -140,7 +155,7 @@ class AuthClient:
         """
         validate_text("username", username)
         validate_text("password", password)
-        context = RequestContext(self._site, "password", (password,), username)
+        context = self._context("password", password, username=username)
         deadline = await self._start()
         return await self._request(_operations.login(username, password), context, deadline)
 
@@ -165,7 +180,7 @@ class AuthClient:
         Source: https://zulip.com/api/dev-fetch-api-key, and error responses
         recorded from real servers.
         """
-        context = RequestContext(self._site, "dev", username=validate_text("username", username))
+        context = self._context("dev", username=validate_text("username", username))
         deadline = await self._start()
         return await self._request(_operations.dev_login(username), context, deadline)
 
@@ -191,7 +206,7 @@ class AuthClient:
         Source: feature level 160 in https://zulip.com/api/changelog
         """
         validate_text("token", token, max_length=MAX_TOKEN_LENGTH)
-        context = RequestContext(self._site, "jwt", (token,))
+        context = self._context("jwt", token)
         deadline = await self._start()
         return await self._request(_operations.jwt_login(token), context, deadline)
 
@@ -213,7 +228,7 @@ class AuthClient:
 
         Source: https://zulip.com/api/get-server-settings
         """
-        context = RequestContext(self._site, "none")
+        context = self._context("none")
         deadline = await self._start()
         operation = _operations.server_settings()
         return await self._request(operation, context, deadline, self._get_policy)
@@ -269,17 +284,19 @@ class AuthClient:
         return await self._request(operation, context, deadline, self._get_policy)
 
     @hide_locals
-    async def regenerate_api_key(self, credentials: Credentials) -> Credentials:
-        """Replace the account's API key.
+    async def regenerate_api_key(
+        self, credentials: Credentials, *, bot: Bot | None = None
+    ) -> Credentials:
+        """Replace the API key of the account, or of one of its bots, with a new one.
 
-        The old key is revoked immediately, and the account's mobile push
-        registrations are removed. A request that may have reached the
-        server is not sent again: the second one would carry a revoked key, and
-        its rejection would hide the success of the first.
+        The old key is revoked at once: every program that holds it has to get
+        the new one. Mobile push notifications of the account end as well. Bots
+        cannot replace their own keys; their owners can.
 
         Args:
-            credentials: The credentials with the old key, for this client's
-                site.
+            credentials: The credentials with the old key, or those of the
+                bot's owner, for this client's site.
+            bot: One of `bots(credentials)`.
 
         Returns:
             The credentials with the new key.
@@ -294,17 +311,22 @@ class AuthClient:
             InvalidResponseError: If the response is not from the Zulip API.
             APIStatusError: If the server rejects the request.
 
-        Source: `POST /users/me/api_key/regenerate`, recorded from Zulip 10.
+        Source: `POST /users/me/api_key/regenerate` and
+        `POST /bots/{id}/api_key/regenerate`, recorded from Zulip 10.
         """
         context = self._api_key_context(credentials)
         deadline, once = await self._start(), evolve(self._retry, max_sends=1)
+        old, bot_id = credentials, None
+        if bot is not None:
+            old, bot_id = await self._with_user_id(bot, context, deadline)
+        operation = _operations.regenerate_api_key(bot_id)
         try:
-            api_key = await self._request(_operations.regenerate_api_key(), context, deadline, once)
+            api_key = await self._request(operation, context, deadline, once)
         except ZulipAuthError as error:
             if may_have_succeeded(error):
                 error.args = (f"{error} {_REGENERATE_HINT}",)
             raise
-        return evolve(credentials, api_key=api_key)
+        return evolve(old, api_key=api_key)
 
     @hide_locals
     async def bots(self, credentials: Credentials, *, keys: bool = True) -> tuple[Bot, ...]:
@@ -369,6 +391,20 @@ class AuthClient:
         api_key = await self._request(operation, context, deadline, self._get_policy)
         return evolve(bot, credentials=Credentials(self._site, bot.username, api_key, bot.user_id))
 
+    async def _with_user_id(
+        self, bot: Bot, context: RequestContext, deadline: float
+    ) -> tuple[Credentials, int]:
+        """Return the credentials of a bot and its user ID, which `GET /bots` may leave out."""
+        validate_type("bot", bot, Bot)
+        bot = await self._with_key(bot, context, deadline)
+        assert bot.credentials is not None
+        if bot.user_id is not None:
+            return bot.credentials, bot.user_id
+        context = self._api_key_context(bot.credentials)
+        operation = _operations.own_user(None)
+        owner = await self._request(operation, context, deadline, self._get_policy)
+        return evolve(bot.credentials, user_id=owner.user_id), owner.user_id
+
     def _check_secure(self) -> None:
         """Raise InsecureSiteError if secrets must not be sent to the site."""
         if not self._is_secure:
@@ -382,13 +418,15 @@ class AuthClient:
         if credentials.site != self._site:
             raise InvalidInputError(f"credentials are for a different site, not {self._site}.")
         email, api_key = credentials.basic_auth
-        return RequestContext(
-            self._site,
-            "api_key",
-            # A server may repeat the header, which encodes both as one.
-            (f"{email}:{api_key}", api_key),
-            authorization=basic_auth_header(credentials),
-        )
+        # A server may repeat the header, which encodes both as one.
+        context = self._context("api_key", f"{email}:{api_key}", api_key)
+        return evolve(context, authorization=basic_auth_header(credentials))
+
+    def _context(
+        self, auth: AuthMethod, *secrets: str, username: str | None = None
+    ) -> RequestContext:
+        secrets += header_secrets(self._headers)
+        return RequestContext(self._site, auth, secrets, username, headers=self._headers)
 
     @property
     def _get_policy(self) -> RetryPolicy:
@@ -458,7 +496,7 @@ class AuthClient:
 
     async def _check_organization(self, deadline: float) -> None:
         """Raise the exception of `server_settings` if there is no organization."""
-        context, once = RequestContext(self._site, "none"), RetryPolicy(attempts=1)
+        context, once = self._context("none"), RetryPolicy(attempts=1)
         try:
             await self._request(_operations.server_settings(), context, deadline, once)
         except ZulipAuthError as error:
@@ -493,24 +531,13 @@ async def login(
     ssl_context: ssl.SSLContext | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
     user_agent: str | None = None,
+    headers: Mapping[str, str] | None = None,
     allow_http: bool = False,
 ) -> Credentials:
     """Log in to an organization with a password, once.
 
-    For many logins to one organization, use one `AuthClient`. The options and
-    exceptions are those of `AuthClient` and `AuthClient.login`.
-
-    Args:
-        site: The organization URL.
-        username: The account's email address, or its LDAP name.
-        password: The account's password.
-        timeout: Seconds for the whole login, retries included.
-        retry: The retry policy.
-        ssl_context: The trusted CAs; the default is httpx's.
-        transport: A transport of httpx, which the caller closes.
-        user_agent: Text to put before `zulip-auth/<version>` in the User-Agent
-            header.
-        allow_http: Whether plain http is allowed for all hosts.
+    The options and exceptions are those of `AuthClient` and `AuthClient.login`.
+    For many logins to one organization, use one `AuthClient`.
 
     Returns:
         The credentials.
@@ -527,6 +554,7 @@ async def login(
         ssl_context=ssl_context,
         transport=transport,
         user_agent=user_agent,
+        headers=headers,
         allow_http=allow_http,
     )
     return await client.login(username, password)
@@ -542,23 +570,13 @@ async def dev_login(
     ssl_context: ssl.SSLContext | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
     user_agent: str | None = None,
+    headers: Mapping[str, str] | None = None,
     allow_http: bool = False,
 ) -> Credentials:
     """Log in to a development server without a password, once.
 
     The options and exceptions are those of `AuthClient` and
     `AuthClient.dev_login`.
-
-    Args:
-        site: The organization URL, such as `http://localhost:9991`.
-        username: The account's email address.
-        timeout: Seconds for the whole login, retries included.
-        retry: The retry policy.
-        ssl_context: The trusted CAs; the default is httpx's.
-        transport: A transport of httpx, which the caller closes.
-        user_agent: Text to put before `zulip-auth/<version>` in the User-Agent
-            header.
-        allow_http: Whether plain http is allowed for all hosts.
 
     Returns:
         The credentials.
@@ -575,6 +593,7 @@ async def dev_login(
         ssl_context=ssl_context,
         transport=transport,
         user_agent=user_agent,
+        headers=headers,
         allow_http=allow_http,
     )
     return await client.dev_login(username)

@@ -8,8 +8,9 @@ import re
 import ssl
 import warnings
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NoReturn, Self, TypeVar
+from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
@@ -28,9 +29,6 @@ from ._zuliprc import (
 FilePath = str | os.PathLike[str]
 C = TypeVar("C", bound="Credentials")
 
-LOGIN_NAME = "login_name"
-"""Option for the username of the login if it differs from the email; other tools ignore it."""
-
 ENV_VARS = {
     "email": "ZULIP_EMAIL",
     "key": "ZULIP_API_KEY",
@@ -40,9 +38,19 @@ ENV_VARS = {
     "client_cert_key": "ZULIP_CERT_KEY",
 }
 _ACCOUNT_OPTIONS = ("site", "email", "key")
+ACCOUNT_VARIABLES = (
+    *(ENV_VARS[name] for name in _ACCOUNT_OPTIONS),
+    *(f"{ENV_VARS[name]}_FILE" for name in _ACCOUNT_OPTIONS),
+)
+_LOGIN_NAME = "login_name"  # other tools ignore this option, and user_id
+_MAX_SECRET_FILE = 64 * 1024
 _TLS_OPTIONS = ("cert_bundle", "client_cert", "client_cert_key")
+STORED_OPTIONS = (*_ACCOUNT_OPTIONS, "user_id", _LOGIN_NAME, *_TLS_OPTIONS)
+"""The options that a login saves."""
+
 _API_KEY_RE = re.compile(r"[\x21-\x7e]{1,1024}")
 _EMAIL_RE = re.compile(r"[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,1024}")
+_HIDDEN_EMAIL_RE = re.compile(r"user[0-9]+@.*")
 _QUOTED_RE = re.compile(r"([\"']).*\1", re.DOTALL)
 USER_ID_RE = re.compile(r"[1-9][0-9]{0,17}")
 
@@ -57,6 +65,28 @@ def is_email(value: object) -> bool:
     return isinstance(value, str) and _EMAIL_RE.fullmatch(value) is not None
 
 
+class _Hidden:
+    """A value that is no field: serializers and error trackers do not find it."""
+
+    __slots__ = ("get",)
+
+    def __init__(self, value: str) -> None:
+        self.get: Callable[[], str] = lambda: value
+
+    def __repr__(self) -> str:
+        return "********"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Hidden) and self.get() == other.get()
+
+    def __hash__(self) -> int:
+        return hash(self.get())
+
+
+def _hide(value: str | _Hidden) -> _Hidden:
+    return value if isinstance(value, _Hidden) else _Hidden(value)
+
+
 @frozen
 class Credentials:
     """Authenticate the requests of one account.
@@ -64,22 +94,31 @@ class Credentials:
     Attributes:
         site: The organization URL, such as `https://chat.example.com`.
         email: The account's email address, as the server spells it.
-        api_key: The API key. It is in no `repr`, `str`, log or pickle.
+        api_key: The API key. It is in no `repr`, `str`, log or pickle, and not
+            among the fields that serializers write.
         user_id: The user ID; None from servers before Zulip 7.0.
         cert_bundle: A file with the trusted CAs, in place of the system's. A
             login leaves this and the next two at None; they are from a zuliprc
             or the environment.
         client_cert: A file with the client certificate.
         client_cert_key: A file with its key, if that is a separate one.
+        login_name: The username of the login, if it is not the email, as with
+            LDAP.
     """
 
     site: str
     email: str
-    api_key: str = field(repr=False)
+    _api_key: _Hidden = field(alias="api_key", converter=_hide, repr=False)
     user_id: int | None = None
     cert_bundle: str | None = field(default=None, kw_only=True, repr=False)
     client_cert: str | None = field(default=None, kw_only=True, repr=False)
     client_cert_key: str | None = field(default=None, kw_only=True, repr=False)
+    login_name: str | None = field(default=None, kw_only=True, repr=False, eq=False)
+
+    @property
+    def api_key(self) -> str:
+        """The API key."""
+        return self._api_key.get()
 
     @property
     def basic_auth(self) -> tuple[str, str]:
@@ -135,8 +174,13 @@ class Credentials:
 
         Each value is that of the argument, or else of its environment variable
         (ZULIP_EMAIL, ZULIP_API_KEY, ZULIP_SITE, ZULIP_CERT_BUNDLE, ZULIP_CERT or
-        ZULIP_CERT_KEY), or else of the file. The file is read only if *path* is
-        given, or if the email, API key or site is missing.
+        ZULIP_CERT_KEY), or else of the file that the variable with `_FILE`
+        names, as container secrets do, or else of the zuliprc. The zuliprc is
+        read only if *path* is given, or if the email, API key or site is
+        missing.
+
+        A key goes only to the account and the site that it was stored with: a
+        variable that contradicts the zuliprc is an error.
 
         Args:
             email: The account's email address.
@@ -149,31 +193,16 @@ class Credentials:
 
         Raises:
             NotLoggedInError: If there is no API key.
-            ZuliprcError: If a value is missing or invalid. The message names it
-                and its source, and does not repeat it.
+            ZuliprcError: If a value is missing or invalid, or the values may be
+                of different accounts. The message names them and their sources,
+                and does not repeat them.
 
         Source: https://zulip.com/api/configuring-python-bindings
         """
         arguments = {"email": email, "key": api_key, "site": site, "cert_bundle": cert_bundle}
-        values, labels, source = ZuliprcSection(), {}, "the environment"
-        for name, variable in ENV_VARS.items():
-            if value := arguments.get(name) or os.environ.get(variable):
-                values[name] = value
-                labels[name] = variable
-                if arguments.get(name):
-                    labels[name] = f"argument {'api_key' if name == 'key' else name}"
-        if (os.environ.get("ZULIP_ALLOW_INSECURE") or "false").lower() != "false":
-            warnings.warn("ZULIP_ALLOW_INSECURE is ignored; use ZULIP_CERT_BUNDLE.", stacklevel=3)
-        if path is not None or not values.keys() >= set(_ACCOUNT_OPTIONS):
-            path = resolve_zuliprc_path(path)
-            stored = read_zuliprc(path, section=section, missing_ok=True)
-            values = ZuliprcSection({**stored, **values})
-            if any(values.get(name) != stored.get(name) for name in _ACCOUNT_OPTIONS):
-                values.pop("user_id", None)  # it may be another account's
-            source = f"section [{section}] of {path}"
-            labels = {name: f"{name} in {source}" for name in stored} | labels
-            source = f"the environment and {source}"
-        return credentials_from_section(cls, values, source, labels=labels, allow_http=allow_http)
+        return load_with_origins(cls, arguments, path=path, section=section, allow_http=allow_http)[
+            0
+        ]
 
     @hide_locals
     def save(self, path: FilePath | None = None, *, overwrite: bool = False) -> None:
@@ -225,6 +254,109 @@ class Credentials:
         raise TypeError("cannot pickle Credentials: they contain the API key")
 
 
+Origins = dict[str, str]
+"""For each option, where its value is from, such as `ZULIP_SITE`."""
+
+
+def load_with_origins(
+    cls: type[C],
+    arguments: Mapping[str, str | None],
+    *,
+    path: FilePath | None = None,
+    section: str = SECTION,
+    allow_http: bool = False,
+) -> tuple[C, Origins]:
+    """Return the credentials of `Credentials.from_env`, and their origins.
+
+    Args:
+        cls: The class to return an instance of.
+        arguments: The values that precede the environment.
+        path: The zuliprc.
+        section: The section of the zuliprc.
+        allow_http: Whether plain http is allowed for all hosts.
+    """
+    layers = [_layer(arguments, lambda name: f"argument {'api_key' if name == 'key' else name}")]
+    layers.append(_environment())
+    if (os.environ.get("ZULIP_ALLOW_INSECURE") or "false").lower() != "false":
+        warnings.warn("ZULIP_ALLOW_INSECURE is ignored; use ZULIP_CERT_BUNDLE.", stacklevel=4)
+    source, file_source = "the environment", ""
+    if path is not None or not all(any(n in layer for layer in layers) for n in _ACCOUNT_OPTIONS):
+        path = resolve_zuliprc_path(path)
+        file_source = f"section [{section}] of {path}"
+        stored = read_zuliprc(path, section=section, missing_ok=True, stacklevel=6)
+        layers.append(_layer(stored, lambda name: f"{name} in {file_source}"))
+        source = f"the environment and {file_source}"
+    merged = {name: value for layer in reversed(layers) for name, value in layer.items()}
+    values = ZuliprcSection({name: value for name, (value, _) in merged.items()})
+    if not any("user_id" in layer and "key" in layer for layer in layers):
+        values.pop("user_id", None)
+    origins = {name: origin for name, (_, origin) in merged.items()}
+    credentials = credentials_from_section(
+        cls, values, source, labels=origins, allow_http=allow_http
+    )
+    _check_one_account(layers, merged)
+    return credentials, origins
+
+
+_Layer = dict[str, tuple[str, str]]
+"""For each option, its value and its origin."""
+
+
+def _layer(values: Mapping[str, str | None], origin: Callable[[str], str]) -> _Layer:
+    return {name: (value, origin(name)) for name, value in values.items() if value}
+
+
+def _environment() -> _Layer:
+    """Return the values of the environment, or of the files that it names."""
+    layer = _layer({n: os.environ.get(v) for n, v in ENV_VARS.items()}, ENV_VARS.__getitem__)
+    for name in _ACCOUNT_OPTIONS:
+        variable = f"{ENV_VARS[name]}_FILE"
+        if path := os.environ.get(variable):
+            if name in layer:
+                raise ZuliprcError(f"{ENV_VARS[name]} and {variable} are both set. Unset one.")
+            layer[name] = (_read_secret(path, variable), f"the file of {variable}")
+    return layer
+
+
+def _read_secret(path: str, variable: str) -> str:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            data = file.read(_MAX_SECRET_FILE + 1)
+        if len(data) <= _MAX_SECRET_FILE:
+            return data.decode("utf-8-sig").strip()
+        reason = f"larger than {_MAX_SECRET_FILE // 1024} KiB"
+    except UnicodeDecodeError:
+        reason = "not valid UTF-8"
+    except (OSError, ValueError) as exc:
+        reason = getattr(exc, "strerror", None) or "invalid path"
+    raise ZuliprcError(f"Could not read the file of {variable}: {reason}.")
+
+
+def _check_one_account(layers: list[_Layer], merged: _Layer) -> None:
+    """Raise ZuliprcError if a key would go to an account or a site that it is not stored with."""
+    for layer in layers:
+        if "key" not in layer or "key" not in merged:
+            continue
+        # The layer's key is used, with another address; or its address, with another key.
+        names = [name for name in _ACCOUNT_OPTIONS if name in layer]
+        differing = [name for name in names if not _is_same(name, layer[name][0], merged[name][0])]
+        is_used = any(merged[name] == layer[name] for name in names)
+        if differing and is_used:
+            name = differing[0]
+            raise ZuliprcError(
+                f"{merged[name][1]} and {layer[name][1]} differ, so email, key and site may be of "
+                "different accounts. Set all three in one place."
+            )
+
+
+def _is_same(name: str, value: str, other: str) -> bool:
+    if name == "site":
+        # An invalid one is reported later.
+        value = try_normalize_site(value, allow_http=True) or value
+        other = try_normalize_site(other, allow_http=True) or other
+    return value == other or (name == "email" and value.lower() == other.lower())
+
+
 @hide_locals
 def credentials_from_section(
     cls: type[C],
@@ -248,6 +380,11 @@ def credentials_from_section(
         ZuliprcError: If a value is missing or invalid.
     """
     if missing := [name for name in _ACCOUNT_OPTIONS if not section.get(name)]:
+        if "key" in missing and section.get("passcmd"):
+            raise ZuliprcError(
+                f"No key in {source}, and its passcmd, an option of zulip-terminal, is not run. "
+                "Set ZULIP_API_KEY to the output of that command."
+            )
         exc_type = NotLoggedInError if "key" in missing else ZuliprcError
         raise exc_type(f"No {' and no '.join(missing)} in {source}. Run `zulip-auth login`.")
     labels = labels or {}
@@ -265,12 +402,20 @@ def credentials_from_section(
     except InvalidSiteError as exc:
         label = labels.get("site", f"site in {source}")
         raise ZuliprcError(f"{label} is invalid: {exc}") from None
+    email, host = section["email"] or "", urlsplit(site).hostname or ""
+    if _HIDDEN_EMAIL_RE.fullmatch(email) and email.endswith(f"@{host}"):
+        label = labels.get("email", f"email in {source}")
+        raise ZuliprcError(
+            f"{label} is an address that Zulip shows in place of a hidden one. Use the address "
+            "that the account logs in with."
+        )
     user_id = section.get("user_id")
     return cls(
         site,
-        section["email"] or "",
+        email,
         section["key"] or "",
         int(user_id) if user_id and USER_ID_RE.fullmatch(user_id) else None,
+        login_name=section.get(_LOGIN_NAME),
         **{name: section.get(name) or None for name in _TLS_OPTIONS},
     )
 
@@ -280,45 +425,46 @@ def save_credentials(
     credentials: Credentials,
     path: pathlib.Path,
     *,
+    section: str = SECTION,
     overwrite: bool = False,
     include_key: bool = True,
-    login_name: str | None = None,
 ) -> None:
     """Save credentials in a zuliprc.
 
     Args:
         credentials: The credentials.
         path: The file.
+        section: The section.
         overwrite: Whether to replace another account's credentials, or a file
             that is not a zuliprc.
         include_key: Whether to save the API key; if not, it is removed.
-        login_name: The username of the login, if it is not the email.
 
     Raises:
         ZuliprcError: See `Credentials.save`.
     """
-    section = _to_section(credentials)
+    options = _to_section(credentials)
     loaded = credentials_from_section(
-        type(credentials), section, "the credentials", allow_http=True
+        type(credentials), options, "the credentials", allow_http=True
     )
     if loaded != credentials:
         raise ZuliprcError("Cannot save: the credentials contain an invalid value.")
-    section |= {LOGIN_NAME: login_name} if include_key else {LOGIN_NAME: login_name, "key": None}
+    if not include_key:
+        options["key"] = None
 
     def update(existing: ZuliprcSection | None) -> ZuliprcSection:
         if existing is not None and matches_account(credentials.site, credentials.email, existing):
             # A login does not return these options.
-            optional = (*_TLS_OPTIONS, LOGIN_NAME)
-            return ZuliprcSection({n: v for n, v in section.items() if v or n not in optional})
+            optional = (*_TLS_OPTIONS, _LOGIN_NAME)
+            return ZuliprcSection({n: v for n, v in options.items() if v or n not in optional})
         if overwrite:
             # No option of another site remains, `insecure` in particular.
-            return ZuliprcSection(section, insecure=None)
+            return ZuliprcSection(options, insecure=None)
         raise ZuliprcError(
             f"{path} belongs to a different account or is not a zuliprc. "
             "Pass overwrite=True or use another path."
         )
 
-    update_zuliprc(path, update)
+    update_zuliprc(path, update, section=section)
 
 
 def _to_section(credentials: Credentials) -> ZuliprcSection:
@@ -328,6 +474,7 @@ def _to_section(credentials: Credentials) -> ZuliprcSection:
         key=credentials.api_key,
         site=credentials.site,
         user_id=None if user_id is None else str(user_id),
+        login_name=credentials.login_name,
         **{name: getattr(credentials, name) for name in _TLS_OPTIONS},
     )
 

@@ -1,14 +1,10 @@
-"""Map error responses and failures of the network to exceptions. No I/O."""
+"""Map error responses to exceptions. No I/O."""
 
 from __future__ import annotations
 
-import errno
 import json
 import math
-import os
 import re
-import socket
-import ssl
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,9 +15,7 @@ from urllib.parse import urljoin, urlsplit
 from attrs import field, frozen
 
 from ._exceptions import (
-    APIConnectionError,
     APIStatusError,
-    APITimeoutError,
     AuthenticationFailedError,
     BadRequestError,
     DevAuthDisabledError,
@@ -34,21 +28,17 @@ from ._exceptions import (
     RealmDeactivatedError,
     ServerError,
     SubdomainRequiredError,
-    TLSError,
     UserDeactivatedError,
     ZulipAuthError,
 )
+from ._network_errors import DIRECT, Route
 from ._redaction import repeats_secret
 
 AuthMethod = Literal["password", "dev", "jwt", "api_key", "none"]
 """How a request authenticates."""
 
-Failure = Literal["timeout", "protocol", "proxy", "connect", "other"]
-"""How an attempt ended without a response."""
-
 E = TypeVar("E", bound=APIStatusError)
 
-_MAX_CHAIN_LENGTH = 50
 _CODE_RE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _HOST_RE = re.compile(r"[A-Za-z0-9._:\[\]-]{1,253}")
 _PATH_RE = re.compile(r"/[A-Za-z0-9._~/-]{0,200}")
@@ -68,6 +58,7 @@ class RequestContext:
         secrets: Values that no error may contain.
         username: The username of a login; the server limits its attempts.
         authorization: The Authorization header, if any.
+        headers: The caller's own headers.
     """
 
     site: str
@@ -75,17 +66,19 @@ class RequestContext:
     secrets: tuple[str, ...] = field(default=(), repr=False)
     username: str | None = None
     authorization: str | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(factory=dict, repr=False)
 
     def is_safe(self, text: str) -> bool:
         """Return whether a server's text does not repeat a secret of the request."""
         return not repeats_secret(text, self.secrets)
 
 
-# ---- Responses
-
-
 def error_from_response(
-    status: int, headers: Mapping[str, str], body: bytes, context: RequestContext
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    context: RequestContext,
+    route: Route = DIRECT,
 ) -> ZulipAuthError:
     """Return the exception for a response with any status code but 200.
 
@@ -94,51 +87,97 @@ def error_from_response(
         headers: The headers, by lowercase name.
         body: The body; empty if it could not be read.
         context: The request.
+        route: The connection of the request.
     """
-    error = _ErrorResponse(status, headers, body, context)
+    error = _ErrorResponse(status, headers, body, context, route)
+    if status == 407 and route.proxy_setting:
+        return InvalidResponseError(route.proxy_rejection(error.site, status), status_code=status)
     if 300 <= error.status <= 399:
         return _redirect(error)
     if error.status == 429:
         return _rate_limited(error)
     if 500 <= error.status <= 599:
-        failure = f"Server error from {error.site}: HTTP {error.status}"
+        failure = f"Server error from {error.site}: HTTP {status}"
         remaining = _attempts_remaining(error)
         return error.exception(
             ServerError, failure, "Try again later.", attempts_remaining=remaining
         )
     is_unknown_endpoint = error.auth == "dev" and error.status == 404
     if error.status < 400 or not (error.is_from_zulip or is_unknown_endpoint):
-        return invalid_response(context, error.status)
+        if error.site.startswith("http:") and _HTTPS_PORT_RE.search(body):
+            return InvalidResponseError(
+                f"{error.site} expects https on this port. Use https{error.site[4:]}.",
+                status_code=status,
+            )
+        return invalid_response(context, status, error.origin)
     return _error_for_code(error)
 
 
-def invalid_response(context: RequestContext, status_code: int) -> InvalidResponseError:
+def invalid_response(
+    context: RequestContext, status_code: int, origin: str = "not from the Zulip API"
+) -> InvalidResponseError:
     """Return the exception for a response that is not from the Zulip API."""
-    by = "a proxy or another service" if status_code != 200 else "another service"
-    version_hint = " JWT login requires Zulip 7.0 or later." if context.auth == "jwt" else ""
+    hint = "Check the URL; a proxy or another service may be responding."
+    if status_code == 200:
+        hint = "Check the URL; another service may be responding."
+    elif status_code in (401, 403, 407):
+        hint = f"Check the URL; {_gateway_hint(context)}."
+    elif context.auth == "jwt" and status_code == 404:
+        hint += " JWT login requires Zulip 7.0 or later."
     return InvalidResponseError(
-        f"{context.site} returned HTTP {status_code} with a response that is not from the "
-        f"Zulip API. Check the URL; {by} may be responding.{version_hint}",
+        f"{context.site} returned HTTP {status_code} with a response that is {origin}. {hint}",
         status_code=status_code,
     )
+
+
+def _gateway_hint(context: RequestContext) -> str:
+    if context.headers:
+        return "an access gateway may have rejected what you passed as headers"
+    return "an access gateway may be responding, which expects headers of its own (headers=)"
+
+
+# Their names in the headers Server and Via. No other text of these is repeated.
+_GATEWAYS = (
+    *("Cloudflare", "CloudFront", "awselb", "AkamaiGHost", "Microsoft-IIS", "Google Frontend"),
+    *("OpenResty", "nginx", "Caddy", "Apache", "HAProxy", "Varnish", "Envoy", "Traefik", "Squid"),
+)
+# nginx, Apache and Go (Caddy, Traefik) respond so to http on a port for https.
+_HTTPS_PORT_RE = re.compile(
+    rb"plain HTTP request was sent to HTTPS port|speaking plain HTTP to an SSL-enabled"
+    rb"|sent an HTTP request to an HTTPS server"
+)
 
 
 class _ErrorResponse:
     """An error response, and the parts of it that an exception may have.
 
     Attributes:
-        is_from_zulip: Whether the body is that of an error of the Zulip API.
+        is_from_zulip: Whether it is an error of the Zulip API.
+        sender: What is known of who sent any other response.
+        origin: The same in a sentence; empty for an error of the Zulip API.
         text: The server's message, which may repeat a secret.
     """
 
     def __init__(
-        self, status: int, headers: Mapping[str, str], content: bytes, context: RequestContext
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        content: bytes,
+        context: RequestContext,
+        route: Route,
     ) -> None:
-        self.status, self.headers = status, headers
+        self.status, self.headers, self.context = status, headers, context
         self.site, self.auth, self.username = context.site, context.auth, context.username
         self.is_safe = context.is_safe
         body = _parse_error_body(content)
+        challenge = headers.get("www-authenticate", "") if status == 401 else ""
+        if challenge and 'realm="zulip"' not in challenge.lower():
+            body = None
         self.is_from_zulip = body is not None
+        self.sender = _sender(headers, route)
+        self.origin = ""
+        if not self.is_from_zulip:
+            self.origin = "not from the Zulip API" + (f" ({self.sender})" if self.sender else "")
         self.body = body or {}
         self.text: str = self.body.get("msg", "")
         code: Any = self.body.get("code")
@@ -156,14 +195,24 @@ class _ErrorResponse:
     ) -> E:
         """Return an exception with the attributes of the response."""
         code = f" ({self.code})" if self.code else ""
-        is_safe = self.text in _KNOWN_MESSAGES or self.is_safe(self.text)
+        if self.origin and cls is not DevAuthDisabledError:
+            reason = f", {self.origin}"
+        is_known = self.text in _KNOWN_MESSAGES or _RATE_LIMIT_RE.fullmatch(self.text)
         return cls(
             f"{failure}{code}{reason}. {hint}",
             status_code=self.status,
             code=self.code,
-            message=self.text if is_safe else "",
+            message=self.text if is_known or self.is_safe(self.text) else "",
             **attributes,
         )
+
+
+def _sender(headers: Mapping[str, str], route: Route) -> str:
+    text = f"{headers.get('server')} {headers.get('via')} {'cf-ray' in headers and 'cloudflare'}"
+    for name in _GATEWAYS:
+        if name.lower() in text.lower():
+            return f"sent by {name}"
+    return f"possibly sent by the proxy {route.proxy}" if route.proxy else ""
 
 
 def _parse_error_body(content: bytes) -> dict[str, Any] | None:
@@ -253,11 +302,12 @@ _KEY_CODES = {
     "This organization has been deactivated": "REALM_DEACTIVATED",
     "Account is not associated with this subdomain": "NONEXISTENT_SUBDOMAIN",
 }
+_INVALID_EMAIL = "Enter a valid email address."
 # A password may be a part of one of these, which does not make it a repetition.
 _KNOWN_MESSAGES = {
     *_KEY_CODES,
+    _INVALID_EMAIL,
     "API usage exceeded rate limit",
-    "Enter a valid email address.",
     "Internal server error",
     "Invalid API key",
     "Invalid subdomain",
@@ -268,6 +318,11 @@ _KNOWN_MESSAGES = {
     "Your username or password is incorrect",
     "Your username or password is incorrect.",
 }
+# As newer servers send it: with a page of the API documentation, and no word that they choose.
+_RATE_LIMIT_RE = re.compile(
+    r"API usage exceeded rate limit; see https://zulip\.com/api/(?:(?:http|rest|rate|limit(?:s|ing)?|"
+    r"error|handling|response|headers?|exceeded|the|of|a)[-#/]?)+\.?"
+)
 _INVALID_KEY = ("it is invalid or revoked, or belongs to another account", "Log in again.")
 _KEY_REASONS = {
     "Invalid API key": _INVALID_KEY,
@@ -322,8 +377,12 @@ def _error_for_code(error: _ErrorResponse) -> APIStatusError:
         code = code or _LEGACY_REASONS.get(str(error.body.get("reason")), "AUTHENTICATION_FAILED")
         return _authentication_failed(error, code)
     if error.status == 400:
+        failure = f"{site} rejected the request as invalid"
         hint = _BAD_REQUEST_HINTS.get(auth, _SERVER_MESSAGE_HINT)
-        return error.exception(BadRequestError, f"{site} rejected the request as invalid", hint)
+        if error.text == _INVALID_EMAIL:
+            failure = f"{site} rejected the username: it is not an email address"
+            hint = "Use the account's email address."
+        return error.exception(BadRequestError, failure, hint)
     failure = f"{site} rejected the request: HTTP {error.status}"
     return error.exception(APIStatusError, failure, _SERVER_MESSAGE_HINT)
 
@@ -362,15 +421,18 @@ def _format_remaining(count: int) -> str:
 
 def _rate_limited(error: _ErrorResponse) -> RateLimitedError:
     seconds = _retry_after(error)
-    failure, reason = f"Too many requests to {error.site}", ""
+    failure = f"Too many requests to {error.site}"
     hint = "Try again later" if seconds is None else f"Try again in {_format_duration(seconds)}"
-    if error.is_login:
+    if not error.is_from_zulip:
+        failure += ": HTTP 429"
+    elif error.is_login:
         failure = f"Too many login attempts on {error.site}"
-        reason = ", wrong passwords or simultaneous logins with the correct one"
-        hint += "; until then even the correct password is rejected"
-    return error.exception(
-        RateLimitedError, failure, f"{hint}.", reason=reason, retry_after=seconds
-    )
+    if error.is_from_zulip and error.auth == "password":
+        hint += (
+            "; until then even the correct password is rejected, unless another login with it "
+            "has just succeeded, which ends the block"
+        )
+    return error.exception(RateLimitedError, failure, f"{hint}.", retry_after=seconds)
 
 
 def _format_duration(seconds: float) -> str:
@@ -415,98 +477,10 @@ def _redirect(error: _ErrorResponse) -> InvalidResponseError:
         target = url.path
     if not is_same_host and _HOST_RE.fullmatch(host) and error.is_safe(host):
         target, hint = host, f"If {host} is correct, use it as the site."
+    if target != "another address" and not re.match(r"/?$|/api/", url.path):  # a login page
+        hint = f"Check the URL; {_gateway_hint(error.context)}."
+    status = ", ".join(filter(None, [f"HTTP {error.status}", error.sender]))
     return InvalidResponseError(
-        f"{error.site} redirected to {target} (HTTP {error.status}), which was not followed. "
-        f"{hint}",
+        f"{error.site} redirected to {target} ({status}), which was not followed. {hint}",
         status_code=error.status,
     )
-
-
-# ---- No response
-
-
-def error_from_exception(
-    exception: Exception, failure: Failure, site: str, *, sent: bool, proxy: str | None = None
-) -> APIConnectionError | InvalidResponseError:
-    """Return the exception for a request without a response.
-
-    Args:
-        exception: The exception of a transport. It leads to the request, so no
-            part of it is kept.
-        failure: What the exception means.
-        site: The organization URL.
-        sent: Whether the server may have received the request.
-        proxy: The host of the proxy, if there is one.
-    """
-    if failure == "protocol":
-        return InvalidResponseError(
-            f"Invalid HTTP response from {site}. Check the URL and port.", status_code=None
-        )
-    if failure == "timeout":
-        phase = "waiting for a response from" if sent else "connecting to"
-        return APITimeoutError(
-            f"Timed out {phase} {site}. Try again later or increase the timeout.", sent=sent
-        )
-    chain = exception_chain(exception)
-    tls_errors = [exc for exc in chain if isinstance(exc, ssl.SSLError)]
-    # In TLS 1.3, a server rejects a client certificate after the handshake.
-    if tls_errors and (
-        not sent or any("CERTIFICATE" in str(getattr(exc, "reason", "")) for exc in tls_errors)
-    ):
-        reason = next(filter(None, map(_tls_reason, tls_errors)), "handshake failed")
-        return TLSError(
-            f"TLS connection to {site} failed: {reason}. Check the URL, the server's certificate "
-            "and your trusted CAs (SSL_CERT_FILE, cert_bundle or --cert-bundle).",
-            sent=sent,
-        )
-    os_reasons = filter(None, map(_os_reason, chain))
-    # Skip timeouts: httpx-aiohttp raises them for other failures.
-    names = [type(exc).__name__ for exc in chain if "Timeout" not in type(exc).__name__]
-    reason = next(os_reasons, names[0] if names else "no reason given")
-    summary = f"Could not connect to {site}"
-    hint = "Check the URL, the server and any proxy."
-    if sent:
-        summary = f"Lost the connection to {site} before the response was complete"
-        hint = "Try again later."
-    elif failure == "proxy":
-        reason = "proxy rejected the connection"
-    elif proxy and failure == "connect":
-        summary = f"Could not connect to the proxy {proxy}"
-        hint = "Check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY."
-    return APIConnectionError(f"{summary} ({reason}). {hint}", sent=sent)
-
-
-def exception_chain(error: BaseException) -> list[BaseException]:
-    """Return an exception and its causes, as far as they are of interest."""
-    chain: list[BaseException] = []
-    queue: list[BaseException | None] = [error]
-    while queue and len(chain) < _MAX_CHAIN_LENGTH:
-        exc = queue.pop(0)
-        if exc is None or any(exc is other for other in chain):
-            continue
-        chain.append(exc)
-        if isinstance(exc, BaseExceptionGroup):
-            queue += exc.exceptions
-        queue.append(exc.__cause__ or exc.__context__)
-    return chain
-
-
-def _tls_reason(error: ssl.SSLError) -> str | None:
-    reason = getattr(error, "reason", None)
-    if reason == "TLSV13_ALERT_CERTIFICATE_REQUIRED":
-        return "the server requires a client certificate"
-    return getattr(error, "verify_message", None) or reason
-
-
-def _os_reason(error: BaseException) -> str | None:
-    """Return the operating system's message; httpx's may repeat bytes of the server."""
-    if isinstance(error, socket.gaierror):
-        return "host name could not be resolved"
-    if isinstance(error, ssl.SSLError):  # its number is one of OpenSSL
-        return _tls_reason(error)
-    if isinstance(error, ConnectionResetError):  # asyncio raises it without a number
-        return "connection reset by peer"
-    code = error.errno if isinstance(error, OSError) else None
-    if isinstance(code, int) and code in errno.errorcode:
-        return os.strerror(code).lower()
-    return None

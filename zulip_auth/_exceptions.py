@@ -33,6 +33,36 @@ from __future__ import annotations
 
 from typing import Any
 
+__all__ = [
+    "APIConnectionError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AuthenticationFailedError",
+    "BadRequestError",
+    "ConfigurationError",
+    "CredentialStoreError",
+    "DevAuthDisabledError",
+    "InsecureSiteError",
+    "InvalidApiKeyError",
+    "InvalidInputError",
+    "InvalidResponseError",
+    "InvalidSiteError",
+    "InvalidSubdomainError",
+    "KeyringError",
+    "NotLoggedInError",
+    "PasswordAuthDisabledError",
+    "PasswordResetRequiredError",
+    "RateLimitedError",
+    "RealmDeactivatedError",
+    "SSOFlowEndedError",
+    "ServerError",
+    "SubdomainRequiredError",
+    "TLSError",
+    "UserDeactivatedError",
+    "ZulipAuthError",
+    "ZuliprcError",
+]
+
 
 class ZulipAuthError(Exception):
     """Base class of all exceptions of this package.
@@ -41,8 +71,8 @@ class ZulipAuthError(Exception):
     password, an API key or a request.
 
     Attributes:
-        transient (bool): Whether the same call may succeed later without a
-            change by anybody.
+        transient (bool): Whether the same call may succeed later without any
+            change.
     """
 
     transient: bool = False
@@ -62,15 +92,15 @@ def _reconstruct(
 
 
 class InvalidInputError(ZulipAuthError, ValueError):
-    """An argument is invalid. No request was made."""
+    """An argument is invalid. No request was made. Fix the argument."""
 
 
 class InvalidSiteError(InvalidInputError):
-    """The site is not the URL of a Zulip organization."""
+    """The site is not the URL of an organization. Use one such as `chat.example.com`."""
 
 
 class InsecureSiteError(InvalidSiteError):
-    """The site uses plain http, which would send the password unencrypted."""
+    """The site uses plain http, which would send the password unencrypted. Use https."""
 
 
 class SSOFlowEndedError(ZulipAuthError):
@@ -81,7 +111,7 @@ class SSOFlowEndedError(ZulipAuthError):
 
 
 class ConfigurationError(ZulipAuthError):
-    """The environment is misconfigured.
+    """The environment is misconfigured. Fix what the message names.
 
     Examples are a proxy variable, the CA certificates, or a missing extra.
     """
@@ -94,27 +124,32 @@ class CredentialStoreError(ConfigurationError):
 class ZuliprcError(CredentialStoreError):
     """A zuliprc cannot be read, used or written.
 
-    The message repeats nothing of the file's content.
+    Fix the file, or run `zulip-auth login`. The message repeats nothing of the file's content.
     """
 
 
 class NotLoggedInError(ZuliprcError):
-    """No credentials are stored."""
+    """No credentials are stored.
+
+    Run `zulip-auth login`, or set the environment variables.
+    """
 
 
 class KeyringError(CredentialStoreError):
-    """The system keyring cannot be used."""
+    """The system keyring cannot be used. Unlock it, or use a zuliprc."""
 
 
 class APIConnectionError(ZulipAuthError):
     """The connection failed, or was lost before the response was complete.
+
+    Retry later.
 
     Attributes:
         sent (bool): Whether the server may have received the password, in any
             attempt of this login. If so, it may have counted a failed login.
     """
 
-    transient = True
+    transient: bool = True
 
     def __init__(self, summary: str, *, sent: bool) -> None:
         super().__init__(summary)
@@ -122,17 +157,22 @@ class APIConnectionError(ZulipAuthError):
 
 
 class APITimeoutError(APIConnectionError):
-    """The timeout expired."""
+    """The timeout expired. Retry later, or increase `timeout`."""
 
 
 class TLSError(APIConnectionError):
-    """The TLS handshake failed, usually because of the certificate."""
+    """The TLS handshake failed, usually because of the certificate.
 
-    transient = False
+    Check the URL and the certificate. Pass an `ssl_context` for a private CA.
+    """
+
+    transient: bool = False
 
 
 class InvalidResponseError(ZulipAuthError):
-    """The response is not from Zulip's API.
+    """The response is not from Zulip's API, such as a web page or a redirect.
+
+    Check the URL. The message names the target of a redirect.
 
     Attributes:
         status_code (int | None): The HTTP status code; None if the response
@@ -142,7 +182,7 @@ class InvalidResponseError(ZulipAuthError):
     def __init__(self, summary: str, *, status_code: int | None) -> None:
         super().__init__(summary)
         self.status_code = status_code
-        self.transient = _is_transient_status(status_code)
+        self.transient: bool = is_transient_status(status_code)
 
 
 class APIStatusError(ZulipAuthError):
@@ -161,19 +201,23 @@ class APIStatusError(ZulipAuthError):
     ) -> None:
         super().__init__(summary)
         self.status_code = status_code
-        self.transient = _is_transient_status(status_code)
+        self.transient: bool = is_transient_status(status_code)
         self.code = code
         self.message = message
 
 
 class BadRequestError(APIStatusError):
-    """The server rejected the request as invalid (400)."""
+    """The server rejected the request as invalid (400).
+
+    Check the username format, which `server_settings` reports.
+    """
 
 
 class AuthenticationFailedError(APIStatusError):
     """The server rejected the login (401; 403 before Zulip 5.0).
 
-    This class itself stands for an incorrect username or password.
+    This class itself stands for an incorrect username or password. Ask for the
+    password again; the same one uses up another attempt.
 
     Attributes:
         attempts_remaining (int | None): Remaining attempts before the server
@@ -194,39 +238,51 @@ class AuthenticationFailedError(APIStatusError):
 
 
 class UserDeactivatedError(AuthenticationFailedError):
-    """The account is deactivated."""
+    """The account is deactivated. Ask an organization administrator."""
 
 
 class RealmDeactivatedError(AuthenticationFailedError):
-    """The organization is deactivated."""
+    """The organization is deactivated. Ask its owners or the server administrator."""
 
 
 class PasswordAuthDisabledError(AuthenticationFailedError):
-    """Password login is disabled in the organization."""
+    """Password login is disabled in the organization.
+
+    Log in with a browser, or copy the API key from the Zulip settings.
+    """
 
 
 class PasswordResetRequiredError(AuthenticationFailedError):
-    """The password is correct, but must be reset first."""
+    """The password must be reset first, on the organization's login page."""
 
 
 class InvalidApiKeyError(APIStatusError):
-    """The server rejected the API key (401)."""
+    """The server rejected the API key (401).
+
+    It is invalid or revoked, or belongs to another account. Log in again, which
+    returns the current key.
+    """
 
 
 class InvalidSubdomainError(APIStatusError):
-    """The organization does not exist, or the account is in another one."""
+    """The organization does not exist, or the account is in another one. Check the URL."""
 
 
 class SubdomainRequiredError(APIStatusError):
-    """The site is the root domain of a server with many organizations."""
+    """The site is the root domain of a server with many organizations.
+
+    Use the URL of one of them.
+    """
 
 
 class DevAuthDisabledError(APIStatusError):
-    """The server does not offer development logins."""
+    """The server does not offer development logins. Log in with a password."""
 
 
 class RateLimitedError(APIStatusError):
     """Too many requests or login attempts (429). No password was checked.
+
+    Wait. Until then, even the correct password is rejected.
 
     Attributes:
         retry_after (float | None): Seconds until the server accepts the next
@@ -247,7 +303,7 @@ class RateLimitedError(APIStatusError):
 
 
 class ServerError(APIStatusError):
-    """The server, or a proxy in front of it, failed (5xx).
+    """The server, or a proxy in front of it, failed (5xx). Retry later.
 
     Attributes:
         attempts_remaining (int | None): Remaining attempts before the server
@@ -267,7 +323,8 @@ class ServerError(APIStatusError):
         self.attempts_remaining = attempts_remaining
 
 
-def _is_transient_status(status_code: int | None) -> bool:
+def is_transient_status(status_code: int | None) -> bool:
+    """Return whether a response with this status code may be another one later."""
     return status_code is not None and (status_code in (408, 429) or 500 <= status_code <= 599)
 
 
@@ -292,6 +349,5 @@ def may_have_succeeded(error: ZulipAuthError) -> bool:
 
 
 # Tracebacks, pickles and error trackers show the public module.
-for _cls in list(globals().values()):
-    if isinstance(_cls, type) and issubclass(_cls, ZulipAuthError):
-        _cls.__module__ = "zulip_auth"
+for _name in __all__:
+    globals()[_name].__module__ = "zulip_auth"

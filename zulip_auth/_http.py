@@ -18,22 +18,21 @@ import httpx
 from zulip_auth_client import Client
 from zulip_auth_client.types import Response
 
-from ._errors import (
-    Failure,
-    RequestContext,
-    error_from_exception,
-    error_from_response,
-    exception_chain,
-    invalid_response,
-)
+from ._errors import RequestContext, error_from_response, invalid_response
 from ._event_loop import load
 from ._exceptions import ConfigurationError, ZulipAuthError
+from ._network_errors import Failure, Route, error_from_exception, exception_chain
 from ._site import is_secure_url
 from ._validation import validate_type
 from ._version import __version__
 
 MAX_RESPONSE_SIZE = 1024 * 1024
 """Size limit of a response body, in bytes, compressed and decompressed."""
+
+
+_ROUTE_OF_TRANSPORT = Route(
+    proxy_setting="the proxy of the transport", trusted_cas="the transport's TLS context"
+)
 
 
 async def send(
@@ -67,6 +66,12 @@ async def send(
     """
     is_success = False
 
+    def route() -> Route:
+        if transport is not None:
+            return _ROUTE_OF_TRANSPORT
+        has_tunnel = guard is not None and guard.has_tunnel
+        return _route(context.site, ssl_context, proxy, has_tunnel=has_tunnel)
+
     async def check_status(response: httpx.Response) -> None:
         # Before the generated parser, which accepts only what the description lists.
         nonlocal is_success
@@ -74,7 +79,7 @@ async def send(
         response.stream = httpx.ByteStream(b"")
         if response.status_code != 200:
             raise error_from_response(
-                response.status_code, response.headers, response.content, context
+                response.status_code, response.headers, response.content, context, route()
             )
         is_success = True
 
@@ -106,8 +111,7 @@ async def send(
             raise
         else:
             sent = guard is not None and guard.sent
-            host = None if proxy is None else proxy.host
-            error = error_from_exception(exc, failure, context.site, sent=sent, proxy=host)
+            error = error_from_exception(exc, failure, context.site, sent=sent, route=route())
         for link in exception_chain(exc):
             link.__traceback__ = None  # frames of httpcore and h11 reference their own exception
     # Outside of the block, so that the error has no context.
@@ -124,6 +128,7 @@ def _base_url(site: str) -> httpx.URL:
 
 def _headers(context: RequestContext, user_agent: str | None) -> dict[str, str]:
     headers = {
+        **context.headers,
         "Accept": "application/json",
         "Accept-Encoding": "identity",
         "User-Agent": " ".join(filter(None, [user_agent, f"zulip-auth/{__version__}"])),
@@ -145,6 +150,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
 
     Attributes:
         sent: Whether the transport has taken the body.
+        has_tunnel: Whether a proxy has opened a tunnel.
     """
 
     def __init__(self, transport: httpx.AsyncBaseTransport, *, is_owner: bool) -> None:
@@ -152,6 +158,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         self._is_owner = is_owner
         self._handshakes: list[Any] = []
         self.sent = False
+        self.has_tunnel = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if "Transfer-Encoding" not in request.headers:
@@ -185,7 +192,9 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         return httpx.Response(response.status_code, headers=headers, content=body)
 
     async def _trace(self, event: str, details: Mapping[str, Any]) -> None:
-        if event == "connection.connect_tcp.complete":
+        if event == "proxy.start_tls.started":
+            self.has_tunnel = True
+        elif event == "connection.connect_tcp.complete":
             self._handshakes.append(details["return_value"])
         elif event.endswith(".start_tls.complete"):  # of the connection or of a proxy's tunnel
             self._handshakes.clear()  # other requests may use the connection now
@@ -295,12 +304,18 @@ def _default_ssl_context() -> ssl.SSLContext:
     """
     with suppress(OSError):  # ssl.SSLError is one
         context = httpx.create_ssl_context()
-        if not {"SSL_CERT_FILE", "SSL_CERT_DIR"} & os.environ.keys():
+        if not _ca_variable():
             context.load_verify_locations(capath=ssl.get_default_verify_paths().openssl_capath)
         return context
     raise ConfigurationError(
         "Could not load the CA certificates. Check SSL_CERT_FILE and SSL_CERT_DIR."
     )
+
+
+def _ca_variable() -> str:
+    """Return the environment variable that replaces the default CAs; empty if none is set."""
+    names = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+    return next((name for name in names if os.environ.get(name)), "")
 
 
 # ---- The proxy of the environment
@@ -342,6 +357,17 @@ def _is_bypassed(site: str, no_proxy: str) -> bool:
                 if address in ip_network(entry.strip("[]"), strict=False):
                     return True
     return False
+
+
+def _route(
+    site: str, ssl_context: ssl.SSLContext | None, proxy: httpx.URL | None, *, has_tunnel: bool
+) -> Route:
+    if proxy is None or has_tunnel:
+        cas = "the ssl_context (cert_bundle, --cert-bundle)" if ssl_context else _ca_variable()
+        return Route(tunnel=proxy.host if proxy else None, trusted_cas=cas)
+    scheme = site.partition(":")[0]
+    variable = f"{scheme if getproxies().get(scheme) else 'all'}_proxy".upper()
+    return Route(proxy.host, variable, bool(proxy.userinfo), _ca_variable() or "SSL_CERT_FILE")
 
 
 def _invalid_proxy() -> ConfigurationError:

@@ -60,7 +60,7 @@ async def _acquire(key: _Key, limit: int, deadline: float) -> asyncio.Semaphore:
         async with asyncio.timeout_at(deadline):
             await semaphore.acquire()
             return semaphore
-    others, hint = "attempts", "start fewer logins at once"
+    others, hint = "attempts", "start fewer logins simultaneously"
     if key[1] is not None:
         others, hint = "logins of the same account", "share one ApiKeySource"
     raise APITimeoutError(

@@ -22,6 +22,7 @@ from zulip_auth_client.api.authentication import (
     get_own_user,
     get_server_settings,
     jwt_fetch_api_key,
+    regenerate_bot_api_key,
     regenerate_own_api_key,
 )
 from zulip_auth_client.types import Response, Unset
@@ -99,8 +100,10 @@ def bot_api_key(user_id: int) -> Operation[str]:
     return Operation(partial(get_bot_api_key.asyncio_detailed, user_id), parse_key)
 
 
-def regenerate_api_key() -> Operation[str]:
-    return Operation(regenerate_own_api_key.asyncio_detailed, parse_key)
+def regenerate_api_key(bot_id: int | None) -> Operation[str]:
+    if bot_id is None:
+        return Operation(regenerate_own_api_key.asyncio_detailed, parse_key)
+    return Operation(partial(regenerate_bot_api_key.asyncio_detailed, bot_id), parse_key)
 
 
 # ---- Parsers

@@ -11,6 +11,7 @@ import idna
 
 from ._exceptions import InsecureSiteError, InvalidSiteError
 from ._redaction import hide_locals
+from ._validation import find_mistake
 
 _MAX_LENGTH = 1024
 _HINT = "Use the organization URL, such as https://chat.example.com."
@@ -61,10 +62,16 @@ def _normalize_site(site: str, allow_http: bool) -> str:
         raise InvalidSiteError(f"site is empty. {_HINT}")
     if len(site) > _MAX_LENGTH:
         raise InvalidSiteError(f"site is longer than {_MAX_LENGTH} characters. {_HINT}")
+    if mistake := find_mistake(site.partition("#")[0]):
+        raise InvalidSiteError(f"site {mistake}. {_HINT}")
     if WHITESPACE_OR_CONTROL.search(site):
         raise InvalidSiteError(f"site contains whitespace or control characters. {_HINT}")
     match = _SITE_RE.fullmatch(site)
     assert match is not None
+    if "@" in match["authority"] and match["scheme"] is None:
+        raise InvalidSiteError(
+            f"site looks like an email address. Is the site the first argument? {_HINT}"
+        )
     if "@" in match["authority"]:
         raise InvalidSiteError(f"site must not contain credentials. {_HINT}")
     host, port = _split_authority(match["authority"])

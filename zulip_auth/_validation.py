@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from ._exceptions import InvalidInputError
@@ -21,6 +22,24 @@ MAX_TOKEN_LENGTH = 16 * 1024
 
 _MAX_SECONDS = 1e9
 _FORBIDDEN_CHARS_RE = re.compile(r"[\x00\r\n\ud800-\udfff]")
+# Spaces other than U+0020, marks of width zero and of direction. A joiner is
+# valid in a few scripts, never after an ASCII character.
+_INVISIBLE_RE = re.compile(
+    "[\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u180e\u2000-\u200b\u200e\u200f\u2028-\u202f\u205f-\u206f"
+    "\u3000\u3164\ufeff\ufff9-\ufffb]|(?<![^\x00-\x7f])[\u200c\u200d]"
+)
+_QUOTED_RE = re.compile("[\"'\u2018\u201c\u00ab`].*[\"'\u2019\u201d\u00bb`]")
+# $VAR, %VAR%, YOUR_EMAIL, ${VAR}, {{ name }}, <your-email>, your-email@example.com
+_PLACEHOLDER_RE = re.compile(
+    r"(?:https?://)?(?:\$\w+|%\w+%|YOUR[_-].*)|.*(?:\$\{|\$\(|\{\{|<[^<>@]*>).*"
+    r"|your[-_]e-?mail(?:@.*)?"
+)
+_HEADER_NAME_RE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
+_PROTOCOL_HEADER_RE = re.compile(
+    r"accept(-encoding)?|authorization|connection|content-(encoding|length|type)|expect|host"
+    r"|keep-alive|proxy-authorization|te|trailer|transfer-encoding|upgrade|user-agent",
+    re.IGNORECASE,
+)
 _HEADER_VALUE_RE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 
 
@@ -28,10 +47,13 @@ _HEADER_VALUE_RE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 def validate_text(name: str, value: str, *, max_length: int = MAX_LENGTH) -> str:
     """Return *value*, a username, password or token.
 
+    A password may be any text, except that no keyboard types a byte order
+    mark in front of it; the others are checked for `find_mistake`.
+
     Raises:
-        InvalidInputError: If *value* is not a non-empty str, is too long, or
-            contains a line break, NUL or lone surrogate. The message does not
-            repeat it.
+        InvalidInputError: If *value* is not a non-empty str, is too long,
+            contains a line break, NUL or lone surrogate, or cannot be right.
+            The message does not repeat it.
     """
     if not isinstance(value, str):
         reason = f"must be a str, not {type(value).__name__}"
@@ -44,9 +66,53 @@ def validate_text(name: str, value: str, *, max_length: int = MAX_LENGTH) -> str
             "contains a line break, NUL or lone surrogate; "
             "check how it was read (trailing newline?)"
         )
+    elif name == "password" and value.startswith("\ufeff"):
+        reason = "begins with a byte order mark; read its file as utf-8-sig"
+    elif name != "password" and (mistake := find_mistake(value)):
+        reason = mistake
+    elif name == "username" and "://" in value:
+        reason = "is a URL; is the site the first argument?"
     else:
         return value
-    raise InvalidInputError(f"{name} {reason}.")
+    raise InvalidInputError(f"{name} {reason}{'' if reason.endswith('?') else '.'}")
+
+
+def find_mistake(value: str) -> str | None:
+    """Return why *value* cannot be a site, username or token; None if it may be one."""
+    if match := _INVISIBLE_RE.search(value):
+        return f"contains an invisible character (U+{ord(match[0]):04X}); type it again"
+    if _QUOTED_RE.fullmatch(value):
+        return "is in quotes; remove them"
+    if _PLACEHOLDER_RE.fullmatch(value):
+        return "is a variable or placeholder that was not replaced"
+    return None
+
+
+@hide_locals
+def validate_headers(value: Mapping[str, str] | None) -> dict[str, str]:
+    """Return *value*, headers for an access gateway, or no headers for None.
+
+    Raises:
+        InvalidInputError: If a name or value is invalid, or the header is one
+            of the protocol. The message repeats no value.
+    """
+    value = {} if value is None else value
+    if not isinstance(value, Mapping):
+        raise InvalidInputError(f"headers must be a mapping, not {type(value).__name__}.")
+    for name, content in value.items():
+        if not (isinstance(name, str) and _HEADER_NAME_RE.fullmatch(name)):
+            raise InvalidInputError("headers has a name that is not one of HTTP.")
+        if _PROTOCOL_HEADER_RE.fullmatch(name):
+            raise InvalidInputError(f"headers must not replace {name.title()}.")
+        if not (isinstance(content, str) and _HEADER_VALUE_RE.fullmatch(content)):
+            raise InvalidInputError("headers has a value that is not printable ASCII.")
+    return dict(value)
+
+
+def header_secrets(headers: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the values of headers, and their parts, such as a token or a cookie's value."""
+    values = headers.values()
+    return (*values, *(part for value in values for part in re.findall(r"[^\s;,=]{8,}", value)))
 
 
 def validate_user_agent(value: str | None) -> str | None:

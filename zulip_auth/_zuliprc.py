@@ -8,13 +8,20 @@ from __future__ import annotations
 import os
 import re
 import stat
+import time
 import warnings
 from collections.abc import Callable, Iterator
-from configparser import ConfigParser, Error, InterpolationError
-from contextlib import contextmanager, suppress
+from configparser import (
+    ConfigParser,
+    DuplicateOptionError,
+    DuplicateSectionError,
+    Error,
+    InterpolationError,
+)
+from contextlib import ExitStack, contextmanager, suppress
 from math import inf
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, Self
 
 from ._exceptions import NotLoggedInError, ZuliprcError
 from ._redaction import hide_locals
@@ -25,6 +32,11 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 SECTION = "api"
+LOCK_TIMEOUT = 30.0
+"""Seconds to wait for another process that writes the file."""
+
+_LOCK_INTERVAL = 0.02  # seconds
+_OPTIONS = ("email", "key", "site", "user_id", "cert_bundle", "client_cert", "client_cert_key")
 _MAX_BYTES = 64 * 1024
 _MAX_INTERPOLATIONS = 8
 _SECTION_RE = re.compile(r"\[(.+)\]")
@@ -55,7 +67,9 @@ def resolve_zuliprc_path(path: str | os.PathLike[str] | None) -> Path:
 
 
 @hide_locals
-def read_zuliprc(path: Path, *, section: str = SECTION, missing_ok: bool = False) -> ZuliprcSection:
+def read_zuliprc(
+    path: Path, *, section: str = SECTION, missing_ok: bool = False, stacklevel: int = 5
+) -> ZuliprcSection:
     """Return a section of a zuliprc.
 
     It warns if the file is the reader's own and others may access it, and if
@@ -65,6 +79,7 @@ def read_zuliprc(path: Path, *, section: str = SECTION, missing_ok: bool = False
         path: The file.
         section: The section.
         missing_ok: Whether a missing file or section counts as empty.
+        stacklevel: The number of frames to the caller that a warning names.
 
     Raises:
         NotLoggedInError: If there is no such file or section.
@@ -73,68 +88,81 @@ def read_zuliprc(path: Path, *, section: str = SECTION, missing_ok: bool = False
     """
     try:
         text, status = _read(path)
-        values = _get_section(_parse(text, path), section)
+        parser = _parse(text, path)
+        values = _get_section(parser, section)
+        for other in parser.sections() if not values else ():
+            if other != section and other.lower() == section.lower():
+                raise ZuliprcError(f"Section [{other}] in {path} must be named [{section}].")
         if not values and not missing_ok:
             raise NotLoggedInError(f"No section [{section}] in {path}. Run `zulip-auth login`.")
     except NotLoggedInError:
         if missing_ok:
             return ZuliprcSection()
         raise
-    # hide_locals and Credentials.load are between this and the caller.
+    # A group may be meant.
     is_own = hasattr(os, "geteuid") and status.st_uid == os.geteuid()  # not on Windows
-    if is_own and status.st_mode & 0o077:
-        warnings.warn(f"{path} is readable by other users. Run: chmod 600 {path}", stacklevel=5)
+    if is_own and status.st_mode & 0o007:
+        warnings.warn(
+            f"{path} is readable by other users. Run: chmod 600 {path}", stacklevel=stacklevel
+        )
     if (values.get("insecure") or "false").lower() != "false":
-        warnings.warn(f"insecure in {path} is ignored; use cert_bundle.", stacklevel=5)
+        warnings.warn(f"insecure in {path} is ignored; use cert_bundle.", stacklevel=stacklevel)
     return values
 
 
 @hide_locals
-def update_zuliprc(path: Path, update: Callable[[ZuliprcSection | None], ZuliprcSection]) -> None:
-    """Atomically update the `[api]` section.
+def update_zuliprc(
+    path: Path,
+    update: Callable[[ZuliprcSection | None], ZuliprcSection],
+    *,
+    section: str = SECTION,
+) -> None:
+    """Atomically update a section.
 
-    Other sections, options and comments are preserved. Concurrent writers wait
-    for each other.
+    Other sections, options and comments are preserved, and so are the owner,
+    the group and the mode of the file. Concurrent writers wait for each other.
 
     Args:
         path: The file; it need not exist.
         update: Called with the existing section, or with None if the file is
             not a zuliprc. Returns the options to set; None removes one.
+        section: The section.
 
     Raises:
         ZuliprcError: If *update* raises it, or the file cannot be updated. The
             file is left unchanged.
     """
-    with _write_errors(path), _locked_tmp_file(path) as (file, tmp_path):
-        previous = _lstat(path)
+    tmp_name = f".{path.name}.tmp"
+    with (
+        _os_errors(f"write {path}"),
+        _Directory(path) as directory,
+        directory.lock(tmp_name) as file,
+        directory.target() as target,
+    ):
         text = ""
         existing: ZuliprcSection | None = ZuliprcSection()
+        previous = None if target is None else os.fstat(target.fileno())
         try:
-            text = _read(path)[0]
-            existing = _get_section(_parse(text, path))
-        except NotLoggedInError:
-            pass
+            if target is not None:
+                text = _decode(target.read(_MAX_BYTES + 1), path)
+                existing = _get_section(_parse(text, path), section)
         except ZuliprcError:
             text, existing = "", None
-        section = update(existing)
-        new_text = render_zuliprc(section, text)
-        if not _is_lossless_edit(text, new_text, section):
+        options = update(existing)
+        new_text = render_zuliprc(options, text, section=section)
+        if not _is_lossless_edit(text, new_text, options, section):
             raise ZuliprcError(f"{path} cannot be updated safely. Use another path.")
-        file.write(new_text)
+        file.write(new_text.encode())
         file.flush()
         os.fsync(file.fileno())
-        if hasattr(os, "fchown") and previous and previous.st_uid != os.geteuid():
-            os.fchown(file.fileno(), previous.st_uid, previous.st_gid)
-        if _version(previous) != _version(_lstat(path)):
+        if previous is not None:
+            _copy_access(previous, file.fileno())
+        if _version(previous) != _version(directory.stat(path.name)):
             raise ZuliprcError(f"{path} was changed by another program. Try again.")
+        if target is not None:
+            _close_on_windows(target)
         _close_on_windows(file)
-        tmp_path.replace(path)
-    with suppress(OSError):  # some file systems cannot sync directories
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        directory.replace(tmp_name, path.name)
 
 
 @hide_locals
@@ -145,12 +173,35 @@ def check_replaceable(path: Path) -> None:
         ZuliprcError: If the file is a symbolic link, not a regular file, a
             mount point or another user's, or its directory is not writable.
     """
-    with _write_errors(path), _locked_tmp_file(path):
+    with (
+        _os_errors(f"write {path}"),
+        _Directory(path) as directory,
+        directory.lock(f".{path.name}.tmp"),
+        directory.target(),
+    ):
         pass
 
 
-def render_zuliprc(section: ZuliprcSection, old: str = "") -> str:
-    """Return the text of a zuliprc, *old* with other options in the `[api]` section."""
+@contextmanager
+def lock_zuliprc(path: Path, timeout: float) -> Iterator[None]:
+    """Keep other processes from logging in for the same file, once they have finished.
+
+    Args:
+        path: The file; it need not exist.
+        timeout: Seconds to wait for them.
+
+    Raises:
+        ZuliprcError: If the lock cannot be acquired in time.
+    """
+    with ExitStack() as stack:
+        with _os_errors(f"lock {path}"):
+            directory = stack.enter_context(_Directory(path))
+            stack.enter_context(directory.lock(f".{path.name}.lock", timeout))
+        yield
+
+
+def render_zuliprc(options: ZuliprcSection, old: str = "", *, section: str = SECTION) -> str:
+    """Return the text of a zuliprc, *old* with other options in a section."""
     lines: list[str] = []
     indent: str | None = None  # of the section's options
     insert_at = None
@@ -168,26 +219,26 @@ def render_zuliprc(section: ZuliprcSection, old: str = "") -> str:
             name = option[1].rstrip().lower() if option and not header else None
             option_indent = inf if name is None else width
             if header:
-                in_section = header[1] == SECTION
+                in_section = header[1] == section
             elif in_section and indent is None:
                 indent = line[:width]
-            skip = in_section and name in section
+            skip = in_section and name in options
         if not skip:
             lines.append(line)
         if header and in_section and insert_at is None:
             insert_at = len(lines)
     if insert_at is None:
-        lines.append(f"[{SECTION}]")
+        lines.append(f"[{section}]")
         insert_at = len(lines)
     lines[insert_at:insert_at] = [
         f"{indent or ''}{name} = {value.replace('%', '%%')}"
-        for name, value in section.items()
+        for name, value in options.items()
         if value is not None
     ]
     return "\n".join(lines).strip("\n") + "\n"
 
 
-def _is_lossless_edit(old: str, new: str, section: ZuliprcSection) -> bool:
+def _is_lossless_edit(old: str, new: str, options: ZuliprcSection, section: str) -> bool:
     """Return whether *new* has all of *old* and the options of *section*."""
     try:
         before, after = _parse(old), _parse(new)
@@ -195,41 +246,51 @@ def _is_lossless_edit(old: str, new: str, section: ZuliprcSection) -> bool:
         return False
     expected = {name: dict(before.items(name, raw=True)) for name in before.sections()}
     actual = {name: dict(after.items(name, raw=True)) for name in after.sections()}
-    expected.setdefault(SECTION, {})
-    for name in section:
-        expected[SECTION].pop(name, None)
-        actual[SECTION].pop(name, None)
-    values = _get_section(after)
-    return expected == actual and all(values.get(name) == section[name] for name in section)
+    expected.setdefault(section, {})
+    for name in options:
+        expected[section].pop(name, None)
+        actual[section].pop(name, None)
+    values = _get_section(after, section)
+    return expected == actual and all(values.get(name) == options[name] for name in options)
 
 
 def _read(path: Path) -> tuple[str, os.stat_result]:
     try:
         with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            data = file.read(_MAX_BYTES + 1)
+            return _decode(file.read(_MAX_BYTES + 1), path), os.fstat(file.fileno())
     except FileNotFoundError:
         raise NotLoggedInError(f"{path} does not exist. Run `zulip-auth login`.") from None
     except (OSError, ValueError) as exc:
         raise ZuliprcError(f"Could not read {path}: {_strerror(exc)}.") from None
+
+
+def _decode(data: bytes, path: Path) -> str:
     if len(data) > _MAX_BYTES:
         raise ZuliprcError(f"{path} is not a zuliprc: larger than {_MAX_BYTES // 1024} KiB.")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ZuliprcError(f"{path} is not a zuliprc: not valid UTF-8.") from None
-    return text.replace("\r\n", "\n").replace("\r", "\n"), status
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _parse(text: str, path: Path | None = None) -> ConfigParser:
     parser = _Parser()
+    reason = ""
     try:
         parser.read_string(text)
+    except DuplicateSectionError:
+        reason = "it has two sections of the same name"
+    except DuplicateOptionError as exc:
+        option = exc.option if exc.option in _OPTIONS else "an option"
+        reason = f"it has {option} twice in one section"
     except Error:
-        raise ZuliprcError(
-            f"{path} is not a zuliprc: expected an [{SECTION}] section with `name = value` "
-            "lines. Run `zulip-auth login` to create one."
-        ) from None
+        reason = (
+            f"expected an [{SECTION}] section with `name = value` lines. "
+            "Run `zulip-auth login` to create one"
+        )
+    if reason:
+        raise ZuliprcError(f"{path} is not a zuliprc: {reason}.")
     return parser
 
 
@@ -251,74 +312,148 @@ def _get_value(parser: ConfigParser, section: str, option: str) -> str:
 
 
 @contextmanager
-def _write_errors(path: Path) -> Iterator[None]:
+def _os_errors(action: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as exc:
-        raise ZuliprcError(f"Could not write {path}: {_strerror(exc)}.") from None
+        raise ZuliprcError(f"Could not {action}: {_strerror(exc)}.") from None
 
 
-@contextmanager
-def _locked_tmp_file(path: Path) -> Iterator[tuple[TextIO, Path]]:
-    """Create the temporary file of *path*, which also locks out other writers.
+class _Directory:
+    """The directory of a zuliprc, opened once.
 
-    It is removed in the end, unless it was renamed. A file that a killed
-    process left is removed first.
+    Its files are opened by their names in it and without following links, and
+    are checked and changed through their descriptors: others who can write to
+    the directory cannot swap in another file between two calls.
     """
-    _check_target(path)
-    tmp_path = path.with_name(f".{path.name}.tmp")
-    flags = os.O_WRONLY | os.O_CREAT
-    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    while True:
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd: int | None = None  # Windows opens no directories
+
+    def __enter__(self) -> Self:
+        if os.open in os.supports_dir_fd:
+            self._fd = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+
+    def _at(self, name: str) -> str:
+        return name if self._fd is not None else str(self._path.with_name(name))
+
+    def _open(self, name: str, flags: int, mode: str) -> BinaryIO:
+        flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        return open(os.open(self._at(name), flags, 0o600, dir_fd=self._fd), mode)  # type: ignore[return-value]  # noqa: PTH123
+
+    def stat(self, name: str) -> os.stat_result | None:
+        """Return the status of a file, or None if there is none."""
         try:
-            fd, is_new = os.open(tmp_path, flags | os.O_EXCL, 0o600), True
-        except FileExistsError:
-            fd, is_new = os.open(tmp_path, flags, 0o600), False
-        with open(fd, "w", encoding="utf-8", newline="\n") as file:  # noqa: PTH123
-            if fcntl is not None:
-                fcntl.flock(fd, fcntl.LOCK_EX)
+            return os.stat(self._at(name), dir_fd=self._fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def replace(self, name: str, target: str) -> None:
+        """Rename a file, replacing another one."""
+        source, destination = self._at(name), self._at(target)
+        os.replace(source, destination, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        with suppress(OSError):  # some file systems cannot sync directories
+            if self._fd is not None:
+                os.fsync(self._fd)
+
+    @contextmanager
+    def target(self) -> Iterator[BinaryIO | None]:
+        """Open the zuliprc, if there is one, and check that it may be replaced."""
+        path = self._path
+        status = self.stat(path.name)
+        if status is None:
+            yield None
+            return
+        if stat.S_ISLNK(status.st_mode):
+            raise ZuliprcError(f"{path} is a symbolic link. Use the path of its target.")
+        if not stat.S_ISREG(status.st_mode):
+            raise ZuliprcError(f"{path} is not a regular file.")
+        if _is_mount_point(path):
+            raise ZuliprcError(f"{path} is a mount point. Mount its directory instead.")
+        with self._open(path.name, os.O_RDONLY, "rb") as file:
+            if hasattr(os, "fchmod"):  # fails for immutable files and those of other users
+                os.fchmod(file.fileno(), stat.S_IMODE(os.fstat(file.fileno()).st_mode))
+            yield file
+
+    @contextmanager
+    def lock(self, name: str, timeout: float = LOCK_TIMEOUT) -> Iterator[BinaryIO]:
+        """Create a file that locks out other processes.
+
+        It is removed in the end, unless it was renamed. A file that a killed
+        process left is removed first.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            is_new, flags = True, os.O_WRONLY | os.O_CREAT
             try:
-                # Another writer may have removed it before the lock was acquired.
-                if is_new and _is_at(fd, tmp_path):
-                    yield file, tmp_path
-                    return
-            finally:
-                if not file.closed and _is_at(fd, tmp_path):
-                    _close_on_windows(file)
-                    tmp_path.unlink()
-                if fcntl is not None:
-                    fcntl.flock(fd, fcntl.LOCK_UN)  # closing leaves it to forked processes
+                file = self._open(name, flags | os.O_EXCL, "wb")
+            except FileExistsError:
+                is_new, file = False, self._open(name, flags, "wb")
+            with file:
+                if not _flock(file, deadline):
+                    raise ZuliprcError(
+                        f"Could not lock {self._path}: another process has locked "
+                        f"{self._path.with_name(name)} for {timeout:g} s."
+                    )
+                try:
+                    # Another process may have removed it before it was locked.
+                    if is_new and self._is_at(file, name):
+                        yield file
+                        return
+                finally:
+                    if not file.closed:
+                        self._remove(file, name)
+
+    def _is_at(self, file: BinaryIO, name: str) -> bool:
+        status = self.stat(name)
+        return status is not None and os.path.samestat(os.fstat(file.fileno()), status)
+
+    def _remove(self, file: BinaryIO, name: str) -> None:
+        if self._is_at(file, name):
+            _close_on_windows(file)
+            os.unlink(self._at(name), dir_fd=self._fd)
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_UN)  # closing leaves it to forked processes
 
 
-def _close_on_windows(file: TextIO) -> None:
+def _flock(file: BinaryIO, deadline: float) -> bool:
+    """Lock a file, and return whether that was possible before the deadline."""
+    while fcntl is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_LOCK_INTERVAL)
+        else:
+            break
+    return True
+
+
+def _copy_access(status: os.stat_result, fd: int) -> None:
+    """Give a file the owner, the group and the mode of another one.
+
+    A mode with access for everybody is not meant, and becomes 600.
+    """
+    if not hasattr(os, "fchown"):  # Windows
+        return
+    current = os.fstat(fd)
+    has_group = status.st_mode & 0o070
+    if status.st_uid != current.st_uid or (has_group and status.st_gid != current.st_gid):
+        os.fchown(fd, status.st_uid, status.st_gid)
+    os.fchmod(fd, 0o600 if status.st_mode & 0o007 else stat.S_IMODE(status.st_mode))
+
+
+def _close_on_windows(file: BinaryIO) -> None:
     # An open file cannot be renamed or removed there. Elsewhere, it has the lock.
     if fcntl is None:
         file.close()
-
-
-def _is_at(fd: int, path: Path) -> bool:
-    status = _lstat(path)
-    return status is not None and os.path.samestat(os.fstat(fd), status)
-
-
-def _lstat(path: Path) -> os.stat_result | None:
-    try:
-        return path.lstat()
-    except FileNotFoundError:
-        return None
-
-
-def _check_target(path: Path) -> None:
-    status = _lstat(path)
-    if status is None:
-        return
-    if stat.S_ISLNK(status.st_mode):
-        raise ZuliprcError(f"{path} is a symbolic link. Use the path of its target.")
-    if not stat.S_ISREG(status.st_mode):
-        raise ZuliprcError(f"{path} is not a regular file.")
-    if _is_mount_point(path):
-        raise ZuliprcError(f"{path} is a mount point. Mount its directory instead.")
-    path.chmod(stat.S_IMODE(status.st_mode))  # fails for immutable files and those of other users
 
 
 def _is_mount_point(path: Path) -> bool:

@@ -15,10 +15,9 @@ except ImportError:  # also if it is older than 3.12, which has no middlewares
         name="aiohttp",
     ) from None
 
-from ._auth_flow import has_zulip_challenge, renew
+from ._auth_flow import as_source, has_zulip_challenge, renew
 from ._credentials import Credentials, basic_auth_header
 from ._key_source import ApiKeySource
-from ._validation import validate_type
 
 
 class ApiKeyMiddleware:
@@ -35,39 +34,42 @@ class ApiKeyMiddleware:
     Exceptions of the source, each a `ZulipAuthError`, are raised by the request.
 
     Args:
-        source: The source of the key. Only its site receives the key.
+        source: The source of the key, or credentials. Only its site receives the key.
 
     Raises:
-        InvalidInputError: If `source` is not an `ApiKeySource`.
+        InvalidInputError: If `source` is neither.
 
     Source: https://zulip.com/api/http-headers, and recorded 401 responses.
     """
 
-    def __init__(self, source: ApiKeySource) -> None:
-        self._source = validate_type("source", source, ApiKeySource)
-        self._origin = _origin(URL(source.site))
+    def __init__(self, source: ApiKeySource | Credentials) -> None:
+        self._source = as_source(source)
 
     async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         """Send a request; aiohttp calls this for each request and each redirect."""
-        if not self._is_own(request.url):
+        credentials = await self._source._get_for(  # noqa: SLF001
+            lambda site: _origin(URL(site)) == _origin(request.url)
+        )
+        if credentials is None:
             return await handler(request)
-        credentials = await self._source.get()
-        response = await _send(request, handler, credentials)
-        try:
+        sends = 0
+        while True:
+            response = await _send(request, handler, credentials)
+            sends += 1
+            if response.status < 400:
+                self._source._note_success()  # noqa: SLF001
             if not _is_key_rejected(response):
                 return response
-            renewed = await renew(self._source, credentials)
-        except BaseException:
-            response.close()
-            raise
-        # Only bytes can be sent again; a stream or a file has been consumed.
-        if renewed is None or not isinstance(request.body, bytes | BytesPayload):
-            return response
-        response.release()
-        return await _send(request, handler, renewed)
-
-    def _is_own(self, url: URL) -> bool:
-        return _origin(url) == self._origin
+            try:
+                renewed = await renew(self._source, credentials, sends=sends)
+            except BaseException:
+                response.close()
+                raise
+            # Only bytes can be sent again; a stream or a file has been consumed.
+            if renewed is None or not isinstance(request.body, bytes | BytesPayload):
+                return response
+            response.release()
+            credentials = renewed
 
 
 async def _send(

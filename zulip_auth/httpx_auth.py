@@ -25,10 +25,10 @@ class ApiKeyAuth(HTTPXAuthFlow, httpx.Auth):
     Exceptions of the source, each a `ZulipAuthError`, are raised by the request.
 
     Args:
-        source: The source of the key. Only its site receives the key.
+        source: The source of the key, or credentials. Only its site receives the key.
 
     Raises:
-        InvalidInputError: If `source` is not an `ApiKeySource`.
+        InvalidInputError: If `source` is neither.
 
     Source: https://zulip.com/api/http-headers, and recorded 401 responses.
     """

@@ -2,6 +2,11 @@
 
 """Contains shared errors types that can be raised from API functions"""
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
 
 class UnexpectedStatus(Exception):
     """Raised by api functions when the response status an undocumented status and Client.raise_on_unexpected_status is True"""
@@ -10,9 +15,23 @@ class UnexpectedStatus(Exception):
         self.status_code = status_code
         self.content = content
 
-        super().__init__(
-            f"Unexpected status code: {status_code}\n\nResponse content:\n{content.decode(errors='ignore')}"
-        )
+        super().__init__(f"Unexpected status code: {status_code}")
 
 
-__all__ = ["UnexpectedStatus"]
+__all__ = ["UnexpectedStatus", "parse"]
+
+
+def parse(parser: Callable[..., T], *, client: Any, response: Any) -> T | None:
+    """Parse a response
+
+    An error response of another form than documented, such as a web page of a proxy, is
+    treated like an undocumented status code.
+    """
+    try:
+        return parser(client=client, response=response)
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        if response.status_code < 400:
+            raise
+    if client.raise_on_unexpected_status:
+        raise UnexpectedStatus(response.status_code, response.content)
+    return None

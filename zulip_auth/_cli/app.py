@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import NoReturn
 
 from zulip_auth import _exceptions
 
-from . import output
+from . import fake_server, output
 from .exit_codes import EXIT_CODES
 from .parser import parse
 
@@ -32,7 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, one of the codes of BSD's sysexits.h that `--help` lists, or 128 and
         the number of the signal that ended the command.
     """
-    options = parse(argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["fake-server"]:
+        return fake_server.run(arguments[1:])
+    options = parse(arguments)
     try:
         with _exit_on_signals(), warnings.catch_warnings():
             # One line for each, and no exceptions if PYTHONWARNINGS is "error".

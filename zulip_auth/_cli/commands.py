@@ -6,27 +6,39 @@ import argparse
 import asyncio
 import json
 import os
+from collections.abc import Awaitable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import asdict, evolve
 
 import zulip_auth
-from zulip_auth import AuthClient, Credentials, InvalidInputError, _credentials, _zuliprc
+from zulip_auth import (
+    AuthClient,
+    Credentials,
+    InvalidInputError,
+    KeyringStore,
+    ZuliprcStore,
+    _credentials,
+    _zuliprc,
+)
 from zulip_auth._site import normalize_site
+from zulip_auth._stores import has_keyring
 from zulip_auth._validation import validate_text
 from zulip_auth._zuliprc import ZuliprcSection, read_zuliprc, resolve_zuliprc_path
 
-from . import keyring
 from .browser import login_with_browser
 from .login_methods import LoginMethod, choose_method
-from .output import sanitize
+from .output import print_error, sanitize
 from .prompts import prompt, read_password
 from .retries import show_retries
 from .url_handler import forward_url, install, uninstall
 
+T = TypeVar("T")
 _ROLES = {100: "owner", 200: "administrator", 300: "moderator", 400: "member", 600: "guest"}
+_TIMEOUT = 30.0  # seconds
+_KEYRING = "the system keyring"
 _NOT_LOGGED_IN = "Not logged in. Run: zulip-auth login SITE"
 _REVOKE_HINT = """\
 The key is still valid. To revoke it, generate a new one in Zulip:
@@ -46,11 +58,34 @@ def run(options: argparse.Namespace) -> str:
 def _client(account: Credentials, options: argparse.Namespace) -> AuthClient:
     return AuthClient(
         account.site,
-        timeout=30.0 if options.timeout is None else options.timeout,
+        timeout=_timeout(options),
         ssl_context=account.ssl_context(),
         user_agent="zulip-auth-cli",
         allow_http=options.allow_http,
     )
+
+
+def _timeout(options: argparse.Namespace) -> float:
+    return _TIMEOUT if getattr(options, "timeout", None) is None else float(options.timeout)
+
+
+async def _access(keyring: Awaitable[T], options: argparse.Namespace) -> T:
+    """Wait for the keyring, which may wait for a prompt that nobody sees."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_timeout(options)):
+            return await keyring
+    raise zulip_auth.KeyringError(
+        f"The system keyring did not respond in {_timeout(options):g} s. Unlock it, or save the "
+        "key in a zuliprc."
+    )
+
+
+def _report_variables(path: Path | None) -> None:
+    """Say which environment variables precede what is stored."""
+    variables = [name for name in _credentials.ACCOUNT_VARIABLES if os.environ.get(name)]
+    if variables and path is not None:
+        verb = "precedes" if len(variables) == 1 else "precede"
+        print_error(f"{' and '.join(variables)} {verb} {path}, for programs and for whoami.")
 
 
 async def _login(options: argparse.Namespace) -> str:
@@ -69,7 +104,7 @@ async def _login(options: argparse.Namespace) -> str:
     if path is not None:
         _zuliprc.check_replaceable(path)
     if options.keyring:
-        keyring.check()
+        await _access(KeyringStore(site, username or "any").check(), options)
     tls_files = _tls_files(section, options)
     client = _client(Credentials(site, "", "", **tls_files), options)
     method: LoginMethod = "dev" if options.dev else "password"
@@ -88,7 +123,8 @@ async def _login(options: argparse.Namespace) -> str:
     if path is not None:
         is_email = username is None or username.lower() == credentials.email.lower()
         login_name = None if options.bot is not None or is_email else username
-        _save(credentials, path, options, login_name)
+        await _save(evolve(credentials, login_name=login_name), path, options)
+        _report_variables(path)
     return _format_login(credentials, path, options)
 
 
@@ -138,19 +174,14 @@ def _find_bot(bots: tuple[zulip_auth.Bot, ...], name: str) -> zulip_auth.Bot:
     raise InvalidInputError(f"{reason}. Available: {names or 'none'}.")
 
 
-def _save(
-    credentials: Credentials, path: Path, options: argparse.Namespace, login_name: str | None
-) -> None:
+async def _save(credentials: Credentials, path: Path, options: argparse.Namespace) -> None:
     try:
         _check_account(path, credentials.site, credentials.email, options)
         if options.keyring:  # until it has the new key, the file has the old one
-            keyring.set_key(credentials)
+            store = KeyringStore(credentials.site, credentials.email)
+            await _access(store.save(credentials), options)
         _credentials.save_credentials(
-            credentials,
-            path,
-            overwrite=options.overwrite,
-            include_key=not options.keyring,
-            login_name=login_name,
+            credentials, path, overwrite=options.overwrite, include_key=not options.keyring
         )
     except zulip_auth.CredentialStoreError as error:
         raise type(error)(
@@ -179,17 +210,22 @@ def _format_login(credentials: Credentials, path: Path | None, options: argparse
 
 
 async def _whoami(options: argparse.Namespace) -> str:
-    credentials = _load_credentials(options)
+    credentials, origins = await _load_credentials(options)
     owner = await _client(credentials, options).verify(credentials)
+    origins = {name: origins[name] for name in ("email", "key", "site")}
     if options.json:
-        return json.dumps({"site": credentials.site, **asdict(owner)})
+        return json.dumps({"site": credentials.site, **asdict(owner), "origins": origins})
     role = "bot" if owner.is_bot else _ROLES.get(owner.role, f"role {owner.role}")
     name = sanitize(f"{owner.full_name} <{owner.email}>")
-    return f"{name} (user {owner.user_id}, {role}) at {credentials.site}.\nThe API key is valid."
+    sources = ", ".join(dict.fromkeys(origins.values()))
+    return (
+        f"{name} (user {owner.user_id}, {role}) at {credentials.site}.\n"
+        f"The API key is valid. From {sources}."
+    )
 
 
 async def _bots(options: argparse.Namespace) -> str:
-    credentials = _load_credentials(options)
+    credentials, _ = await _load_credentials(options)
     bots = await _client(credentials, options).bots(credentials, keys=False)
     if options.json:
         return json.dumps([{"username": b.username, "full_name": b.full_name} for b in bots])
@@ -197,25 +233,93 @@ async def _bots(options: argparse.Namespace) -> str:
 
 
 async def _api_key(options: argparse.Namespace) -> str:
-    return _load_credentials(options).api_key
+    return (await _load_credentials(options))[0].api_key
 
 
-def _load_credentials(options: argparse.Namespace, *, stored: bool = False) -> Credentials:
-    """Return the credentials of the environment, unless only *stored* ones count."""
+async def _rotate(options: argparse.Namespace) -> str:
     path = resolve_zuliprc_path(options.config)
-    in_env = any(os.environ.get(f"ZULIP_{name}") for name in ("EMAIL", "API_KEY", "SITE"))
+    if options.bot is not None:
+        return await _rotate_bot(options)
+    credentials, origins = await _load_credentials(options, stored=True)
+    client = _client(credentials, options)
+    store: ZuliprcStore | KeyringStore = ZuliprcStore(path, allow_http=True)
+    if origins["key"] == _KEYRING:
+        store = KeyringStore(credentials.site, credentials.email)
+    await _access(store.check(), options)
+    async with ZuliprcStore(path).lock(_timeout(options)):
+        credentials = await client.regenerate_api_key(credentials)
+        await _keep(store, credentials, options)
+    _report_variables(path)
+    place = _KEYRING if isinstance(store, KeyringStore) else path
+    return f"New API key saved to {place}. The old one is revoked."
+
+
+async def _rotate_bot(options: argparse.Namespace) -> str:
+    if options.save is None and not options.show_key:
+        raise InvalidInputError("With --bot, pass --save PATH or --show-key.")
+    store = None if options.save is None else ZuliprcStore(options.save, allow_http=True)
+    if store is not None:
+        await store.check()
+    credentials, _ = await _load_credentials(options)
+    client = _client(credentials, options)
+    bot = _find_bot(await client.bots(credentials), options.bot)
+    new = await client.regenerate_api_key(credentials, bot=bot)
+    if store is not None:
+        await _keep(store, new, options)
+    saved = "" if store is None else f" It is saved to {store.path}."
+    key = f"\nAPI key: {new.api_key}" if options.show_key else ""
+    return f"{sanitize(bot.username)} has a new API key; the old one is revoked.{saved}{key}"
+
+
+async def _keep(
+    store: ZuliprcStore | KeyringStore, credentials: Credentials, options: argparse.Namespace
+) -> None:
+    try:
+        await _access(store.save(credentials), options)
+    except zulip_auth.CredentialStoreError as error:
+        raise type(error)(
+            f"The key was replaced, but could not be saved: {error} Log in to get the new one."
+        ) from None
+
+
+async def _load_credentials(
+    options: argparse.Namespace, *, stored: bool = False
+) -> tuple[Credentials, dict[str, str]]:
+    """Return the credentials and the origin of each value.
+
+    Those of the environment count, unless only *stored* ones do.
+    """
+    path = resolve_zuliprc_path(options.config)
     # AuthClient checks whether plain http is allowed.
-    if in_env and not stored:
-        return Credentials.from_env(path=path, cert_bundle=options.cert_bundle, allow_http=True)
-    section = read_zuliprc(path, missing_ok=True)
+    if not stored and any(os.environ.get(name) for name in _credentials.ACCOUNT_VARIABLES):
+        arguments = {"cert_bundle": options.cert_bundle}
+        return _credentials.load_with_origins(Credentials, arguments, path=path, allow_http=True)
+    section, source = read_zuliprc(path, missing_ok=True), f"section [api] of {path}"
+    origins = dict.fromkeys(("email", "key", "site"), source)
+    email, site = section.get("email"), section.get("site")
     # The key in the keyring is for the account in the file.
-    account = {name: section.get(name) for name in ("email", "site")}
-    section["key"] = section.get("key") or keyring.get_key(**account)
-    if section["key"] is None:
+    if section.get("key") is None and email and site and not section.get("passcmd"):
+        found = await _access(
+            KeyringStore(normalize_site(site, allow_http=True), email).load(), options
+        )
+        if found is not None:
+            section["key"], origins["key"] = found.api_key, "the system keyring"
+    if section.get("key") is None and not section.get("passcmd"):
         raise zulip_auth.NotLoggedInError(_NOT_LOGGED_IN)
     section |= _tls_files(section, options)
-    source = f"section [api] of {path}"
-    return _credentials.credentials_from_section(Credentials, section, source, allow_http=True)
+    credentials = _credentials.credentials_from_section(
+        Credentials, section, source, allow_http=True
+    )
+    return credentials, origins
+
+
+async def _load_from_keyring(
+    site: str, email: str, path: Path, options: argparse.Namespace
+) -> Credentials | None:
+    try:
+        return await _access(KeyringStore(site, email).load(), options)
+    except zulip_auth.ConfigurationError as error:
+        raise type(error)(f"No key in {path}. {error}") from None
 
 
 def _tls_files(section: ZuliprcSection, options: argparse.Namespace) -> dict[str, Any]:
@@ -233,22 +337,30 @@ async def _logout(options: argparse.Namespace) -> str:
     path = resolve_zuliprc_path(options.config)
     section = read_zuliprc(path, missing_ok=True)
     if options.revoke:
-        credentials = _load_credentials(options, stored=True)
+        credentials, _ = await _load_credentials(options, stored=True)
         with suppress(zulip_auth.InvalidApiKeyError):  # it is revoked already
             await _client(credentials, options).regenerate_api_key(credentials)
     deleted, errors = [], []
-    try:
-        if section.get("key") is not None:
-            _zuliprc.update_zuliprc(path, lambda _section: ZuliprcSection(key=None))
-            deleted.append(str(path))
-    except zulip_auth.ZuliprcError as error:
-        errors.append(str(error))
+    email, site = section.get("email"), section.get("site")
     try:
         # An earlier login may have left one there.
-        if keyring.delete_key(email=section.get("email"), site=section.get("site")):
-            deleted.append("the system keyring")
+        if email and site and has_keyring():
+            store = KeyringStore(site, email)
+            if await _access(store.delete(), options):
+                deleted.append(_KEYRING)
     except zulip_auth.KeyringError as error:
         errors.append(str(error))
+    try:
+        # If the keyring may still have the key, the file tells whose it is.
+        names = ("key",) if errors else _credentials.STORED_OPTIONS
+        if any(section.get(name) is not None for name in names):
+            removed = ZuliprcSection(dict.fromkeys(names))
+            _zuliprc.update_zuliprc(path, lambda _section: removed)
+            if section.get("key") is not None:
+                deleted.insert(0, str(path))
+    except zulip_auth.ZuliprcError as error:
+        errors.append(str(error))
+    _report_variables(path)
     done = [f"Deleted the API key from {' and '.join(deleted)}."] if deleted else []
     if errors:
         raise zulip_auth.CredentialStoreError(" ".join(done + errors))
@@ -270,6 +382,7 @@ COMMANDS = {
     "whoami": _whoami,
     "bots": _bots,
     "api-key": _api_key,
+    "rotate": _rotate,
     "logout": _logout,
     "sso-handler": _sso_handler,
 }

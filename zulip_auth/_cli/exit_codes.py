@@ -8,7 +8,10 @@ _TRY_LATER = "rate limited, or browser login expired; try again later"
 # From BSD's sysexits.h; above 128, the shells' codes for signals. The most specific class counts.
 EXIT_CODES: dict[int, tuple[str, tuple[type[_exceptions.ZulipAuthError], ...]]] = {
     0: ("success", ()),
-    64: ("invalid arguments or input", (_exceptions.InvalidInputError,)),
+    64: (
+        "invalid arguments or input",
+        (_exceptions.InvalidInputError, _exceptions.BadRequestError),
+    ),
     69: (
         "server unreachable or failing",
         (_exceptions.APIConnectionError, _exceptions.ServerError),

@@ -27,11 +27,16 @@ COMMANDS = {
     "whoami": (f"--config --json {_SERVER}", "check the saved API key and show its account"),
     "bots": (f"--config --json {_SERVER}", "list the bots of the account"),
     "api-key": ("--config", "print the saved API key"),
+    "rotate": (
+        f"--bot --save --show-key --config {_SERVER}",
+        "replace the API key, save the new one and revoke the old one",
+    ),
     "logout": (f"--revoke --config {_SERVER}", "delete the saved API key"),
     "sso-handler": (
         "URL --install --uninstall",
         "handle zulip:// URLs, to finish browser logins automatically (Linux desktops)",
     ),
+    "fake-server": ("", "run a stand-in Zulip server, for tests (extra: testing)"),
     "completion": ("SHELL", "print a shell completion script"),
 }
 # Group: {argument, or option and its value: help}.
@@ -39,7 +44,7 @@ OPTIONS = {
     "arguments": {
         "SITE": "organization URL, such as chat.example.com",
         "USERNAME": "usually an email address; if omitted, choose a login method",
-        "--bot NAME": "save the API key of a bot that the account owns",
+        "--bot NAME": "a bot that the account owns, in place of the account",
         "URL": "URL passed by the desktop",
         "SHELL": ", ".join(SHELLS),
     },
@@ -53,6 +58,7 @@ OPTIONS = {
     "zuliprc": {
         "--config PATH": "zuliprc to use (default: $ZULIP_CONFIG or ~/.zuliprc)",
         "--overwrite": "overwrite a different account",
+        "--save PATH": "zuliprc of the bot, to save its new key in",
     },
     "storage": {
         "--no-save": "do not save the key",

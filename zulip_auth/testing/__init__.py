@@ -14,6 +14,8 @@ except ModuleNotFoundError as _error:
         name=_error.name,
     ) from None
 
-from .state import Account, ExternalMethod, Realm, ReceivedRequest
+from .accounts import Account, ExternalMethod, Realm
+from .messages import Message
+from .state import ReceivedRequest
 
-__all__ = ["Account", "ExternalMethod", "FakeZulip", "Realm", "ReceivedRequest"]
+__all__ = ["Account", "ExternalMethod", "FakeZulip", "Message", "Realm", "ReceivedRequest"]

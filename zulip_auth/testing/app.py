@@ -8,67 +8,40 @@ from attrs import frozen
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from . import routes_auth as auth
-from . import routes_events as events
-from . import routes_users as users
-from .http import Endpoint, Handler, UserHandler, authenticated, not_found, parse_form
-from .routes_sso import login_with_browser
+from . import endpoints  # noqa: F401 - registers them
+from .http import ENDPOINTS, Path, parse_form
 from .state import ReceivedRequest, State
 
-_ROUTES: dict[str, Handler] = {
-    "POST /api/v1/fetch_api_key": auth.fetch_api_key,
-    "POST /api/v1/dev_fetch_api_key": auth.dev_fetch_api_key,
-    "GET /api/v1/dev_list_users": auth.dev_list_users,
-    "POST /api/v1/dev_list_users": auth.dev_list_users,
-    "POST /api/v1/jwt/fetch_api_key": auth.jwt_fetch_api_key,
-    "GET /api/v1/server_settings": auth.server_settings,
-    "GET /accounts/login/social/{name:path}": login_with_browser,
-}
-_USER_ROUTES: dict[str, UserHandler] = {
-    "GET /api/v1/users/me": users.get_own_user,
-    "POST /api/v1/users/me/api_key/regenerate": users.regenerate_api_key,
-    "POST /api/v1/users/me/presence": users.update_presence,
-    "GET /api/v1/users": users.list_users,
-    "GET /api/v1/users/{user}": users.get_user,
-    "PATCH /api/v1/settings": users.update_settings,
-    "GET /api/v1/bots": users.list_bots,
-    "POST /api/v1/bots": users.create_bot,
-    "DELETE /api/v1/bots/{bot_id:int}": users.deactivate_bot,
-    "POST /api/v1/bots/{bot_id:int}/api_key/regenerate": users.regenerate_bot_api_key,
-    "POST /api/v1/register": events.register,
-    "GET /api/v1/events": events.get_events,
-    "DELETE /api/v1/events": events.delete_queue,
-    "POST /api/v1/messages": events.send_message,
-    "GET /api/v1/messages": events.get_messages,
-    "GET /api/v1/messages/{message_id:int}": events.get_message,
-    "PATCH /api/v1/messages/{message_id:int}": events.edit_message,
-    "POST /api/v1/messages/{message_id:int}/reactions": events.change_reaction,
-    "DELETE /api/v1/messages/{message_id:int}/reactions": events.change_reaction,
-    "GET /api/v1/streams": events.list_channels,
-    "GET /api/v1/streams/{stream_id:int}": events.get_channel,
-}
-_WEBHOOK_ROUTES = {"POST /api/v1/messages"}
+CONTROL_PATH = "/fake-zulip/"
+"""Requests below it control the server: see `control`. They are not recorded."""
+
+_PAGE_NOT_FOUND = (
+    '<!DOCTYPE html>\n<html lang="en"><head><title>Page not found</title></head>'
+    "<body>Page not found</body></html>\n"
+)
 
 
 def create_app(state: State) -> Starlette:
     """Return the application that serves *state*."""
-    handlers = dict(_ROUTES)
-    for route, handler in _USER_ROUTES.items():
-        handlers[route] = authenticated(handler, allow_webhooks=route in _WEBHOOK_ROUTES)
-    endpoints: dict[str, Endpoint] = {}
-    for route, anonymous in handlers.items():
-        method, path = route.split()
-        endpoints.setdefault(path, Endpoint(state)).handlers[method] = anonymous
+    paths: dict[str, Path] = {}
+    for endpoint in ENDPOINTS:
+        paths.setdefault(endpoint.path, Path(state)).endpoints[endpoint.method] = endpoint
+
     app = Starlette(
-        routes=[Route(path, endpoint) for path, endpoint in endpoints.items()],
+        routes=[Route(path, endpoint) for path, endpoint in paths.items()],
         middleware=[Middleware(_Recorder, state=state)],
-        exception_handlers={404: not_found},
+        exception_handlers={404: _page_not_found},
     )
     app.router.redirect_slashes = False
     return app
+
+
+async def _page_not_found(_request: Request, _error: Exception) -> Response:
+    return HTMLResponse(_PAGE_NOT_FOUND, 404)
 
 
 @frozen
@@ -79,19 +52,26 @@ class _Recorder:
     state: State
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
+        request, path = Request(scope, receive), scope["path"]
+        if path.startswith(CONTROL_PATH):
+            await self.app(scope, receive, send)
+            return
         body = await request.body()
-        headers, query, path = dict(request.headers), dict(request.query_params), scope["path"]
-        form = parse_form(headers.get("content-type", ""), body)
+        headers, query = dict(request.headers), dict(request.query_params)
+        form, files = parse_form(headers.get("content-type", ""), body)
         received = ReceivedRequest(
             request.method, path, headers.get("host", ""), headers, query, form, body
         )
         self.state.requests.append(received)
-        scope["params"] = query | form
+        scope["params"], scope["files"] = query | form, files
         messages: list[Message] = [{"type": "http.request", "body": body}]
 
         async def replay() -> Message:
             return messages.pop() if messages else await receive()
+
+        async def record(message: Message) -> None:
+            received.status = message.get("status", received.status)
+            await send(message)
 
         failure = self.state.next_failure(path)
         if failure is not None:
@@ -102,6 +82,6 @@ class _Recorder:
                 await receive()  # until the connection is lost
                 return
             if response is not None:
-                await response(scope, receive, send)
+                await response(scope, receive, record)
                 return
-        await self.app(scope, replay, send)
+        await self.app(scope, replay, record)

@@ -3,36 +3,53 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from email import message_from_bytes
-from pathlib import Path
-from typing import Any
+from enum import Enum, auto
+from typing import Any, TypeVar, cast
 from urllib.parse import parse_qsl
 
+import attrs
 from attrs import Factory, frozen
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from .state import INCOMING_WEBHOOK, Account, Realm, State
+from .accounts import GUEST, INCOMING_WEBHOOK, Account, Realm
+from .errors import ErrorResponse, bad_request
+from .parameters import Parameter
+from .rate_limits import RateLimiter
+from .state import State
 
-_TEMPLATES = json.loads(Path(__file__).with_name("templates.json").read_text(encoding="utf-8"))
+Fields = Mapping[str, Any]
+Handler = Callable[..., "Fields | Response | Awaitable[Fields | Response]"]
+_H = TypeVar("_H", bound=Handler)
+
 _KEY_RE = re.compile(r"[A-Za-z0-9]{32}")
-_PAGE_NOT_FOUND = (
-    '<!DOCTYPE html>\n<html lang="en"><head><title>Page not found</title></head>'
-    "<body>Page not found</body></html>\n"
-)
 
 
-class ErrorResponse(Exception):
-    """End a request with an error response of Zulip's API."""
+class Option(Enum):
+    """A property of an endpoint."""
 
-    def __init__(self, status: int, code: str, msg: str, **fields: object) -> None:
-        self.status = status
-        self.headers: dict[str, str] = {}
-        self.body: dict[str, Any] = {"result": "error", "msg": msg, **fields, "code": code}
+    ANONYMOUS = auto()
+    """It requires no API key. The handler is called with a `Call`."""
+    HUMANS = auto()
+    """It rejects bots."""
+    MEMBERS = auto()
+    """It rejects guests."""
+    WEBHOOKS = auto()
+    """Incoming webhook bots may use it."""
+    DEVELOPMENT = auto()
+    """It is missing on a production server."""
+    POST_ONLY = auto()
+    """It rejects OPTIONS as it does other methods."""
+
+
+ANONYMOUS, HUMANS, MEMBERS, WEBHOOKS, DEVELOPMENT, POST_ONLY = Option
 
 
 @frozen
@@ -41,20 +58,33 @@ class Call:
 
     Attributes:
         params: The parameters of the query string and of the form.
+        files: Names and contents of the files in the form.
+        headers: Headers of the response, whether it is a success or an error.
     """
 
     state: State
     request: Request
     params: Mapping[str, str]
+    files: list[tuple[str, bytes]]
+    headers: list[tuple[str, str]] = Factory(list)
 
     @property
     def host(self) -> str:
         """Return the Host header."""
         return self.request.headers.get("host", "")
 
+    @property
+    def client(self) -> str:
+        """Return the name of the HTTP client."""
+        return self.request.headers.get("user-agent", "").partition("/")[0] or "Unspecified"
+
     def url(self, host: str) -> str:
         """Return the URL of a host, with the scheme and port of the request."""
-        return str(self.request.url.replace(hostname=host, path="", query=""))
+        url = self.request.url
+        other = self.state.any_host and url.hostname not in self.state.realms
+        name = (url.hostname or host) if other else host
+        port = f":{url.port}" if url.port else ""
+        return f"{url.scheme}://{f'[{name}]' if ':' in name else name}{port}"
 
     def find_realm(self) -> Realm:
         """Return the organization at the Host header."""
@@ -63,88 +93,130 @@ class Call:
             raise ErrorResponse(404, "NONEXISTENT_SUBDOMAIN", "Invalid subdomain")
         return realm
 
-    def require(self, name: str) -> str:
-        """Return a parameter, or raise the error for a missing one."""
-        if name not in self.params:
-            msg = f"Missing '{name}' argument"
-            raise ErrorResponse(400, "REQUEST_VARIABLE_MISSING", msg, var_name=name)
-        return self.params[name]
 
-    def get_json(self, name: str, default: Any = None) -> Any:
-        """Return the value of a parameter that is JSON."""
-        try:
-            return json.loads(self.params[name]) if name in self.params else default
-        except ValueError:
-            raise bad_request(f"{name} is not valid JSON") from None
-
-    def get_int(self, name: str) -> int:
-        """Return the value of a required parameter that is an integer."""
-        self.require(name)
-        value = self.get_json(name)
-        if type(value) is not int:
-            raise bad_request(f"{name} is not an integer")
-        return value
-
-
-@frozen
+@frozen(kw_only=True)
 class UserCall(Call):
     """A request with a valid API key, and its account."""
 
     realm: Realm
     account: Account
 
-
-Handler = Callable[[Call], Awaitable[Response]]
-UserHandler = Callable[[UserCall], Awaitable[Response]]
+    def deliver(
+        self, accounts: Iterable[Account], event: Mapping[str, Any], capability: str | None = None
+    ) -> None:
+        """Add an event to the queues of some accounts."""
+        self.state.deliver(accounts, event, capability)
 
 
 @frozen
 class Endpoint:
+    """A handler of one method and path, its options and its parameters."""
+
+    method: str
+    path: str
+    handler: Handler
+    options: frozenset[Option]
+    parameters: dict[str, Parameter]
+
+    async def __call__(self, call: Call) -> Response:
+        """Return the response to a request.
+
+        Source: recorded exchanges; every response to a valid key reports the
+        limit of 200 requests a minute, and a rejected key is not counted.
+        """
+        if ANONYMOUS in self.options:
+            return await self._respond(call)
+        realm, account = _authenticate(call)
+        if account.bot_type == INCOMING_WEBHOOK and WEBHOOKS not in self.options:
+            raise _unauthorized("This API is not available to incoming webhook bots.")
+        check_limit(call, call.state.calls, account)
+        if HUMANS in self.options and account.is_bot:
+            raise bad_request("This endpoint does not accept bot requests.")
+        if MEMBERS in self.options and account.role == GUEST:
+            raise bad_request("Not allowed for guest users")
+        fields = {name: getattr(call, name) for name in attrs.fields_dict(Call)}
+        return await self._respond(UserCall(**fields, realm=realm, account=account))
+
+    async def _respond(self, call: Call) -> Response:
+        params, path = dict(call.params), call.request.path_params
+        # Zulip's `type` and `id` are builtins in Python: the handler's name ends in "_".
+        values = {n: p.parse(n.rstrip("_"), params) for n, p in self.parameters.items()}
+        if inspect.iscoroutinefunction(self.handler):
+            result = await self.handler(call, **path, **values)
+        else:
+            with call.state.lock:
+                result = self.handler(call, **path, **values)
+        if isinstance(result, Response):
+            return result
+        known = {name.rstrip("_") for name in self.parameters}
+        known |= {parameter.alias or "" for parameter in self.parameters.values()}
+        ignored = sorted(params.keys() - known)
+        extra = {"ignored_parameters_unsupported": ignored} if ignored else {}
+        fields = cast("Fields", result)
+        return json_response({"result": "success", "msg": "", **fields, **extra})
+
+
+ENDPOINTS: list[Endpoint] = []
+
+
+def endpoint(route: str, *options: Option, **parameters: Parameter) -> Callable[[_H], _H]:
+    """Return a decorator that makes a function the handler of a route.
+
+    The handler is called with a `UserCall`, the parameters of the path, and
+    the declared ones. It returns the fields of a successful response, or
+    raises an `ErrorResponse`. A handler that is not async has the lock of the
+    state while it runs.
+
+    Args:
+        route: Method and path, such as `GET /api/v1/users/me`.
+        options: Properties of the endpoint.
+        parameters: Declarations by name, in the order of their checks.
+    """
+    method, path = route.split()
+
+    def decorate(handler: _H) -> _H:
+        ENDPOINTS.append(Endpoint(method, path, handler, frozenset(options), parameters))
+        return handler
+
+    return decorate
+
+
+@frozen
+class Path:
     """The ASGI application of one path."""
 
     state: State
-    handlers: dict[str, Handler] = Factory(dict)
+    endpoints: dict[str, Endpoint] = Factory(dict)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
         request = Request(scope)
-        handler = self.handlers.get(request.method)
-        if handler is None:
-            response = _method_not_allowed(list(self.handlers))
-        else:
-            try:
-                response = await handler(Call(self.state, request, scope["params"]))
-            except ErrorResponse as error:
-                response = json_response(error.body, error.status, error.headers)
+        call = Call(self.state, request, scope["params"], scope["files"])
+        try:
+            response = await self._respond(call)
+        except ErrorResponse as error:
+            response = json_response(error.body, error.status)
+            if error.body["code"] == "UNAUTHORIZED":
+                response.headers["WWW-Authenticate"] = 'Basic realm="zulip"'
+        for name, value in call.headers:
+            response.headers.append(name, value)
+        if request.method == "HEAD":
+            response.body = b""
         await response(scope, receive, send)
 
-
-def authenticated(handler: UserHandler, *, allow_webhooks: bool = False) -> Handler:
-    """Return a handler that requires a valid API key.
-
-    Args:
-        handler: The handler of the authenticated request.
-        allow_webhooks: Whether incoming webhook bots may use the endpoint.
-
-    Source: recorded exchanges; every response to a valid key reports the
-    limit of 200 requests a minute, and a rejected key is not counted.
-    """
-
-    async def wrapper(call: Call) -> Response:
-        realm, account = _authenticate(call)
-        if account.bot_type == INCOMING_WEBHOOK and not allow_webhooks:
-            raise _unauthorized("This API is not available to incoming webhook bots.")
-        headers = call.state.calls.record(account, call.state.now())
-        user_call = UserCall(call.state, call.request, call.params, realm, account)
-        try:
-            check_limit(headers)
-            response = await handler(user_call)
-        except ErrorResponse as error:
-            error.headers |= headers
-            raise
-        response.headers.update(headers)
-        return response
-
-    return wrapper
+    async def _respond(self, call: Call) -> Response:
+        options = frozenset[Option]().union(*(e.options for e in self.endpoints.values()))
+        # Source: Zulip's REST dispatcher serves HEAD as GET, and OPTIONS.
+        methods = [*self.endpoints, *(["HEAD"] if "GET" in self.endpoints else [])]
+        method = call.request.method
+        if method == "OPTIONS" and POST_ONLY not in options:
+            return Response(status_code=204, headers={"Allow": ", ".join(sorted(methods))})
+        endpoint = self.endpoints.get("GET" if method == "HEAD" else method)
+        if endpoint is None:
+            return _method_not_allowed(methods)
+        if DEVELOPMENT in options and self.state.dev_login == "production":
+            raise HTTPException(404)
+        return await endpoint(call)
 
 
 def _authenticate(call: Call) -> tuple[Realm, Account]:
@@ -169,71 +241,60 @@ def _authenticate(call: Call) -> tuple[Realm, Account]:
 
 
 def _unauthorized(msg: str) -> ErrorResponse:
-    error = ErrorResponse(401, "UNAUTHORIZED", msg)
-    error.headers = {"WWW-Authenticate": 'Basic realm="zulip"'}
-    return error
+    return ErrorResponse(401, "UNAUTHORIZED", msg)
 
 
 def _parse_basic_auth(header: str) -> tuple[str, str]:
     """Return the email and the API key, without the spaces around them."""
+    scheme, _, credentials = header.strip().partition(" ")
+    if credentials and scheme.lower() != "basic":
+        raise bad_request("This endpoint requires HTTP basic authentication.")
     try:
-        scheme, credentials = header.split()
-        if scheme.lower() != "basic":
-            raise bad_request("This endpoint requires HTTP basic authentication.")
-        email, key = base64.b64decode(credentials).decode().split(":")
+        email, key = base64.b64decode(credentials.strip()).decode().split(":")
     except ValueError:
         raise _unauthorized("Invalid authorization header for basic auth") from None
     return email.strip(), key.strip()
 
 
-def parse_form(content_type: str, body: bytes) -> dict[str, str]:
-    """Return the parameters of a body; empty if it is not a form.
-
-    Files in a multipart form are left out.
+def parse_form(content_type: str, body: bytes) -> tuple[dict[str, str], list[tuple[str, bytes]]]:
+    """Return the parameters and the files of a body; empty if it is not a form.
 
     Source: recorded exchanges with a form, a multipart form and a JSON body.
     """
+    form: dict[str, str] = {}
+    files = []
     match content_type.partition(";")[0].strip().lower():
         case "application/x-www-form-urlencoded":
-            return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+            form = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
         case "multipart/form-data":
             header = f"Content-Type: {content_type}\r\n\r\n".encode()
-            form = {}
             for part in message_from_bytes(header + body).walk():
                 name = part.get_param("name", header="content-disposition")
-                content = part.get_payload(decode=True)
-                if isinstance(content, bytes) and name and part.get_filename() is None:
+                content, filename = part.get_payload(decode=True), part.get_filename()
+                if not isinstance(content, bytes) or not name:
+                    continue
+                if filename is None:
                     form[str(name)] = content.decode("utf-8", "replace")
-            return form
-    return {}
+                else:
+                    files.append((filename, content))
+    return form, files
 
 
-def bad_request(msg: str) -> ErrorResponse:
-    """Return an error without a code of its own."""
-    return ErrorResponse(400, "BAD_REQUEST", msg)
+def not_served(state: State, what: str) -> ErrorResponse:
+    """Return the error for a part of Zulip that this server does not have, and note it."""
+    state.unserved.append(what)
+    msg = f"FakeZulip does not serve {what}. To serve it in a test, use add_route()."
+    return ErrorResponse(404, "NOT_SERVED_BY_FAKE_ZULIP", msg)
 
 
-def check_limit(headers: Mapping[str, str]) -> None:
-    """Raise the error for a request above a rate limit."""
+def check_limit(call: Call, limiter: RateLimiter, key: object) -> None:
+    """Count a request. Raise the error for one above the limit."""
+    headers = limiter.record(key, call.state.now())
+    call.headers.extend(headers.items())
     if "Retry-After" in headers:
         error = ErrorResponse(429, "RATE_LIMIT_HIT", "API usage exceeded rate limit")
         error.body["retry-after"] = float(headers["Retry-After"])
         raise error
-
-
-def fill(template: str, **fields: object) -> dict[str, Any]:
-    """Return the fields of a response or event, in the order of a Zulip 10.0 server.
-
-    Args:
-        template: Name of an object in templates.json.
-        fields: Values that replace those of the template.
-    """
-    return {**_TEMPLATES[template], **fields}
-
-
-def success_response(**fields: object) -> Response:
-    """Return a successful response."""
-    return json_response({"result": "success", "msg": "", **fields})
 
 
 def json_response(
@@ -245,11 +306,6 @@ def json_response(
 
 def _dumps(body: Mapping[str, Any]) -> str:
     return json.dumps(body, separators=(",", ":"), ensure_ascii=False)
-
-
-async def not_found(_request: Request, _error: Exception) -> Response:
-    """Return the page for an unknown path."""
-    return HTMLResponse(_PAGE_NOT_FOUND, status_code=404)
 
 
 def _method_not_allowed(methods: list[str]) -> Response:

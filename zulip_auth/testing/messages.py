@@ -1,23 +1,31 @@
-"""Messages and event queues of the stand-in server."""
+"""Messages: their text, flags and form in the API."""
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-from attrs import Factory, define
+from attrs import Factory, define, frozen
 
-from .http import fill
-from .state import Account, Realm
+from .accounts import GUEST, Account, Realm
+from .errors import bad_request
 
-HEARTBEAT = 50.0
-"""Seconds until a poll without events returns a heartbeat."""
+MAX_CONTENT, MAX_TOPIC = 10_000, 60
+EDITABLE_FLAGS = ("read", "starred", "collapsed")
+FLAGS = (*EDITABLE_FLAGS, "mentioned", "stream_wildcard_mentioned", "has_alert_word", "historical")
 
-IDLE_TIMEOUT = 600.0
-"""Seconds until a queue expires that is not polled."""
+
+@frozen
+class Edit:
+    """An edit of a message: the text before it, and when it was made."""
+
+    editor: Account
+    timestamp: int
+    content: str
+    topic: str
+    channel: str | None
 
 
 @define(eq=False)
@@ -25,9 +33,15 @@ class Message:
     """A message.
 
     Attributes:
-        recipients: The accounts that receive it, sorted by email.
+        id: Message id.
+        realm: Organization.
+        sender: Account that sent it.
+        recipients: The accounts that received it, sorted by email.
         channel: Name of the channel, or None for a direct message.
+        topic: Topic, empty for a direct message.
+        content: Content, as it was sent.
         client: Name of the sender's HTTP client.
+        timestamp: Unix time.
         reactions: Reactions, as in the API.
     """
 
@@ -41,127 +55,160 @@ class Message:
     client: str
     timestamp: int
     reactions: list[dict[str, Any]] = Factory(list)
+    edits: list[Edit] = Factory(list)
+    _flags: dict[int, set[str]] = Factory(dict)
+
+    @property
+    def type(self) -> str:
+        """Return `stream` or `private`, as in the API."""
+        return "private" if self.channel is None else "stream"
 
     @property
     def rendered_content(self) -> str:
         """Return the content as HTML. Markdown is escaped, not rendered."""
-        return f"<p>{escape(self.content, quote=False)}</p>"
+        return render(self.content)
 
     def flags(self, reader: Account) -> list[str]:
-        """Return the flags of the message for one recipient."""
+        """Return the flags of the message for one reader."""
+        if reader not in self.recipients:
+            return ["read", "historical"]
         name = re.escape(reader.full_name)
         words = "|".join(map(re.escape, reader.alert_words)) or "(?!)"
         patterns = {
             "mentioned": rf"@\*\*(?:{name}|(?:{name})?\|{reader.user_id})\*\*",
+            "stream_wildcard_mentioned": r"@\*\*(?:all|everyone|channel|stream)\*\*",
             "has_alert_word": rf"(?<!\w)(?:{words})(?!\w)",
         }
-        return [flag for flag, p in patterns.items() if re.search(p, self.content, re.IGNORECASE)]
+        found = {flag for flag, p in patterns.items() if re.search(p, self.content, re.IGNORECASE)}
+        found |= self._flags.get(reader.user_id, set())
+        return [flag for flag in FLAGS if flag in found]
+
+    def set_flag(self, reader: Account, flag: str, *, on: bool) -> bool:
+        """Set or clear a flag for one reader, and return whether that changed anything."""
+        flags = self._flags.setdefault(reader.user_id, set())
+        changed = (flag in flags) is not on
+        (flags.add if on else flags.discard)(flag)
+        return changed
+
+    def is_visible_to(self, reader: Account) -> bool:
+        """Return whether an account can read the message.
+
+        Source: members can read the history of public channels.
+        """
+        if reader in self.recipients:
+            return True
+        is_member = self.realm.find(reader.user_id) is reader and reader.role < GUEST
+        return self.channel is not None and is_member
 
     def to_dict(self, *, apply_markdown: bool) -> dict[str, Any]:
         """Return the message as in the API."""
-        message = fill(
-            "message",
-            id=self.id,
-            sender_id=self.sender.user_id,
-            content=self.rendered_content if apply_markdown else self.content,
-            timestamp=self.timestamp,
-            client=self.client,
-            subject=self.topic,
-            reactions=list(self.reactions),
-            sender_full_name=self.sender.full_name,
-            sender_email=self.realm.visible_email(self.sender),
-            content_type="text/html" if apply_markdown else "text/x-markdown",
-        )
+        message = {
+            "id": self.id,
+            "sender_id": self.sender.user_id,
+            "content": self.rendered_content if apply_markdown else self.content,
+            "recipient_id": self.recipients[0].user_id if self.recipients else 0,
+            "timestamp": self.timestamp,
+            "client": self.client,
+            "subject": self.topic,
+            "topic_links": [],
+            "is_me_message": self.content.startswith("/me "),
+            "reactions": list(self.reactions),
+            "submessages": [],
+            "sender_full_name": self.sender.full_name,
+            "sender_email": self.realm.visible_email(self.sender),
+            "sender_realm_str": "",
+            "display_recipient": self.realm.to_recipients(self.recipients),
+            "type": self.type,
+            "avatar_url": "",
+            "content_type": "text/html" if apply_markdown else "text/x-markdown",
+        }
+        if self.edits:
+            message["last_edit_timestamp"] = self.edits[-1].timestamp
+            newest_first = reversed(range(len(self.edits)))
+            message["edit_history"] = [self._edit(number) for number in newest_first]
         if self.channel is not None:
             id_ = self.realm.channel_id(self.channel)
-            message |= {"type": "stream", "display_recipient": self.channel, "stream_id": id_}
-            return message | {"recipient_id": id_}
-        users = [
-            {
-                "id": user.user_id,
-                "email": self.realm.visible_email(user),
-                "full_name": user.full_name,
-            }
-            for user in self.recipients
-        ]
-        message["recipient_id"] = users[0]["id"]
-        message["display_recipient"] = [user | {"is_mirror_dummy": False} for user in users]
+            message |= {"display_recipient": self.channel, "stream_id": id_, "recipient_id": id_}
         return message
 
+    def _edit(self, number: int) -> dict[str, Any]:
+        """Return an edit as in the API, with the values that it replaced."""
+        before, after = self._versions()[number : number + 2]
+        edit = self.edits[number]
+        entry: dict[str, Any] = {"user_id": edit.editor.user_id, "timestamp": edit.timestamp}
+        if before[0] != after[0]:
+            entry |= {"prev_content": before[0], "prev_rendered_content": render(before[0])}
+            entry["prev_rendered_content_version"] = 1
+        if before[1] != after[1]:
+            entry |= {"topic": after[1], "prev_topic": before[1]}
+        if before[2] != after[2] and before[2] and after[2]:
+            ids = [self.realm.channel_id(version[2]) for version in (before, after) if version[2]]
+            entry |= {"prev_stream": ids[0], "stream": ids[1]}
+        return entry
 
-@define(eq=False)
-class Queue:
-    """The unacknowledged events of one client.
+    def _versions(self) -> list[tuple[str, str, str | None]]:
+        """Return content, topic and channel before each edit, and now."""
+        old = [(edit.content, edit.topic, edit.channel) for edit in self.edits]
+        return [*old, (self.content, self.topic, self.channel)]
 
-    Attributes:
-        owner: Account that registered the queue.
-        last_used: Unix time at which the client last polled.
-        event_types: Types of events to deliver, or None for all.
-        apply_markdown: Whether messages are delivered as HTML.
-        events: Events, oldest first.
-        expired: Whether the queue has expired.
+    def history(self) -> list[dict[str, Any]]:
+        """Return the versions of the message as in the API, oldest first."""
+        versions = self._versions()
+        first = {"user_id": self.sender.user_id, "timestamp": self.timestamp}
+        entries = [first, *(self._edit(number) for number in range(len(self.edits)))]
+        for entry, (content, topic, _) in zip(entries, versions, strict=True):
+            entry.pop("prev_rendered_content_version", None)
+            entry |= {"topic": topic, "content": content, "rendered_content": render(content)}
+            if "prev_content" in entry:
+                deleted, inserted = escape(entry["prev_content"]), escape(content)
+                entry["content_html_diff"] = (
+                    f'<div><p><span class="highlight_text_deleted">{deleted}</span> '
+                    f'<span class="highlight_text_inserted">{inserted}</span></p></div>'
+                )
+        return entries
+
+
+def render(content: str) -> str:
+    """Return content as HTML. Markdown is escaped, not rendered."""
+    return f"<p>{escape(content, quote=False)}</p>"
+
+
+def normalize_content(content: str) -> str:
+    """Return the content as the server stores it.
+
+    Source: Zulip truncates a message that is too long; it does not reject it.
+
+    Raises:
+        ErrorResponse: If it is empty, or contains a NUL.
     """
+    content = content.rstrip().lstrip("\n")
+    if not content:
+        raise bad_request("Message must not be empty")
+    if "\0" in content:
+        raise bad_request("Message must not contain null bytes")
+    return _truncate(content, MAX_CONTENT, "\n[message truncated]")
 
-    owner: Account
-    last_used: float
-    event_types: Sequence[str] | None = None
-    apply_markdown: bool = False
-    events: list[dict[str, Any]] = Factory(list)
-    expired: bool = False
-    _next_id: int = 0
-    _poll: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
 
-    def is_idle(self, now: float) -> bool:
-        """Return whether the client has not polled for `IDLE_TIMEOUT` seconds."""
-        return self._poll is None and now - self.last_used >= IDLE_TIMEOUT
+def normalize_topic(topic: str | None) -> str:
+    """Return the topic as the server stores it.
 
-    def accepts(self, event_type: str) -> bool:
-        """Return whether the client wants events of a type."""
-        return self.event_types is None or event_type in self.event_types
+    Raises:
+        ErrorResponse: If it is missing, empty, or contains a control character.
+    """
+    if topic is None:
+        raise bad_request("Missing topic")
+    if not topic.strip():
+        raise bad_request("Topic can't be empty!")
+    position = next((n for n, char in enumerate(topic.strip(), 1) if not char.isprintable()), 0)
+    if position:
+        raise bad_request(f"Invalid character in topic, at position {position}!")
+    return _truncate(topic.strip(), MAX_TOPIC, "...")
 
-    def add(self, event: Mapping[str, Any]) -> None:
-        """Append an event and end the waiting poll."""
-        self.events.append({**event, "id": self._next_id})
-        self._next_id += 1
-        self.notify()
 
-    def acknowledge(self, event_id: int) -> None:
-        """Delete the events up to *event_id*.
+def _truncate(text: str, max_length: int, ending: str) -> str:
+    return text if len(text) <= max_length else text[: max_length - len(ending)] + ending
 
-        Raises:
-            ValueError: If that event was deleted before, or does not exist.
-        """
-        first = self.events[0]["id"] if self.events else self._next_id
-        if event_id < first - 1:
-            raise ValueError(f"An event newer than {event_id} has already been pruned!")
-        if event_id >= self._next_id:
-            raise ValueError(f"Event {event_id} was not in this queue")
-        self.events = [event for event in self.events if event["id"] > event_id]
 
-    async def wait(self) -> None:
-        """Wait for an event, or add a heartbeat after `HEARTBEAT` seconds.
-
-        A queue has one waiting poll. Another one ends it.
-        """
-        self.notify()
-        event = asyncio.Event()
-        self._poll = poll = asyncio.get_running_loop(), event
-        try:
-            async with asyncio.timeout(HEARTBEAT):
-                await event.wait()
-        except TimeoutError:
-            self.add({"type": "heartbeat"})
-        finally:
-            self._poll = None if self._poll is poll else self._poll
-
-    def expire(self) -> None:
-        """Mark the queue as expired and end the waiting poll, from any thread."""
-        self.expired = True
-        self.notify()
-
-    def notify(self) -> None:
-        """End the waiting poll, from any thread."""
-        poll, self._poll = self._poll, None
-        if poll is not None:
-            loop, event = poll
-            loop.call_soon_threadsafe(event.set)
+def sort_recipients(accounts: Iterable[Account]) -> list[Account]:
+    """Return different accounts in the order of a direct message."""
+    return sorted(set(accounts), key=lambda user: user.email)

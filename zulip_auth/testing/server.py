@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import ssl
 import time
+import warnings
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Self
 
@@ -13,16 +16,18 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from .app import create_app
+from .accounts import Account, Realm
+from .app import CONTROL_PATH, create_app
+from .control import Control
+from .messages import Message, normalize_topic
 from .server_thread import ServerThread
-from .state import Account, DevLogin, Realm, ReceivedRequest, State
+from .state import DevLogin, ReceivedRequest, State
 
-_HOST = "127.0.0.1"
 _POLL_INTERVAL = 0.005
 
 
 class FakeZulip:
-    """A stand-in Zulip server on a free loopback port, in its own thread.
+    """A stand-in Zulip server, in its own thread.
 
     Responses match those recorded from real servers. Accounts, passwords,
     login attempts, messages and event queues have state, as on a real server.
@@ -32,17 +37,37 @@ class FakeZulip:
         users: Passwords of the first organization's users, by email.
         dev_login: Whether `dev_fetch_api_key` is `"on"`, `"off"`, or missing
             as in `"production"`.
+        host: Address to listen on.
+        port: Port to listen on; 0 for a free one.
+        realm_host: Host name of the first organization. By default *host*, or
+            the loopback address if that is the address of all interfaces.
+        any_host: Whether requests with another host name are for the first
+            organization. By default, there is no organization at other names.
+        ssl_context: Context with a certificate, for https.
     """
 
     def __init__(
-        self, users: Mapping[str, str] | None = None, *, dev_login: DevLogin = "on"
+        self,
+        users: Mapping[str, str] | None = None,
+        *,
+        dev_login: DevLogin = "on",
+        host: str = "127.0.0.1",
+        port: int = 0,
+        realm_host: str | None = None,
+        any_host: bool = False,
+        ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        self._state = State(dev_login)
-        self._realm = self._state.add_realm(_HOST)
+        scheme = "http" if ssl_context is None else "https"
+        self._state = State(dev_login, any_host, scheme)
+        self._host, self._port, self._ssl_context = host, port, ssl_context
+        loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+        self._realm = self._state.add_realm(realm_host or loopback.get(host, host))
         for email, password in (users or {}).items():
             self._realm.add_user(email, password)
         self._app = create_app(self._state)
+        self._app.router.routes.insert(0, Route(f"{CONTROL_PATH}{{action}}", Control(self)))
         self._thread: ServerThread | None = None
+        self._process = 0
         self._reserved: socket.socket | None = None
 
     @property
@@ -90,9 +115,26 @@ class FakeZulip:
         """Return all requests, also those to unknown paths, oldest first."""
         return tuple(self._state.requests)
 
-    def add_user(self, email: str, password: str) -> Account:
-        """Create an account in the first organization and return it."""
-        return self._realm.add_user(email, password)
+    @property
+    def messages(self) -> Sequence[Message]:
+        """Return all messages, oldest first."""
+        with self._state.lock:
+            return tuple(self._state.messages.values())
+
+    @property
+    def unserved(self) -> Sequence[str]:
+        """Return the requests to endpoints of Zulip that this server does not have."""
+        return tuple(self._state.unserved)
+
+    def add_user(self, email: str, password: str, *, full_name: str = "Test User") -> Account:
+        """Create an account in the first organization and return it.
+
+        Args:
+            email: Email address.
+            password: Password.
+            full_name: Full name, as in a mention.
+        """
+        return self._realm.add_user(email, password, full_name=full_name)
 
     def add_bot(self, owner_email: str, full_name: str) -> Account:
         """Create a bot in the first organization and return it.
@@ -182,17 +224,75 @@ class FakeZulip:
         failures = [(response, delay, drop)] * times
         self._state.failures.setdefault(path, []).extend(failures)
 
-    async def wait_for(
-        self, method: str, path: str, *, count: int = 1, timeout: float = 5.0
-    ) -> tuple[ReceivedRequest, ...]:
-        """Wait for requests to a path and return all of them, oldest first.
+    def send(
+        self,
+        sender: Account | str,
+        to: Account | str | Sequence[Account | str],
+        content: str,
+        *,
+        topic: str | None = None,
+    ) -> int:
+        """Send a message without a request, and return its id.
 
-        Requests that were received before the call count.
+        Args:
+            sender: Account or email of the sender.
+            to: Name of a channel with a *topic*, else one or more accounts or
+                emails.
+            content: Content.
+            topic: Topic of a message to a channel.
+
+        Raises:
+            KeyError: If there is no such account or channel.
+            ValueError: If the content or the topic is invalid.
+        """
+        account = self.account(sender) if isinstance(sender, str) else sender
+        realm = self._state.realm_of(account)
+        target: str | list[Account]
+        if topic is not None:
+            channel = realm.find_channel(to) if isinstance(to, str) else None
+            if channel is None:
+                raise KeyError(to)
+            target, topic = channel, normalize_topic(topic)
+        else:
+            names = [to] if isinstance(to, Account | str) else to
+            target = [realm.account(n) if isinstance(n, str) else n for n in names]
+        return self._state.send(realm, account, target, topic or "", content, "FakeZulip").id
+
+    def mark(self) -> int:
+        """Return the number of requests until now, for the argument *since* of `wait_for`."""
+        return len(self._state.requests)
+
+    def count(self, method: str, path: str, *, since: int = 0) -> int:
+        """Return the number of requests to a path.
 
         Args:
             method: HTTP method, such as `POST`.
             path: Path of the URL, such as `/api/v1/messages`.
+            since: Requests to leave out: a value of `mark`.
+        """
+        return len(self._received(method, path, None, since))
+
+    async def wait_for(
+        self,
+        method: str,
+        path: str,
+        *,
+        match: Callable[[ReceivedRequest], bool] | None = None,
+        count: int = 1,
+        since: int = 0,
+        timeout: float = 5.0,
+    ) -> tuple[ReceivedRequest, ...]:
+        """Wait for requests to a path and return all of them, oldest first.
+
+        Requests that were received before the call count, unless there is
+        *since*.
+
+        Args:
+            method: HTTP method, such as `POST`.
+            path: Path of the URL, such as `/api/v1/messages`.
+            match: Function that returns whether to count a request.
             count: Number of requests to wait for.
+            since: Requests to leave out: a value of `mark`.
             timeout: Seconds to wait.
 
         Raises:
@@ -202,21 +302,34 @@ class FakeZulip:
         number = 0
         for _ in range(int(timeout / _POLL_INTERVAL) + 1):
             self._state.check_error()
-            received = [r for r in self.requests if (r.method, r.path) == (method, path)]
+            received = self._received(method, path, match, since)
             if len(received) >= count:
-                return tuple(received)
+                return received
             number = len(received)
             # Sleep in a thread, because a test may have frozen the loop's clock.
             await asyncio.to_thread(time.sleep, _POLL_INTERVAL)
         raise TimeoutError(f"Received {number} of {count} {method} {path} requests in {timeout} s.")
 
+    def _received(
+        self,
+        method: str,
+        path: str,
+        match: Callable[[ReceivedRequest], bool] | None,
+        since: int,
+    ) -> tuple[ReceivedRequest, ...]:
+        found = (r for r in self.requests[since:] if (r.method, r.path) == (method, path))
+        return tuple(r for r in found if match is None or match(r))
+
     def advance(self, seconds: float) -> None:
         """Advance the server's clock.
+
+        Polls that then have waited for 50 s get a heartbeat, queues without a
+        poll for ten minutes expire, and scheduled messages are sent.
 
         Args:
             seconds: Added to the current time.
         """
-        self._state.clock_offset += seconds
+        self._state.advance(seconds)
 
     def expire_queues(self) -> None:
         """Expire all event queues: polls end with `BAD_EVENT_QUEUE_ID`."""
@@ -225,24 +338,28 @@ class FakeZulip:
     def stop(self) -> None:
         """Stop the server, as in an outage: connections are dropped, and new ones fail.
 
-        Its port stays reserved, and its state stays as it is.
+        Its port stays reserved, and its state stays as it is. In a forked
+        process, this has no effect on the server of its parent.
         """
         thread, self._thread = self._thread, None
-        if thread is not None:
+        if thread is not None and self._process == os.getpid():
             thread.stop()
-            self._reserved = _bind(self._state.port or 0)
+            self._reserved = _bind(self._host, self._state.port or 0)
 
     def start(self) -> None:
         """Start the server, on the same port after `stop`.
 
         Raises:
             RuntimeError: If the server is already running.
+            OSError: If the port is in use, or the address is not one of this
+                machine.
         """
         if self._thread is not None:
             raise RuntimeError("FakeZulip is already running.")
-        sock, self._reserved = self._reserved or _bind(0), None
+        sock, self._reserved = self._reserved or _bind(self._host, self._port), None
         self._state.port = sock.getsockname()[1]
-        self._thread = ServerThread(self._app, self._state, sock)
+        self._process = os.getpid()
+        self._thread = ServerThread(self._app, self._state, sock, self._ssl_context)
         self._thread.start()
 
     def __enter__(self) -> Self:
@@ -257,6 +374,8 @@ class FakeZulip:
         self._state.port = None
         if exc_info[1] is None:
             self._state.check_error()
+            if unserved := ", ".join(dict.fromkeys(self.unserved)):
+                warnings.warn(f"FakeZulip does not serve {unserved}.", stacklevel=2)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -268,13 +387,19 @@ class FakeZulip:
     def __repr__(self) -> str:
         port, status = self._state.port, "" if self._thread else " stopped"
         status = " died" if self._state.error else status
-        return f"<FakeZulip http://{_HOST}:{port}{status}>" if port else "<FakeZulip not running>"
+        site = f"{self._state.scheme}://{self._realm.host}:{port}"
+        return f"<FakeZulip {site}{status}>" if port else "<FakeZulip not running>"
 
 
-def _bind(port: int) -> socket.socket:
+def _bind(host: str, port: int) -> socket.socket:
     """Return a socket that reserves a port. Connections fail until it listens."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio sets TCP_NODELAY only on sockets with an explicit protocol.
-    sock = socket.socket(proto=socket.IPPROTO_TCP)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind((_HOST, port))
+    sock = socket.socket(family, proto=socket.IPPROTO_TCP)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
     return sock

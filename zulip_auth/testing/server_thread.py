@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import threading
 import time
 from contextlib import suppress
+from typing import Any
 
 import uvicorn
 from starlette.requests import ClientDisconnect
@@ -28,13 +30,19 @@ TICK = 1.0
 class ServerThread(threading.Thread):
     """A thread that serves an application on a bound socket until `stop`."""
 
-    def __init__(self, app: ASGIApp, state: State, sock: socket.socket) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        state: State,
+        sock: socket.socket,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
         super().__init__(name="FakeZulip", daemon=True)
         # Listen before the thread starts, so that early requests wait in the backlog.
         sock.listen(2048)
         self._state, self._socket = state, sock
         self._loop = _Loop()
-        self._server = _Server(app)
+        self._server = _Server(app, ssl_context)
         state.error = None
         state.drop_connection = self._server.drop_connection
 
@@ -63,7 +71,7 @@ class _Loop(asyncio.SelectorEventLoop):
 class _Server(uvicorn.Server):
     """A uvicorn server that stops immediately and drops its connections."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, ssl_context: ssl.SSLContext | None) -> None:
         async def end_quietly(scope: Scope, receive: Receive, send: Send) -> None:
             # uvicorn logs them as errors
             with suppress(asyncio.CancelledError, ClientDisconnect):
@@ -77,6 +85,8 @@ class _Server(uvicorn.Server):
             log_config=None,
             access_log=False,
         )
+        config.load()
+        config.ssl = ssl_context
         super().__init__(config)
         self.stopping = asyncio.Event()
 
@@ -92,16 +102,29 @@ class _Server(uvicorn.Server):
         for server in self.servers:
             for sock in server.sockets:
                 server.get_loop().remove_reader(sock.fileno())
+                _shut_down(sock)
         # asyncio leaks a connection that it has accepted, but not made, when the server closes.
         for _ in range(_ACCEPT_ITERATIONS):
             await asyncio.sleep(0)
         for server in self.servers:
             server.close()
         for connection in list(self.server_state.connections):
-            connection.transport.abort()
+            _drop(connection)
 
     def drop_connection(self, client: object) -> None:
         """Close the connection of a client's address without a response."""
         for connection in list(self.server_state.connections):
             if isinstance(connection, H11Protocol) and connection.client == client:
-                connection.transport.abort()
+                _drop(connection)
+
+
+def _drop(connection: Any) -> None:
+    """Close a connection without a response."""
+    _shut_down(connection.transport.get_extra_info("socket"))
+    connection.transport.abort()
+
+
+def _shut_down(sock: Any) -> None:
+    """End a socket also in forked processes, in which closing it here has no effect."""
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)

@@ -1,227 +1,31 @@
-"""State of the stand-in server: organizations, accounts, limits and recorded requests."""
+"""State of the stand-in server: organizations, messages, queues, limits, requests."""
 
 from __future__ import annotations
 
-import re
-import secrets
-import string
+import os
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
-from attrs import Factory, define, field, frozen
+from attrs import Factory, define, field
 
+from .accounts import Account, Realm, Upload
+from .messages import Message, normalize_content, sort_recipients
+from .queues import Queue
 from .rate_limits import RateLimiter
 
 if TYPE_CHECKING:
     from starlette.responses import Response
-
-    from .messages import Message, Queue
-
-OWNER, ADMINISTRATOR, MEMBER, GUEST = 100, 200, 400, 600
-GENERIC_BOT, INCOMING_WEBHOOK = 1, 2
-
-_KEY_LENGTH = 32
-_KEY_ALPHABET = string.ascii_letters + string.digits
-_DOMAIN_RE = re.compile(r"(?:[a-z0-9-]+\.)+[a-z][a-z0-9-]*")
-# FAKE_EMAIL_DOMAIN of Zulip's development environment.
-_FAKE_EMAIL_DOMAIN = "zulipdev.com"
 
 DevLogin = Literal["on", "off", "production"]
 Failure = tuple["Response | None", float, bool]
 """A response or None for the real one, seconds before it, and whether to drop the connection."""
 
 
-def _new_api_key() -> str:
-    return "".join(secrets.choice(_KEY_ALPHABET) for _ in range(_KEY_LENGTH))
-
-
 @define(eq=False)
-class Account:
-    """A user or bot of an organization. Attributes can be set while the server runs.
-
-    Attributes:
-        email: Email address, in the server's spelling.
-        password: Password of the account; empty for a bot.
-        user_id: User id.
-        api_key: API key that a login returns.
-        full_name: Full name.
-        role: 100 owner, 200 administrator, 300 moderator, 400 member, 600 guest.
-        active: Whether the account is active, not deactivated.
-        password_reset_required: Whether the correct password is rejected until
-            it is reset.
-        alert_words: Words that set the flag `has_alert_word` on a message.
-        bot_type: 1 for a generic bot, 2 for an incoming webhook, or None for a
-            user.
-        owner: Account that owns the bot, or None for a user.
-    """
-
-    email: str
-    password: str = field(repr=False)
-    user_id: int
-    api_key: str = field(repr=False, factory=_new_api_key)
-    full_name: str = "Test User"
-    role: int = MEMBER
-    active: bool = True
-    password_reset_required: bool = False
-    alert_words: list[str] = Factory(list)
-    bot_type: int | None = None
-    owner: Account | None = field(default=None, repr=False)
-
-    @property
-    def admin(self) -> bool:
-        """Return whether the account is an administrator or an owner."""
-        return self.role <= ADMINISTRATOR
-
-    @property
-    def is_bot(self) -> bool:
-        """Return whether the account is a bot."""
-        return self.bot_type is not None
-
-    def regenerate_api_key(self) -> None:
-        """Replace the API key. The old one is revoked."""
-        self.api_key = _new_api_key()
-
-
-@frozen
-class ExternalMethod:
-    """A login method that uses a browser.
-
-    Attributes:
-        name: Identifier, such as `google`.
-        display_name: Name in user interfaces.
-    """
-
-    name: str
-    display_name: str
-
-    @property
-    def login_path(self) -> str:
-        """Return the path of the login page, which lists the accounts."""
-        return f"/accounts/login/social/{self.name}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the method as in the server's settings."""
-        name, url = self.display_name, self.login_path
-        urls = {"login_url": url, "signup_url": url.replace("login", "register")}
-        return {"name": self.name, "display_name": name, "display_icon": None, **urls}
-
-
-@define(eq=False)
-class Realm:
-    """An organization. Attributes can be set while the server runs.
-
-    Attributes:
-        host: Host name of its URL.
-        active: Whether the organization is active, not deactivated.
-        password_login: Whether password login is enabled.
-        dev_login: Whether development login is enabled here, if the server has it.
-        email_usernames: Whether a username must be an email address.
-        name: Name of the organization.
-        jwt_key: Key of the JSON web tokens that log in (HS256), or None if JWT
-            login is disabled.
-        external_methods: Login methods that use a browser.
-        hide_emails: Whether profiles and messages show an address such as
-            `user10@example.com` in place of a user's email.
-        channels: Names of the channels. All accounts are subscribed to all of
-            them. The id of a channel is its position, from 1.
-    """
-
-    host: str
-    _server: State = field(repr=False)
-    active: bool = True
-    password_login: bool = True
-    dev_login: bool = True
-    email_usernames: bool = True
-    name: str = "Zulip Dev"
-    jwt_key: str | None = field(default=None, repr=False)
-    external_methods: list[ExternalMethod] = Factory(list)
-    hide_emails: bool = False
-    channels: list[str] = Factory(lambda: ["general", "sandbox"])
-    _accounts: dict[str, Account] = Factory(dict)
-
-    @property
-    def site(self) -> str:
-        """Return the URL of the organization.
-
-        Raises:
-            RuntimeError: If the server is not running, or its thread has died.
-        """
-        self._server.check_error()
-        if self._server.port is None:
-            raise RuntimeError("FakeZulip is not running: use it with `async with` or `with`.")
-        return f"http://{self.host}:{self._server.port}"
-
-    @property
-    def accounts(self) -> list[Account]:
-        """Return the accounts, bots included, sorted by email."""
-        return sorted(self._accounts.values(), key=lambda account: account.email)
-
-    def add_user(self, email: str, password: str) -> Account:
-        """Create an account and return it."""
-        account = Account(email, password, next(self._server.user_ids))
-        self._accounts[email.lower()] = account
-        return account
-
-    def add_bot(self, owner_email: str, full_name: str) -> Account:
-        """Create a generic bot and return it.
-
-        A bot has an API key and no password. Its email is made of *full_name*,
-        such as `reminder-bot@example.com` for "Reminder Bot".
-
-        Args:
-            owner_email: Email of the account that owns the bot.
-            full_name: Full name of the bot.
-
-        Raises:
-            KeyError: If there is no such owner.
-            ValueError: If the email is in use.
-        """
-        slug = re.sub(r"[^a-z0-9]+", "-", full_name.lower()).strip("-").removesuffix("-bot")
-        return self.create_bot(self.account(owner_email), full_name, slug or "my", GENERIC_BOT)
-
-    def create_bot(self, owner: Account, full_name: str, short_name: str, type_: int) -> Account:
-        """Create a bot of any type with the email of *short_name*."""
-        email = f"{short_name}-bot@{self.email_domain}"
-        if self.find(email):
-            raise ValueError(f"{email} is already in use.")
-        bot = self.add_user(email, "")
-        bot.full_name, bot.owner, bot.bot_type = full_name, owner, type_
-        return bot
-
-    def account(self, email: str) -> Account:
-        """Return an account by its case-insensitive email.
-
-        Raises:
-            KeyError: If there is no such account.
-        """
-        return self._accounts[email.lower()]
-
-    def find(self, email_or_id: str | int) -> Account | None:
-        """Return an account by its case-insensitive email or its user id, or None."""
-        if isinstance(email_or_id, str):
-            return self._accounts.get(email_or_id.lower())
-        accounts = self._accounts.values()
-        return next((account for account in accounts if account.user_id == email_or_id), None)
-
-    def channel_id(self, name: str) -> int:
-        """Return the id of a channel."""
-        return self.channels.index(name) + 1
-
-    @property
-    def email_domain(self) -> str:
-        """Return the domain of bots' emails and of addresses that hide emails."""
-        return self.host if _DOMAIN_RE.fullmatch(self.host) else _FAKE_EMAIL_DOMAIN
-
-    def visible_email(self, account: Account) -> str:
-        """Return the email of an account in profiles and messages."""
-        if self.hide_emails and not account.is_bot:
-            return f"user{account.user_id}@{self.email_domain}"
-        return account.email
-
-
-@frozen
 class ReceivedRequest:
     """A request that the server received.
 
@@ -233,6 +37,7 @@ class ReceivedRequest:
         query: Parameters of the query string.
         form: Parameters of the form body.
         body: The whole body.
+        status: Status code of the response, or None if there is none yet.
     """
 
     method: str
@@ -242,6 +47,21 @@ class ReceivedRequest:
     query: Mapping[str, str] = field(repr=False)
     form: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    status: int | None = None
+
+
+@define(eq=False)
+class ScheduledMessage:
+    """A message that is sent later. It is sent when the clock is advanced past its time."""
+
+    id: int
+    realm: Realm
+    sender: Account
+    to: Sequence[Account] | str
+    topic: str
+    content: str
+    client: str
+    deliver_at: int
 
 
 def _no_connection(_client: object) -> None:
@@ -253,20 +73,26 @@ class State:
     """State of one server.
 
     Attributes:
+        lock: Held by each handler while it runs, and by changes from tests.
         attempts: Login attempts by the spelling of the username. They are
             recorded before the password is checked.
         calls: Authenticated requests by account.
         error: The error that ended the server's thread, or None.
         root_landing_page: Whether the root domain has a landing page, so that
             it serves no settings.
+        any_host: Whether other host names lead to the first organization.
+        unserved: Requests to endpoints of Zulip that this server does not have.
         drop_connection: Closes the connection of a client's address.
     """
 
     dev_login: DevLogin = "on"
+    any_host: bool = False
+    scheme: str = "http"
     port: int | None = None
     error: BaseException | None = None
     realms: dict[str, Realm] = Factory(dict)
     requests: list[ReceivedRequest] = Factory(list)
+    unserved: list[str] = Factory(list)
     failures: dict[str, list[Failure]] = Factory(dict)
     clock_offset: float = 0.0
     password_check_time: float = 0.0
@@ -274,23 +100,58 @@ class State:
     attempts: RateLimiter = Factory(lambda: RateLimiter(5, 1800.0))
     calls: RateLimiter = Factory(lambda: RateLimiter(200, 60.0))
     user_ids: Iterator[int] = Factory(lambda: count(10))
+    message_ids: Iterator[int] = Factory(lambda: count(1))
+    other_ids: Iterator[int] = Factory(lambda: count(1))
     messages: dict[int, Message] = Factory(dict)
+    scheduled: dict[int, ScheduledMessage] = Factory(dict)
     queues: dict[str, Queue] = Factory(dict)
+    file_tokens: dict[str, Upload] = Factory(dict)
     drop_connection: Callable[[object], None] = _no_connection
+    lock: threading.RLock = Factory(threading.RLock)
+
+    def __attrs_post_init__(self) -> None:
+        _states.add(self)
 
     def now(self) -> float:
         """Return the Unix time of the server's clock."""
         return time.time() + self.clock_offset
 
+    def advance(self, seconds: float) -> None:
+        """Advance the clock, with what is due by then."""
+        with self.lock:
+            self.clock_offset += seconds
+            for id_, due in sorted(self.scheduled.items()):
+                if due.deliver_at <= self.now():
+                    del self.scheduled[id_]
+                    self.send(due.realm, due.sender, due.to, due.topic, due.content, due.client)
+            for queue in self.queues.values():
+                queue.tick(self.now())
+            self.queues = {id_: queue for id_, queue in self.queues.items() if not queue.expired}
+
+    def url(self, host: str) -> str:
+        """Return the URL of a host.
+
+        Raises:
+            RuntimeError: If the server is not running, or its thread has died.
+        """
+        self.check_error()
+        if self.port is None:
+            raise RuntimeError("FakeZulip is not running: use it with `async with` or `with`.")
+        name = f"[{host}]" if ":" in host else host
+        return f"{self.scheme}://{name}:{self.port}"
+
     def add_realm(self, host: str) -> Realm:
         """Create an organization at a host name and return it."""
-        realm = self.realms[host.lower()] = Realm(host.lower(), self)
+        realm = Realm(host.lower(), self.url, lambda: next(self.user_ids))
+        with self.lock:  # Other threads iterate over the organizations without it.
+            self.realms = {**self.realms, realm.host: realm}
         return realm
 
     def find_realm(self, host: str) -> Realm | None:
         """Return the organization at a Host header, with or without a port."""
         name = host.lower()
-        return self.realms.get(name) or self.realms.get(name.rpartition(":")[0])
+        found = self.realms.get(name) or self.realms.get(name.rpartition(":")[0].strip("[]"))
+        return found or (next(iter(self.realms.values())) if self.any_host else None)
 
     def is_root_domain(self, host: str) -> bool:
         """Return whether a Host header is the parent domain of an organization."""
@@ -299,12 +160,16 @@ class State:
 
     def find_key(self, api_key: str) -> tuple[Realm, Account] | None:
         """Return the organization and the account of an API key, or None."""
-        owners = [(realm, user) for realm in self.realms.values() for user in realm.accounts]
+        owners = ((realm, user) for realm in self.realms.values() for user in realm.accounts)
         return next((owner for owner in owners if owner[1].api_key == api_key), None)
 
     def is_in_any_realm(self, email: str) -> bool:
         """Return whether any organization has an account with this email."""
         return any(realm.find(email) for realm in self.realms.values())
+
+    def realm_of(self, account: Account) -> Realm:
+        """Return the organization of an account."""
+        return next(r for r in self.realms.values() if r.find(account.user_id) is account)
 
     def check_error(self) -> None:
         """Raise an error if the server's thread has died."""
@@ -316,13 +181,85 @@ class State:
         failures = self.failures.get(path)
         return failures.pop(0) if failures else None
 
-    def queues_of(self, accounts: Sequence[Account], event_type: str) -> list[Queue]:
-        """Return the queues of some accounts that accept a type of events."""
-        queues = self.queues.values()
-        return [queue for queue in queues if queue.owner in accounts and queue.accepts(event_type)]
+    def send(
+        self,
+        realm: Realm,
+        sender: Account,
+        to: Sequence[Account] | str,
+        topic: str,
+        content: str,
+        client: str,
+        *,
+        read: bool = False,
+        local_id: tuple[str, str] | None = None,
+    ) -> Message:
+        """Send a message and add its event to the queues of the recipients.
+
+        Args:
+            realm: Organization.
+            sender: Account that sends it.
+            to: Accounts, or the name of a channel.
+            topic: Topic, empty for a direct message.
+            content: Content.
+            client: Name of the HTTP client.
+            read: Whether it is marked as read by its sender.
+            local_id: Id of the sender's queue, and of the message in it.
+
+        Raises:
+            ErrorResponse: If the content is invalid.
+        """
+        content = normalize_content(content)
+        channel = to if isinstance(to, str) else None
+        accounts = realm.subscribers(to) if isinstance(to, str) else [sender, *to]
+        recipients, timestamp = sort_recipients(accounts), int(self.now())
+        with self.lock:
+            id_ = next(self.message_ids)
+            message = Message(
+                id_, realm, sender, recipients, channel, topic, content, client, timestamp
+            )
+            self.messages[id_] = message
+            message.set_flag(sender, "read", on=read)
+            for queue_id, queue in self.queues.items():
+                public = queue.all_public_streams and message.is_visible_to(queue.owner)
+                received = queue.owner in recipients or (public and channel is not None)
+                if received and queue.accepts("message") and queue.accepts_message(message):
+                    body = message.to_dict(apply_markdown=queue.apply_markdown)
+                    event = {
+                        "type": "message",
+                        "message": body,
+                        "flags": message.flags(queue.owner),
+                    }
+                    if local_id and queue_id == local_id[0]:
+                        event["local_message_id"] = local_id[1]
+                    queue.add(event)
+        return message
+
+    def deliver(
+        self, accounts: Iterable[Account], event: Mapping[str, Any], capability: str | None = None
+    ) -> None:
+        """Add an event to the queues of some accounts, if they want its type."""
+        accounts = set(accounts)
+        for queue in self.queues.values():
+            capable = capability is None or capability in queue.capabilities
+            if queue.owner in accounts and queue.accepts(event["type"]) and capable:
+                queue.add(event)
 
     def expire_queues(self) -> None:
         """Delete all event queues and end their polls."""
-        queues, self.queues = self.queues, {}
-        for queue in queues.values():
-            queue.expire()
+        with self.lock:
+            queues, self.queues = self.queues, {}
+            for queue in queues.values():
+                queue.expire()
+
+
+_states: weakref.WeakSet[State] = weakref.WeakSet()
+
+
+def _replace_locks() -> None:
+    """Replace the locks, which another thread may hold in the parent of this process."""
+    for state in list(_states):
+        state.lock = threading.RLock()
+
+
+# Windows has no fork.
+getattr(os, "register_at_fork", lambda **_: None)(after_in_child=_replace_locks)

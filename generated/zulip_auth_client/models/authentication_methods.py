@@ -15,12 +15,13 @@ T = TypeVar("T", bound="AuthenticationMethods")
 
 @_attrs_define
 class AuthenticationMethods:
-    """The enabled login methods. There are more than are named here.
+    """The enabled login methods. There are more than are named here. Deprecated upstream, though the following are nowhere
+    else.
 
-    Attributes:
-        password (bool | Unset): Whether any kind of password can log in.
-        dev (bool | Unset): Whether development login is enabled.
-        ldap (bool | Unset): Whether LDAP passwords can log in.
+        Attributes:
+            password (bool | Unset): Whether any kind of password can log in.
+            dev (bool | Unset): Whether development login is enabled.
+            ldap (bool | Unset): Whether LDAP passwords can log in.
     """
 
     password: bool | Unset = UNSET

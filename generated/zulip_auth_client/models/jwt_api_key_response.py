@@ -32,7 +32,8 @@ class JwtApiKeyResponse:
         msg (str): Empty.
         api_key (str): The secret that, with `email`, authenticates all other requests.
         email (str): The account's email address as the server spells it.
-        user (JwtUser | Unset): The account, if the request has `include_profile`.
+        user (JwtUser | Unset): The account, if the request has `include_profile`. There are more fields than are named
+            here.
     """
 
     result: Literal["success"]

@@ -3,29 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from attrs import define as _attrs_define
 from attrs import field as _attrs_field
+
+from ..types import UNSET, Unset
 
 T = TypeVar("T", bound="JwtUser")
 
 
 @_attrs_define
 class JwtUser:
-    """The account, if the request has `include_profile`.
+    """The account, if the request has `include_profile`. There are more fields than are named here.
 
     Attributes:
         user_id (int): The account's user ID.
+        email (str | Unset): The email address in the API.
+        delivery_email (None | str | Unset): The account's email address.
+        full_name (str | Unset): The account's name.
+        role (int | Unset): The same number as in `/users/me`.
+        is_owner (bool | Unset): Whether the account is an owner of the organization.
+        is_admin (bool | Unset): Whether the account is an administrator or an owner.
+        is_guest (bool | Unset): Whether the account is a guest.
+        is_bot (bool | Unset): Whether the account is a bot.
     """
 
     user_id: int
+    email: str | Unset = UNSET
+    delivery_email: None | str | Unset = UNSET
+    full_name: str | Unset = UNSET
+    role: int | Unset = UNSET
+    is_owner: bool | Unset = UNSET
+    is_admin: bool | Unset = UNSET
+    is_guest: bool | Unset = UNSET
+    is_bot: bool | Unset = UNSET
     additional_properties: dict[str, Any] = _attrs_field(
         init=False, factory=dict, repr=False
     )
 
     def to_dict(self) -> dict[str, Any]:
         user_id = self.user_id
+
+        email = self.email
+
+        delivery_email: None | str | Unset
+        if isinstance(self.delivery_email, Unset):
+            delivery_email = UNSET
+        else:
+            delivery_email = self.delivery_email
+
+        full_name = self.full_name
+
+        role = self.role
+
+        is_owner = self.is_owner
+
+        is_admin = self.is_admin
+
+        is_guest = self.is_guest
+
+        is_bot = self.is_bot
 
         field_dict: dict[str, Any] = {}
         field_dict.update(self.additional_properties)
@@ -34,6 +72,22 @@ class JwtUser:
                 "user_id": user_id,
             }
         )
+        if email is not UNSET:
+            field_dict["email"] = email
+        if delivery_email is not UNSET:
+            field_dict["delivery_email"] = delivery_email
+        if full_name is not UNSET:
+            field_dict["full_name"] = full_name
+        if role is not UNSET:
+            field_dict["role"] = role
+        if is_owner is not UNSET:
+            field_dict["is_owner"] = is_owner
+        if is_admin is not UNSET:
+            field_dict["is_admin"] = is_admin
+        if is_guest is not UNSET:
+            field_dict["is_guest"] = is_guest
+        if is_bot is not UNSET:
+            field_dict["is_bot"] = is_bot
 
         return field_dict
 
@@ -42,8 +96,39 @@ class JwtUser:
         d = dict(src_dict)
         user_id = d.pop("user_id")
 
+        email = d.pop("email", UNSET)
+
+        def _parse_delivery_email(data: object) -> None | str | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(None | str | Unset, data)
+
+        delivery_email = _parse_delivery_email(d.pop("delivery_email", UNSET))
+
+        full_name = d.pop("full_name", UNSET)
+
+        role = d.pop("role", UNSET)
+
+        is_owner = d.pop("is_owner", UNSET)
+
+        is_admin = d.pop("is_admin", UNSET)
+
+        is_guest = d.pop("is_guest", UNSET)
+
+        is_bot = d.pop("is_bot", UNSET)
+
         jwt_user = cls(
             user_id=user_id,
+            email=email,
+            delivery_email=delivery_email,
+            full_name=full_name,
+            role=role,
+            is_owner=is_owner,
+            is_admin=is_admin,
+            is_guest=is_guest,
+            is_bot=is_bot,
         )
 
         jwt_user.additional_properties = d

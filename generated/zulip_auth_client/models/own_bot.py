@@ -20,8 +20,9 @@ class OwnBot:
     Attributes:
         username (str): The bot's email address.
         full_name (str): The bot's name.
-        api_key (str | Unset): The bot's API key. A server that omits it has `GET /bots/{bot_id}/api_key`.
-        user_id (int | Unset): The bot's user ID. Absent on servers that send `api_key`.
+        api_key (str | Unset): The bot's API key. Servers of feature level 493 still send it; one that omits it has `GET
+            /bots/{bot_id}/api_key`.
+        user_id (int | Unset): The bot's user ID. Not sent up to feature level 493.
     """
 
     username: str

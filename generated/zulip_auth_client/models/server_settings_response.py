@@ -42,7 +42,7 @@ class ServerSettingsResponse:
         require_email_format_usernames (bool | Unset): Whether usernames are email addresses; false with some LDAP
             settings.
         authentication_methods (AuthenticationMethods | Unset): The enabled login methods. There are more than are named
-            here.
+            here. Deprecated upstream, though the following are nowhere else.
         external_authentication_methods (list[ExternalAuthenticationMethod] | Unset): The login methods in a browser, in
             the order of their display. Absent before Zulip 2.1.
     """

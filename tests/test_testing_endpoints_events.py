@@ -79,11 +79,13 @@ async def test_missing_last_event_id() -> None:
     async with FakeZulip(PASSWORDS) as server:
         iago = APIClient(server, "iago@zulip.com")
         body = await iago.call("GET", "/events", queue_id=await register(iago))
-        assert body["code"] == "REQUEST_VARIABLE_MISSING"
+        assert body["msg"] == "Missing 'last_event_id' argument"
+        body = await iago.call("GET", "/events")
+        assert body["msg"] == "Missing 'queue_id' argument"
 
 
 async def test_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zulip_auth.testing.messages.HEARTBEAT", 0.01)
+    monkeypatch.setattr("zulip_auth.testing.queues.HEARTBEAT", 0.01)
     async with FakeZulip(PASSWORDS) as server:
         iago = APIClient(server, "iago@zulip.com")
         queue_id = await register(iago, event_types='["message"]')
@@ -112,12 +114,17 @@ async def test_apply_markdown() -> None:
         assert event["message"]["content_type"] == "text/html"
 
 
-async def test_narrow_is_rejected() -> None:
+async def test_narrow() -> None:
     async with FakeZulip(PASSWORDS) as server:
         iago = APIClient(server, "iago@zulip.com")
-        await register(iago, narrow="[]")
-        body = await iago.call("POST", "/register", narrow='[["is", "dm"]]')
-        assert body["code"] == "BAD_NARROW"
+        queue_id = await register(iago, narrow='[["stream", "general"]]')
+        server.send("hamlet@zulip.com", "iago@zulip.com", "not in a channel")
+        server.send("hamlet@zulip.com", "sandbox", "in another one", topic="t")
+        server.send("hamlet@zulip.com", "general", "hi", topic="t")
+        [event] = (await poll(iago, queue_id))["events"]
+        assert event["message"]["content"] == "hi"
+        body = await iago.call("POST", "/register", narrow='[["id", "1"]]')
+        assert body["msg"] == "Operator id not supported."
 
 
 async def test_queue_belongs_to_its_owner() -> None:
@@ -176,11 +183,11 @@ async def test_idle_queue_expires() -> None:
         idle, polled = await register(iago), await register(iago)
         waiting = asyncio.create_task(poll(iago, polled))
         await server.wait_for("GET", EVENTS)
-        server.advance(599)
-        assert (await poll(iago, idle, dont_block="true"))["result"] == "success"
-        server.advance(600)  # the waiting poll keeps its queue
-        await send_direct(iago, "iago@zulip.com")
-        assert len((await waiting)["events"]) == 1
+        server.advance(49)
+        assert server._state.queues[polled].events == []
+        server.advance(600)  # the waiting poll keeps its queue, and gets a heartbeat
+        assert (await waiting)["events"] == [{"type": "heartbeat", "id": 0}]
+        assert list(server._state.queues) == [polled]
         assert (await poll(iago, polled, 0, dont_block="true"))["result"] == "success"
         assert (await poll(iago, idle))["code"] == "BAD_EVENT_QUEUE_ID"
 
@@ -211,6 +218,53 @@ async def test_queues_survive_outage() -> None:
         server.start()
         await send_direct(iago, "iago@zulip.com")
         assert len((await poll(iago, queue_id))["events"]) == 1
+
+
+async def test_register_with_event_types() -> None:
+    async with FakeZulip(PASSWORDS) as server:
+        iago = APIClient(server, "iago@zulip.com")
+        always = {"result", "msg", "queue_id", "last_event_id", "zulip_version"}
+        always |= {"zulip_feature_level", "zulip_merge_base"}
+        body = await iago.call("POST", "/register", event_types='["message", "reaction"]')
+        assert body.keys() == always | {"max_message_id"}
+        types = {"event_types": '["message"]', "fetch_event_types": '["realm_bot", "realm_user"]'}
+        server.add_bot("iago@zulip.com", "Echo")
+        server.account("hamlet@zulip.com").active = False
+        body = await iago.call("POST", "/register", **types)
+        assert "max_message_id" not in body
+        [bot] = body["realm_bots"]
+        assert (bot["full_name"], bot["owner_id"]) == ("Echo", iago.account.user_id)
+        assert [user["email"] for user in body["realm_non_active_users"]] == ["hamlet@zulip.com"]
+        assert (len(body["realm_users"]), body["full_name"]) == (2, "Test User")
+        types = {"fetch_event_types": '["subscription"]'}
+        for include, count in (("true", 2), ("false", 0)):
+            body = await iago.call("POST", "/register", include_subscribers=include, **types)
+            assert len(body["subscriptions"][0].get("subscribers", [])) == count
+
+
+@pytest.mark.filterwarnings("ignore:FakeZulip does not serve the data of user_settings")
+async def test_register_with_unknown_data() -> None:
+    async with FakeZulip(PASSWORDS) as server:
+        iago = APIClient(server, "iago@zulip.com")
+        body = await iago.call("POST", "/register", event_types='["message", "user_settings"]')
+        assert body["code"] == "NOT_SERVED_BY_FAKE_ZULIP"
+        assert "the data of user_settings in POST /register" in body["msg"]
+        assert server._state.queues == {}
+
+
+async def test_all_public_streams_and_lifespan() -> None:
+    async with FakeZulip(PASSWORDS) as server:
+        iago = APIClient(server, "iago@zulip.com")
+        await iago.call("DELETE", "/users/me/subscriptions", subscriptions='["general"]')
+        own = await register(iago)
+        public = await register(iago, all_public_streams="true", queue_lifespan_secs="1000")
+        server.send("hamlet@zulip.com", "general", "hi", topic="t")
+        assert (await poll(iago, own, dont_block="true"))["events"] == []
+        assert len((await poll(iago, public))["events"]) == 1
+        server.advance(700)
+        assert list(server._state.queues) == [public]
+        server.advance(1000)
+        assert list(server._state.queues) == []
 
 
 async def test_register_response() -> None:

@@ -9,7 +9,10 @@ import httpx
 import pytest
 
 from helpers.api_client import APIClient
+from helpers.caller import Organization, org
 from zulip_auth.testing import FakeZulip
+
+__all__ = ["org"]
 
 PASSWORDS = {"iago@zulip.com": "x", "hamlet@zulip.com": "x", "othello@zulip.com": "x"}
 
@@ -180,7 +183,7 @@ async def test_long_message_is_truncated() -> None:
     ("anchor", "before", "after", "ids", "found"),
     [
         ("newest", 2, 0, [4, 5], (False, False, True)),
-        ("first_unread", 9, 0, [1, 2, 3, 4, 5], (False, True, True)),
+        ("first_unread", 9, 2, [1, 2, 3], (True, True, False)),
         ("oldest", 0, 2, [1, 2], (False, True, False)),
         ("3", 1, 1, [2, 3, 4], (True, False, False)),
     ],
@@ -205,9 +208,12 @@ async def test_get_messages(
 @pytest.mark.parametrize(
     ("params", "code"),
     [
-        ({"num_before": "1"}, "REQUEST_VARIABLE_MISSING"),
+        ({"num_before": "1"}, "BAD_REQUEST"),
         ({"num_before": "1", "num_after": "0", "anchor": "here"}, "BAD_REQUEST"),
-        ({"num_before": "1", "num_after": "0", "narrow": '[["is","dm"]]'}, "BAD_NARROW"),
+        (
+            {"num_before": "1", "num_after": "0", "anchor": "newest", "narrow": '[["is","x"]]'},
+            "BAD_NARROW",
+        ),
     ],
 )
 async def test_invalid_message_query(params: dict[str, str], code: str) -> None:
@@ -282,3 +288,150 @@ async def test_channels() -> None:
         assert (stream["name"], stream["first_message_id"]) == ("Verona", 1)
         assert (await iago.call("GET", "/streams/4"))["msg"] == "Invalid channel ID"
         assert json.dumps(streams[0]["first_message_id"]) == "null"
+
+
+def test_message_is_checked(org: Organization) -> None:
+    message = {"type_": "channel", "to": "general", "topic": "t"}
+    for params, error in (
+        ({"content": "a\0b"}, "Message must not contain null bytes"),
+        ({"content": "a", "topic": "a\nb"}, "Invalid character in topic, at position 2!"),
+        ({"content": "a", "to": [1, 2]}, "Expected exactly one channel"),
+        ({"content": "a", "to": {}}, "Invalid data type for channel"),
+        ({"content": "a", "type_": "direct", "to": [10, "x"]}, "Recipient lists may contain"),
+        ({"content": "a", "forged": "yes"}, "User not authorized for this query"),
+        ({"content": "a", "sender": "x@zulip.com"}, "Invalid mirrored message"),
+        ({}, "Missing 'content' argument"),
+    ):
+        assert org.bot.error("POST /messages", **{**message, **params}).startswith(error)
+    assert org.server.messages == ()
+
+
+def test_local_id_and_read_by_sender(org: Organization) -> None:
+    queue, other = org.bot.register(), org.bot.register()
+    message = {"type_": "channel", "to": "general", "topic": "t", "content": "@**all**"}
+    ids = {"queue_id": queue, "local_id": "7.1", "read_by_sender": True}
+    assert org.bot.ok("POST /messages", **message, **ids) == {"id": 1}
+    [event] = org.bot.events(queue)
+    assert event["local_message_id"] == "7.1"
+    assert event["flags"] == ["read", "stream_wildcard_mentioned"]
+    assert "local_message_id" not in org.bot.events(other)[0]
+
+
+@pytest.mark.filterwarnings("ignore:FakeZulip does not serve widgets")
+def test_widgets_are_not_served(org: Organization) -> None:
+    message = {"type_": "channel", "to": "general", "topic": "t", "content": "/poll"}
+    body = org.bot("POST /messages", widget_content="{}", **message)
+    assert body["code"] == "NOT_SERVED_BY_FAKE_ZULIP"
+
+
+def test_move_topic(org: Organization) -> None:
+    for topic in ("a", "A", "a", "b"):
+        org.server.send("iago@zulip.com", "general", "hi", topic=topic)
+    queue = org.bot.register(event_types=["update_message"])
+    org.bot.ok("PATCH /messages/2", topic="A")  # no change
+    body = org.bot.ok("PATCH /messages/2", topic="c", propagate_mode="change_later")
+    assert body == {"detached_uploads": []}
+    assert [message.topic for message in org.server.messages] == ["a", "c", "c", "b"]
+    unchanged, event = org.bot.events(queue)
+    assert "orig_subject" not in unchanged
+    assert (event["orig_subject"], event["subject"], event["message_ids"]) == ("A", "c", [2, 3])
+    assert (event["propagate_mode"], "content" in event) == ("change_later", False)
+    org.bot.ok("PATCH /messages/2", stream_id=2, propagate_mode="change_all")
+    assert [message.channel for message in org.server.messages] == [
+        "general",
+        "sandbox",
+        "sandbox",
+        "general",
+    ]
+    event = org.bot.events(queue)[2]
+    assert (event["stream_id"], event["new_stream_id"], "subject" in event) == (1, 2, False)
+
+
+def test_edited_message(org: Organization) -> None:
+    queue = org.iago.register(event_types=["update_message"])
+    org.server.send(org.bot.account, "general", "helo", topic="t")
+    org.bot.ok("PATCH /messages/1", content="hello @**iago**", topic="u")
+    org.bot.ok("PATCH /messages/1", stream_id=2)
+    message = org.iago.ok("GET /messages/1")["message"]
+    assert [entry.keys() - {"user_id", "timestamp"} for entry in message["edit_history"]] == [
+        {"prev_stream", "stream"},
+        {"prev_content", "prev_rendered_content", "prev_rendered_content_version"}
+        | {"prev_topic", "topic"},
+    ]
+    history = org.iago.ok("GET /messages/1/history")["message_history"]
+    assert [(e["content"], e["topic"]) for e in history] == [
+        ("helo", "t"),
+        ("hello @**iago**", "u"),
+        ("hello @**iago**", "u"),
+    ]
+    assert history[1]["prev_content"] == "helo" and "content_html_diff" in history[1]
+    org.server.send(org.bot.account, org.iago.account, "helo")
+    org.bot.ok("PATCH /messages/2", content="hello")
+    event, *_, direct = org.iago.events(queue)
+    assert (direct["content"], "stream_id" in direct) == ("hello", False)
+    assert (event["orig_content"], event["content"]) == ("helo", "hello @**iago**")
+    assert event["flags"] == ["mentioned"]
+
+
+def test_rejected_edits(org: Organization) -> None:
+    org.server.send(org.bot.account, "general", "hi", topic="t")
+    org.server.send(org.bot.account, org.iago.account, "hi")
+    for id_, params, error in (
+        (1, {"propagate_mode": "change_all", "content": "x"}, "Invalid propagate_mode without"),
+        (1, {"stream_id": 2, "content": "x"}, "Cannot change message content while"),
+        (1, {"topic": " "}, "Topic can't be empty!"),
+        (2, {"stream_id": 2}, "Direct messages cannot be moved to channels."),
+        (2, {"topic": "x"}, "Direct messages cannot have topics."),
+        (3, {"topic": "x"}, "Invalid message(s)"),
+    ):
+        assert org.bot.error(f"PATCH /messages/{id_}", **params).startswith(error)
+    error = org.guest.error("PATCH /messages/1", stream_id=2)
+    assert error == "You don't have permission to move this message"
+    org.server.advance(700)
+    error = org.bot.error("PATCH /messages/1", content="x")
+    assert error == "The time limit for editing this message has passed"
+    assert org.server.messages[0].edits == []
+
+
+def test_delete_message(org: Organization) -> None:
+    for _ in range(3):
+        org.server.send(org.bot.account, "general", "hi", topic="t")
+    org.server.send(org.bot.account, org.iago.account, "hi")
+    old = org.iago.register(event_types=["delete_message"])
+    bulk = {"bulk_message_deletion": True}
+    new = org.iago.register(event_types=["delete_message"], client_capabilities=bulk)
+    reactions = org.iago.register(event_types=["reaction"])
+    assert org.bot.ok("DELETE /messages/1") == {}
+    assert org.iago.events(reactions) == []
+    assert org.iago.ok("DELETE /messages/4") == {}  # the owner of the bot
+    error = org.hamlet.error("DELETE /messages/2")
+    assert error == "You don't have permission to delete this message"
+    assert [event["message_id"] for event in org.iago.events(old)] == [1, 4]
+    assert [event["message_ids"] for event in org.iago.events(new)] == [[1], [4]]
+    org.server.advance(700)
+    error = org.bot.error("DELETE /messages/2")
+    assert error == "The time limit for deleting this message has passed"
+    org.hamlet.account.role = 200
+    assert org.hamlet.ok("DELETE /messages/2") == {}
+    assert org.server.send(org.bot.account, "general", "hi", topic="t") == 5  # no id is reused
+
+
+def test_render(org: Organization) -> None:
+    assert org.bot.ok("POST /messages/render", content="a<b") == {"rendered": "<p>a&lt;b</p>"}
+    assert org.bot.error("POST /messages/render") == "Missing 'content' argument"
+
+
+def test_invalid_reaction(org: Organization) -> None:
+    org.server.send(org.bot.account, "general", "hi", topic="t")
+    route = "POST /messages/1/reactions"
+    error = org.bot.error(route, emoji_name="wave", reaction_type="x")
+    assert error == "Invalid emoji type."
+    assert org.bot.ok(route, emoji_name="wave", emoji_code="1f44b") == {}
+    body = org.bot(route, emoji_name="waving", emoji_code="1f44b")
+    assert body["code"] == "REACTION_ALREADY_EXISTS"
+    route = "DELETE /messages/1/reactions"
+    error = org.bot.error(route)
+    assert error.startswith("At least one of the following arguments must be present: ")
+    assert org.iago(route, emoji_code="1f44b")["code"] == "REACTION_DOES_NOT_EXIST"
+    assert org.bot.ok(route, emoji_code="1f44b") == {}
+    assert org.server.messages[0].reactions == []

@@ -9,8 +9,9 @@ from urllib.parse import urlencode
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
 
-from .http import Call, bad_request
-from .state import Account, Realm
+from zulip_auth.testing.accounts import Account, Realm
+from zulip_auth.testing.errors import bad_request
+from zulip_auth.testing.http import ANONYMOUS, Call, endpoint
 
 _PAD_RE = re.compile(r"[0-9A-Fa-f]{64}")
 _PAGE = """<!DOCTYPE html>
@@ -21,9 +22,10 @@ _PAGE = """<!DOCTYPE html>
 """
 
 
-async def login_with_browser(call: Call) -> Response:
+@endpoint("GET /accounts/login/social/{name:path}", ANONYMOUS)
+def login_with_browser(call: Call, name: str) -> Response:
     """Return a page with the accounts, or redirect with the key of the one in `email`."""
-    realm = _find_realm(call)
+    realm = _find_realm(call, name)
     pad = call.params.get("mobile_flow_otp", "")
     if not _PAD_RE.fullmatch(pad):
         raise bad_request("Invalid OTP")
@@ -36,10 +38,9 @@ async def login_with_browser(call: Call) -> Response:
     raise HTTPException(404)
 
 
-def _find_realm(call: Call) -> Realm:
+def _find_realm(call: Call, name: str) -> Realm:
     # The real server returns various web pages for these errors.
     realm = call.state.find_realm(call.host)
-    name = call.request.path_params["name"]
     if realm and realm.active and any(name == method.name for method in realm.external_methods):
         return realm
     raise HTTPException(404)

@@ -156,3 +156,30 @@ async def test_external_methods_in_settings() -> None:
                 "signup_url": "/accounts/register/social/google",
             }
         ]
+
+
+@pytest.mark.parametrize(
+    ("username", "valid"),
+    [
+        ("iago+x@zulip.com", True),
+        ("iago@localhost", True),
+        ("iago@zülip.example", True),
+        ("iago@a-b.c1.org", True),
+        ("iago", False),
+        ("iago@zulip", False),
+        ("i ago@zulip.com", False),
+        ("iágo@zulip.com", False),
+        (".iago@zulip.com", False),
+        ("iago@-zulip.com", False),
+        ("iago@zu_lip.com", False),
+        ("iago@zulip.c-", False),
+        ("iago@zulip.com\n", False),
+        (f"{'x' * 311}@zulip.com", False),
+    ],
+)
+async def test_invalid_email_costs_no_attempt(username: str, valid: bool) -> None:
+    async with FakeZulip() as server, httpx.AsyncClient(base_url=server.site) as http:
+        login = {"username": username, "password": "x"}
+        response = await http.post("/api/v1/fetch_api_key", data=login)
+        assert response.status_code == (401 if valid else 400)
+        assert ("x-ratelimit-remaining" in response.headers) is valid

@@ -64,10 +64,50 @@ async def test_presence() -> None:
         body = await iago.call("POST", "/users/me/presence", status="busy")
         assert body["msg"] == "Invalid status: busy"
         body = await iago.call("POST", "/users/me/presence", status="active")
-        assert (body["result"], body["presences"]) == ("success", {})
+        presence = body["presences"]["iago@zulip.com"]
+        assert (body["result"], presence["aggregated"]["status"]) == ("success", "active")
         bot = APIClient(server, server.add_bot("iago@zulip.com", "Bot").email)
         body = await bot.call("POST", "/users/me/presence", status="active")
         assert body["msg"] == "This endpoint does not accept bot requests."
+
+
+async def test_settings() -> None:
+    async with FakeZulip(PASSWORDS) as server:
+        iago = APIClient(server, "iago@zulip.com")
+        body = await iago.call("PATCH", "/settings", full_name=" Iago ", timezone="", color="red")
+        assert body["ignored_parameters_unsupported"] == ["color"]
+        assert iago.account.full_name == "Iago"
+
+
+@pytest.mark.parametrize(
+    ("params", "msg"),
+    [
+        ({"short_name": "a"}, "Missing 'full_name' argument"),
+        ({"full_name": "Bot"}, "Missing 'short_name' argument"),
+        ({"full_name": "Bot", "short_name": "a b"}, "Bad name or username"),
+        ({"full_name": "Bot", "short_name": "a", "bot_type": "9"}, "Invalid bot type"),
+        ({"full_name": "Bot", "short_name": "a", "bot_type": "x"}, "bot_type is not valid JSON"),
+        ({"full_name": "x" * 101, "short_name": "a"}, "Name too long!"),
+        ({"full_name": " x", "short_name": "a"}, "Name too short!"),
+        ({"full_name": "a*b", "short_name": "a"}, "Invalid characters in name!"),
+        ({"full_name": "Echo", "short_name": "echo"}, "Username already in use"),
+        ({"full_name": "ECHO", "short_name": "a"}, "Name is already in use!"),
+    ],
+)
+async def test_invalid_bot(params: dict[str, str], msg: str) -> None:
+    async with FakeZulip(PASSWORDS) as server:
+        server.add_bot("iago@zulip.com", "Echo")
+        assert (await APIClient(server, "iago@zulip.com").call("POST", "/bots", **params))[
+            "msg"
+        ] == msg
+
+
+@pytest.mark.filterwarnings("ignore:FakeZulip does not serve bots of type 3")
+async def test_outgoing_webhooks_are_not_served() -> None:
+    async with FakeZulip(PASSWORDS) as server:
+        params = {"full_name": "Bot", "short_name": "a", "bot_type": "3"}
+        body = await APIClient(server, "iago@zulip.com").call("POST", "/bots", **params)
+        assert body["code"] == "NOT_SERVED_BY_FAKE_ZULIP"
 
 
 # ---- Bots

@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import keyring
+import pytest
+from attrs import evolve
+from keyring.backends.fail import Keyring as FailKeyring
+from keyring.backends.null import Keyring as NullKeyring
+
+import zulip_auth
+from helpers.cli_runner import InMemoryKeyring
+from helpers.secret_scanner import SecretScanner
+from zulip_auth import (
+    ConfigurationError,
+    Credentials,
+    KeyringError,
+    KeyringStore,
+    ZuliprcError,
+    ZuliprcStore,
+)
+from zulip_auth._stores import has_keyring
+
+KEY = "a" * 32
+CREDENTIALS = Credentials("https://chat.example.com", "iago@zulip.com", KEY, 10)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "zuliprc"
+
+
+def keyring_store() -> KeyringStore:
+    return KeyringStore("chat.example.com", "iago@zulip.com")
+
+
+# ---- A zuliprc
+
+
+async def test_zuliprc(path: Path) -> None:
+    store = ZuliprcStore(path)
+    assert repr(store) == f"<ZuliprcStore {path}>"
+    assert await store.load() is None
+    await store.check()
+    await store.save(CREDENTIALS)
+    assert await store.load() == CREDENTIALS == Credentials.load(path)
+    await store.save(evolve(CREDENTIALS, api_key="b"))
+    assert Credentials.load(path).api_key == "b"
+
+
+async def test_section_of_a_zuliprc(path: Path) -> None:
+    await ZuliprcStore(path).save(CREDENTIALS)
+    store = ZuliprcStore(path, section="helper")
+    assert await store.load() is None
+    bot = Credentials(CREDENTIALS.site, "helper-bot@zulip.com", "b" * 32)
+    await store.save(bot)
+    await store.save(evolve(bot, api_key="c" * 32))
+    assert await store.load() == evolve(bot, api_key="c" * 32)
+    assert Credentials.load(path) == CREDENTIALS
+
+
+async def test_zuliprc_that_cannot_be_read(path: Path) -> None:
+    """That is another answer than an empty one."""
+    path.write_text("precious")
+    store = ZuliprcStore(path)
+    with pytest.raises(ZuliprcError, match="is not a zuliprc"):
+        await store.load()
+    with pytest.raises(ZuliprcError, match="is not a zuliprc"):
+        await store.save(CREDENTIALS)
+    with pytest.raises(ZuliprcError, match="Could not write"):
+        await ZuliprcStore(path / "x").check()
+
+
+async def test_zuliprc_over_http(path: Path) -> None:
+    store = ZuliprcStore(path, allow_http=True)
+    await store.save(evolve(CREDENTIALS, site="http://chat.example.com"))
+    assert (await store.load()) is not None
+    with pytest.raises(ZuliprcError, match="Plain http"):
+        await ZuliprcStore(path).load()
+
+
+async def test_lock_excludes_others(path: Path) -> None:
+    store, order = ZuliprcStore(path), []
+
+    async def use(number: int) -> None:
+        async with store.lock(10):
+            order.append(number)
+            await asyncio.sleep(0)
+            order.append(number)
+
+    await asyncio.gather(*(use(number) for number in range(5)))
+    assert order[::2] == order[1::2]
+    assert sorted(order[::2]) == list(range(5))
+    assert list(path.parent.iterdir()) == []
+
+
+async def test_cancelled_lock_is_released(path: Path) -> None:
+    """The thread that waits for it gives it back."""
+    store = ZuliprcStore(path)
+
+    async def wait_for_lock() -> None:
+        async with store.lock(10):
+            raise AssertionError
+
+    async with store.lock(1):
+        waiting = asyncio.create_task(wait_for_lock())
+        while not path.with_name(".zuliprc.lock").exists():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.05)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    async with store.lock(10):
+        pass
+    for thread in threading.enumerate():
+        if thread.name == "zulip-auth":
+            await asyncio.to_thread(thread.join, 10)
+    assert list(path.parent.iterdir()) == []
+
+
+async def test_lock_without_locks(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on some network file systems."""
+
+    def flock(*_args: object) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("zulip_auth._zuliprc.fcntl.flock", flock)
+    with pytest.raises(ZuliprcError) as caught:
+        async with ZuliprcStore(path).lock(10):
+            raise AssertionError
+    assert str(caught.value) == f"Could not lock {path}: No locks available."
+
+
+# ---- The system keyring
+
+
+async def test_keyring(memory: InMemoryKeyring) -> None:
+    store = keyring_store()
+    assert repr(store) == "<KeyringStore iago@zulip.com https://chat.example.com>"
+    assert await store.load() is None
+    await store.check()
+    assert memory.get_password("zulip-auth", "test entry") is None
+    await store.save(CREDENTIALS)
+    assert await store.load() == evolve(CREDENTIALS, user_id=None)
+    assert await store.delete()
+    assert not await store.delete()
+    assert await store.load() is None
+
+
+async def test_keyring_of_another_account(memory: InMemoryKeyring) -> None:
+    for change in ({"site": "https://x.org"}, {"email": "hamlet@zulip.com"}):
+        with pytest.raises(KeyringError, match=r"are not those of iago@zulip\.com at") as caught:
+            await keyring_store().save(evolve(CREDENTIALS, **change))
+        SecretScanner(KEY).check_error(caught.value)
+    await keyring_store().save(evolve(CREDENTIALS, email="Iago@zulip.com"))
+
+
+class BrokenKeyring(InMemoryKeyring):
+    priority = 0  # not the default of other tests
+
+    def get_password(self, service: str, username: str) -> str:
+        raise RuntimeError(f"locked {KEY}")
+
+
+@pytest.mark.parametrize("method", ["load", "check", "delete", "save"])
+@pytest.mark.parametrize(
+    ("backend", "message"),
+    [
+        (FailKeyring, "There is no system keyring. Save the key in a zuliprc instead."),
+        (BrokenKeyring, "Could not access the system keyring (RuntimeError). Is it unlocked?"),
+    ],
+)
+async def test_keyring_that_cannot_be_used(
+    method: str, backend: Any, message: str, memory: InMemoryKeyring
+) -> None:
+    keyring.set_keyring(backend())
+    store = keyring_store()
+    with pytest.raises(KeyringError) as caught:
+        await (store.save(CREDENTIALS) if method == "save" else getattr(store, method)())
+    assert str(caught.value) == message
+    SecretScanner(KEY).check_error(caught.value)
+
+
+async def test_keyring_that_stores_nothing(memory: InMemoryKeyring) -> None:
+    keyring.set_keyring(NullKeyring())
+    with pytest.raises(KeyringError, match="does not return the value stored in it"):
+        await keyring_store().save(CREDENTIALS)
+
+
+def test_has_keyring(memory: InMemoryKeyring, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert has_keyring()
+    keyring.set_keyring(FailKeyring())
+    assert not has_keyring()
+    monkeypatch.setitem(sys.modules, "keyring", None)
+    assert not has_keyring()
+
+
+def test_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "keyring", None)
+    with pytest.raises(ConfigurationError, match=r"zulip-auth\[keyring\]") as caught:
+        keyring_store()
+    assert caught.value.__context__ is None
+
+
+def test_invalid_arguments() -> None:
+    with pytest.raises(zulip_auth.InvalidSiteError):
+        KeyringStore("", "iago@zulip.com")
+    with pytest.raises(zulip_auth.InvalidInputError, match="email is empty"):
+        KeyringStore("chat.example.com", "")
+    with pytest.raises(ZuliprcError, match="Invalid zuliprc path"):
+        ZuliprcStore(7)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_keyring_is_imported_lazily() -> None:
+    code = "import sys, zulip_auth; zulip_auth.KeyringStore; print('keyring' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout == "False\n"
+
+
+async def test_keyring_that_waits_for_a_prompt(memory: InMemoryKeyring) -> None:
+    """Nobody sees the prompt; the event loop goes on, and the caller gives up."""
+    release = threading.Event()
+
+    class Waiting(InMemoryKeyring):
+        priority = 0
+
+        def get_password(self, service: str, username: str) -> None:
+            release.wait(10)
+
+    keyring.set_keyring(Waiting())
+    start = time.monotonic()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await keyring_store().load()
+    assert time.monotonic() - start < 5
+    release.set()

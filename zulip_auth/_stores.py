@@ -1,0 +1,286 @@
+"""Stores for the credentials of one account: a zuliprc, the system keyring, or a caller's own."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
+from functools import partial
+from typing import Any, NoReturn, Protocol
+
+from ._credentials import Credentials, FilePath, is_api_key, save_credentials
+from ._event_loop import run_in_thread
+from ._exceptions import (
+    ConfigurationError,
+    CredentialStoreError,
+    KeyringError,
+    NotLoggedInError,
+)
+from ._redaction import hide_locals
+from ._site import normalize_site
+from ._validation import validate_text
+from ._zuliprc import SECTION, check_replaceable, lock_zuliprc, resolve_zuliprc_path
+
+_SERVICE = "zulip-auth"
+
+
+class CredentialStore(Protocol):
+    """A place that keeps the credentials of one account.
+
+    A store may have two more methods. `check()` raises if `save` would fail,
+    before a login. `lock(timeout)` returns an asynchronous context manager:
+    while one process logs in or replaces a key inside of it, the others wait
+    for that many seconds, and read the result.
+    """
+
+    async def load(self) -> Credentials | None:
+        """Return the credentials, or None if nothing is stored.
+
+        Raises:
+            CredentialStoreError: If that cannot be found out.
+        """
+
+    async def save(self, credentials: Credentials) -> None:
+        """Store the credentials as a whole, or raise and leave the earlier ones."""
+
+
+class ZuliprcStore:
+    """Keep the credentials in a zuliprc, the file that Zulip's tools share.
+
+    Args:
+        path: The file; the default is that of the environment variable
+            ZULIP_CONFIG, or else `~/.zuliprc`.
+        section: The section of the file. A `botserverrc` has one for each bot.
+        allow_http: Whether plain http is allowed for all hosts.
+
+    Raises:
+        ZuliprcError: If *path* is not a path.
+    """
+
+    def __init__(
+        self, path: FilePath | None = None, *, section: str = SECTION, allow_http: bool = False
+    ) -> None:
+        self.path = resolve_zuliprc_path(path)
+        self._section = section
+        self._allow_http = allow_http
+
+    def __repr__(self) -> str:
+        return f"<ZuliprcStore {self.path}>"
+
+    async def load(self) -> Credentials | None:
+        """Return the credentials, or None if there is no such file, section or API key.
+
+        Raises:
+            ZuliprcError: If the file or a value in it is invalid.
+        """
+        return await run_in_thread(self._load)
+
+    @hide_locals
+    def _load(self) -> Credentials | None:
+        try:
+            return Credentials.load(self.path, section=self._section, allow_http=self._allow_http)
+        except NotLoggedInError:
+            return None
+
+    async def save(self, credentials: Credentials) -> None:
+        """Save the credentials; see `Credentials.save`.
+
+        Raises:
+            ZuliprcError: If the file belongs to another account, or cannot be
+                replaced. It is left unchanged.
+        """
+        save = partial(save_credentials, credentials, self.path, section=self._section)
+        await run_in_thread(save)
+
+    async def check(self) -> None:
+        """Check that the file can be saved.
+
+        Raises:
+            ZuliprcError: If not.
+        """
+        await run_in_thread(partial(check_replaceable, self.path))
+
+    @asynccontextmanager
+    async def lock(self, timeout: float) -> AsyncIterator[None]:
+        """Keep other processes from logging in for the same file.
+
+        Args:
+            timeout: Seconds to wait for them.
+
+        Raises:
+            ZuliprcError: If the lock cannot be acquired in time.
+        """
+        stack, is_abandoned = ExitStack(), False
+
+        def acquire() -> None:
+            stack.enter_context(lock_zuliprc(self.path, timeout))
+            if is_abandoned:
+                stack.close()
+
+        try:
+            await run_in_thread(acquire)
+            yield
+        finally:
+            is_abandoned = True
+            stack.close()
+
+
+class KeyringStore:
+    """Keep the API key of one account in the system keyring (extra `keyring`).
+
+    `zulip-auth login --keyring` stores keys in the same place.
+
+    Args:
+        site: The organization URL.
+        email: The account's email address.
+
+    Raises:
+        InvalidInputError: If an argument is invalid.
+        ConfigurationError: If the extra is not installed.
+    """
+
+    def __init__(self, site: str, email: str) -> None:
+        self._site = normalize_site(site, allow_http=True)
+        self._email = validate_text("email", email)
+        _import_keyring()
+
+    def __repr__(self) -> str:
+        return f"<KeyringStore {self._email} {self._site}>"
+
+    async def load(self) -> Credentials | None:
+        """Return the credentials, or None if there is no key of the account.
+
+        Raises:
+            KeyringError: If there is no keyring, or it is locked.
+        """
+        return await run_in_thread(self._load)
+
+    @hide_locals
+    def _load(self) -> Credentials | None:
+        key = _call("get_password", self._name)
+        return Credentials(self._site, self._email, key) if is_api_key(key) else None
+
+    async def save(self, credentials: Credentials) -> None:
+        """Store the API key.
+
+        Raises:
+            KeyringError: If the credentials are another account's, or the key
+                was not stored.
+        """
+        await run_in_thread(partial(self._save, credentials))
+
+    @hide_locals
+    def _save(self, credentials: Credentials) -> None:
+        if (credentials.site, credentials.email.lower()) != (self._site, self._email.lower()):
+            raise KeyringError(f"The credentials are not those of {self._email} at {self._site}.")
+        _set(self._name, credentials.api_key)
+
+    async def check(self) -> None:
+        """Check that the keyring stores and returns values.
+
+        Raises:
+            KeyringError: If there is no keyring, or it is locked or read-only.
+        """
+        await run_in_thread(self._check)
+
+    def _check(self) -> None:
+        _set("test entry", secrets.token_hex(8))
+        _call("delete_password", "test entry")
+
+    async def delete(self) -> bool:
+        """Delete the key, and return whether there was one.
+
+        Raises:
+            KeyringError: If there is no keyring, or it is locked or read-only.
+        """
+        return await run_in_thread(self._delete)
+
+    @hide_locals
+    def _delete(self) -> bool:
+        has_key = _call("get_password", self._name) is not None
+        if has_key:
+            _call("delete_password", self._name)
+        return has_key
+
+    @property
+    def _name(self) -> str:
+        return f"{self._email} {self._site}"
+
+
+@hide_locals
+def _set(name: str, value: str) -> None:
+    _call("set_password", name, value)
+    if _call("get_password", name) != value:
+        raise KeyringError("The system keyring does not return the value stored in it.")
+
+
+def _import_keyring() -> Any:
+    try:
+        import keyring
+    except ModuleNotFoundError:
+        pass
+    else:
+        return keyring
+    raise ConfigurationError("To use the keyring: pip install 'zulip-auth[keyring]'")
+
+
+def has_keyring() -> bool:
+    """Return whether the extra is installed and the system has a keyring."""
+    try:
+        from keyring import get_keyring
+        from keyring.backends.fail import Keyring
+    except ModuleNotFoundError:
+        return False
+    return not isinstance(get_keyring(), Keyring)
+
+
+def _call(function: str, *args: str) -> Any:
+    keyring = _import_keyring()
+    try:
+        return getattr(keyring, function)(_SERVICE, *args)
+    except Exception as error:  # noqa: BLE001 - backends raise any exception
+        reason = type(error).__name__
+    if reason == "NoKeyringError":
+        raise KeyringError("There is no system keyring. Save the key in a zuliprc instead.")
+    raise KeyringError(f"Could not access the system keyring ({reason}). Is it unlocked?")
+
+
+class EnvironmentStore:
+    """The environment, as a store that cannot be written.
+
+    Args:
+        load: A function that returns its credentials.
+    """
+
+    def __init__(self, load: Callable[[], Credentials]) -> None:
+        self._load = load
+
+    def __repr__(self) -> str:
+        return "<the environment or a zuliprc>"
+
+    async def load(self) -> Credentials:
+        return await run_in_thread(self._load)
+
+    async def save(self, _credentials: Credentials) -> NoReturn:
+        await self.check()
+
+    async def check(self) -> NoReturn:
+        raise CredentialStoreError(
+            "A key from the environment cannot be replaced there. Use from_zuliprc or from_store."
+        )
+
+
+class MemoryStore:
+    """Credentials that are kept by this process only."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+
+    def __repr__(self) -> str:
+        return "<credentials in memory>"
+
+    async def load(self) -> Credentials:
+        return self._credentials
+
+    async def save(self, credentials: Credentials) -> None:
+        self._credentials = credentials
