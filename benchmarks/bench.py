@@ -155,8 +155,8 @@ def render(times: Times, goals: Goals, rounds: int) -> str:
     machine = f"{os.cpu_count()} CPUs, {model[1] if model else platform.machine()}"
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     lines = [
-        f"CPU milliseconds per login, with 1 or 50 concurrent ones, medians of {rounds} rounds ({machine}, "
-        f"Python {platform.python_version()}, {versions}):",
+        f"CPU milliseconds per login, with 1 or 50 concurrent ones, medians of {rounds} rounds "
+        f"({machine}, Python {platform.python_version()}, {versions}):",
         "",
         f"| | {' | '.join(times)} |",
         "|---|" + "---:|" * len(times),

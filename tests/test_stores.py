@@ -154,7 +154,8 @@ async def test_keyring(memory: InMemoryKeyring) -> None:
 
 
 async def test_keyring_of_another_account(memory: InMemoryKeyring) -> None:
-    for change in ({"site": "https://x.org"}, {"email": "hamlet@zulip.com"}):
+    changes: list[dict[str, Any]] = [{"site": "https://x.org"}, {"email": "hamlet@zulip.com"}]
+    for change in changes:
         with pytest.raises(KeyringError, match=r"are not those of iago@zulip\.com at") as caught:
             await keyring_store().save(evolve(CREDENTIALS, **change))
         SecretScanner(KEY).check_error(caught.value)
@@ -188,14 +189,14 @@ async def test_keyring_that_cannot_be_used(
 
 
 async def test_keyring_that_stores_nothing(memory: InMemoryKeyring) -> None:
-    keyring.set_keyring(NullKeyring())
+    keyring.set_keyring(NullKeyring())  # type: ignore[no-untyped-call]
     with pytest.raises(KeyringError, match="does not return the value stored in it"):
         await keyring_store().save(CREDENTIALS)
 
 
 def test_has_keyring(memory: InMemoryKeyring, monkeypatch: pytest.MonkeyPatch) -> None:
     assert has_keyring()
-    keyring.set_keyring(FailKeyring())
+    keyring.set_keyring(FailKeyring())  # type: ignore[no-untyped-call]
     assert not has_keyring()
     monkeypatch.setitem(sys.modules, "keyring", None)
     assert not has_keyring()

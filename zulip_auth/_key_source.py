@@ -652,8 +652,9 @@ class ApiKeySource:
 
     async def _access(self, action: str, awaitable: Awaitable[T]) -> T:
         """Wait for a store, which may wait for a disk, or for a prompt that nobody sees."""
+        timeout = asyncio.timeout(self._timeout)
         try:
-            async with asyncio.timeout(self._timeout) as timeout:
+            async with timeout:
                 return await awaitable
         except TimeoutError:
             if not timeout.expired():

@@ -40,7 +40,7 @@ class CredentialStore(Protocol):
             CredentialStoreError: If that cannot be found out.
         """
 
-    async def save(self, credentials: Credentials) -> None:
+    async def save(self, credentials: Credentials, /) -> None:
         """Store the credentials as a whole, or raise and leave the earlier ones."""
 
 

@@ -295,7 +295,7 @@ async def _load_credentials(
         arguments = {"cert_bundle": options.cert_bundle}
         return _credentials.load_with_origins(Credentials, arguments, path=path, allow_http=True)
     section, source = read_zuliprc(path, missing_ok=True), f"section [api] of {path}"
-    origins = dict.fromkeys(("email", "key", "site"), source)
+    origins: dict[str, str] = dict.fromkeys(("email", "key", "site"), source)
     email, site = section.get("email"), section.get("site")
     # The key in the keyring is for the account in the file.
     if section.get("key") is None and email and site and not section.get("passcmd"):
