@@ -50,7 +50,7 @@ Times = dict[str, dict[str, float]]
 """CPU milliseconds per login, by "scheme, concurrency" and client."""
 
 Goals = list[tuple[str, float, float | None]]
-"""What was compared, the measured value, and the maximum if there is one."""
+"""A comparison, the measured value, and the maximum if there is one."""
 
 
 @contextmanager

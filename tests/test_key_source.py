@@ -1259,7 +1259,7 @@ async def test_login_error_ends_with_the_next_success(
 async def test_login_error_is_not_raised_for_a_login_that_was_not_tried(
     server: FakeZulip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without an authentication module, nothing tells of a success."""
+    """Without an authentication module, a source does not see a success."""
     source, account = source_for(server), server.account(USERNAME)
     stale = await source.get()
     account.active = False
@@ -1350,7 +1350,7 @@ class ReadOnlyStore:
 
 
 async def test_new_key_that_cannot_be_saved(server: FakeZulip) -> None:
-    """The program goes on with the new key, and is told."""
+    """The program goes on with the new key, and gets an error."""
     old = await source_for(server).get()
     source = ApiKeySource.from_store(ReadOnlyStore(old))
     with pytest.raises(

@@ -66,7 +66,7 @@ async def test_section_of_a_zuliprc(path: Path) -> None:
 
 
 async def test_zuliprc_that_cannot_be_read(path: Path) -> None:
-    """That is another answer than an empty one."""
+    """An empty file has another result."""
     path.write_text("precious")
     store = ZuliprcStore(path)
     with pytest.raises(ZuliprcError, match="is not a zuliprc"):
@@ -226,7 +226,7 @@ def test_keyring_is_imported_lazily() -> None:
 
 
 async def test_keyring_that_waits_for_a_prompt(memory: InMemoryKeyring) -> None:
-    """Nobody sees the prompt; the event loop goes on, and the caller gives up."""
+    """The prompt is not visible; the event loop goes on, and the caller gives up."""
     release = threading.Event()
 
     class Waiting(InMemoryKeyring):
