@@ -51,7 +51,7 @@ Times = dict[str, dict[str, list[float]]]
 """CPU milliseconds per login in each round, by "scheme, concurrency" and client."""
 
 Goals = list[tuple[str, float, float | None]]
-"""The comparison, the measured value, and the maximum if there is one."""
+"""A comparison, the measured value, and the maximum if there is one."""
 
 
 @contextmanager

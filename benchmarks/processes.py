@@ -1,4 +1,4 @@
-"""Measure the CPU time of whole processes from a cold start, and the memory of many logins."""
+"""Measure whole processes from a cold start, in CPU time, and the memory of many logins."""
 
 from __future__ import annotations
 

@@ -323,7 +323,7 @@ OTHER_CHALLENGES = [{}, {"www-authenticate": 'Basic realm="nginx"'}, {"www-authe
 
 @pytest.mark.parametrize("headers", OTHER_CHALLENGES, ids=str)
 async def test_other_401_is_returned(headers: dict[str, str], create_client: ClientFactory) -> None:
-    """The challenge decides, whatever the body says."""
+    """The challenge decides, with any body."""
     async with scripted_site(create_client, raw_response(401, REJECTION, headers)) as (
         server,
         http,
