@@ -61,6 +61,7 @@ NAVIGATION = {
     "Guide": [
         "docs/first-steps",
         "docs/bot-frameworks",
+        "docs/keys",
         "docs/errors",
         "docs/retries",
         "docs/fleets",

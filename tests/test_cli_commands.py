@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from functools import partial
@@ -199,6 +200,31 @@ def test_login_keyring(server: FakeZulip, home: CLIRunner, memory: InMemoryKeyri
 
 def raise_locked(*_: object) -> None:
     raise RuntimeError("locked")
+
+
+def test_keyring_that_waits_for_a_prompt(
+    server: FakeZulip, memory: InMemoryKeyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    do("login", server.site, USERNAME, "--dev", "--keyring")
+    answered = threading.Event()
+    get_password = memory.get_password
+
+    def prompt(*args: str) -> str | None:
+        answered.wait()
+        return get_password(*args)
+
+    monkeypatch.setattr(memory, "get_password", prompt)
+    message = run_error(KeyringError, "whoami", "--timeout", "0.1")
+    answered.set()
+    assert message.startswith("The system keyring did not respond in 0.1 s.")
+
+
+def test_keyring_without_the_key(
+    server: FakeZulip, home: CLIRunner, memory: InMemoryKeyring
+) -> None:
+    do("login", server.site, USERNAME, "--dev", "--keyring")
+    memory.entries.clear()
+    assert run_error(NotLoggedInError, "whoami") == NOT_LOGGED_IN
 
 
 def test_login_locked_keyring(

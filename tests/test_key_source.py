@@ -502,6 +502,14 @@ async def test_fork(server: FakeZulip, state: str) -> None:
     assert logins(server) == (1 if state == "after a login" else 2)
 
 
+def test_fork_while_another_thread_has_the_lock(server: FakeZulip) -> None:
+    source = source_for(server)
+    with ThreadPoolExecutor(1) as other:
+        other.submit(source._lock.acquire).result()
+        source._pid = -1  # it was created in another process
+        assert asyncio.run(source.get()).email == USERNAME
+
+
 # ---- Cancelling
 
 
@@ -1227,6 +1235,9 @@ async def test_from_credentials(server: FakeZulip, bot: Credentials) -> None:
         await source.refresh(bot)
     with pytest.raises(InvalidInputError, match="credentials must be an instance"):
         ApiKeySource.from_credentials(bot.basic_auth)  # type: ignore[arg-type]
+    new = await source.rotate()
+    assert new.api_key == server.account(bot.email).api_key
+    assert await source.refresh(bot) == new
 
 
 def test_pickle(bot: Credentials) -> None:
@@ -1414,6 +1425,18 @@ async def test_lock_that_cannot_be_had(server: FakeZulip, path: Path) -> None:
         credentials.save(path)
         assert await source.get() == credentials
     assert list(path.parent.iterdir()) == [path]
+
+
+async def test_login_waits_for_that_of_another_process(server: FakeZulip, path: Path) -> None:
+    store = ZuliprcStore(path)
+    source = source_for(server, store=store)
+    async with store.lock(1):
+        getting = asyncio.create_task(source.get())
+        await asyncio.sleep(0.05)
+        assert not getting.done()
+        (await source_for(server).get()).save(path)
+    assert (await getting).api_key == server.account(USERNAME).api_key
+    assert logins(server) == 1
 
 
 async def test_stored_key_waits_for_a_rotation(server: FakeZulip, path: Path) -> None:

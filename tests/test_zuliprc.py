@@ -785,8 +785,9 @@ import os, sys
 from pathlib import Path
 
 sys.modules["fcntl"] = None
-for name in ("fchown", "geteuid", "O_NOFOLLOW", "O_NONBLOCK"):
+for name in ("fchmod", "fchown", "geteuid", "O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK"):
     delattr(os, name)
+os.supports_dir_fd = set()
 
 from zulip_auth._zuliprc import ZuliprcSection, check_replaceable, read_zuliprc, update_zuliprc
 
@@ -804,7 +805,7 @@ for key in ("a", "b"):
 @pytest.mark.slow
 @pytest.mark.usefixtures("measured_subprocesses")
 def test_save_without_posix(path: Path) -> None:
-    """Windows has no flock, owners or symbolic link flags."""
+    """Windows has no flock, owners, symbolic link flags or descriptors of directories."""
     run_python(SAVE_WITHOUT_POSIX, path)
 
 

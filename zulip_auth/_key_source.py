@@ -114,7 +114,7 @@ class _Operation:
             self.outcome, self.is_done = outcome, True
             for waiter in self.waiters:
                 with suppress(RuntimeError):  # its event loop is closed
-                    waiter.get_loop().call_soon_threadsafe(_wake, waiter)
+                    waiter.get_loop().call_soon_threadsafe(waiter.set_result, None)
 
     async def wait(self) -> _Outcome | None:
         """Wait for the end, and return the outcome, if there is one."""
@@ -125,11 +125,6 @@ class _Operation:
             # The end of another event loop is not an event.
             await asyncio.wait({waiter}, timeout=None if loop is self.loop else _FOREIGN_LOOP_CHECK)
         return self.outcome
-
-
-def _wake(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
 
 
 class ApiKeySource:

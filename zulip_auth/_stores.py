@@ -262,13 +262,12 @@ class EnvironmentStore:
     async def load(self) -> Credentials:
         return await run_in_thread(self._load)
 
-    async def save(self, _credentials: Credentials) -> NoReturn:
-        await self.check()
-
-    async def check(self) -> NoReturn:
+    async def save(self, _credentials: Credentials | None = None) -> NoReturn:
         raise CredentialStoreError(
             "A key from the environment cannot be replaced there. Use from_zuliprc or from_store."
         )
+
+    check = save
 
 
 class MemoryStore:
