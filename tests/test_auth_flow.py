@@ -570,5 +570,5 @@ def test_missing_extra(extra: str, package: str) -> None:
     )
     assert result.stderr.splitlines()[-1] == (
         f"ModuleNotFoundError: zulip_auth.{extra}_auth requires an extra: "
-        f"pip install 'zulip-auth[{extra}]'"
+        f"pip install 'zulip-auth[{extra}]', in a clone '.[{extra}]'"
     )

@@ -222,7 +222,9 @@ def _import_keyring() -> Any:
         pass
     else:
         return keyring
-    raise ConfigurationError("To use the keyring: pip install 'zulip-auth[keyring]'")
+    raise ConfigurationError(
+        "To use the keyring: pip install 'zulip-auth[keyring]', in a clone '.[keyring]'"
+    )
 
 
 def has_keyring() -> bool:
