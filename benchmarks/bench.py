@@ -1,7 +1,8 @@
 """Compare zulip-auth with other clients in one run (`make bench`).
 
 Times depend on the machine and wall-clock times on its load, so the results are ratios of CPU
-times: in each round every client runs once, in random order, and the medians are compared.
+times: in each round every client runs once, in random order. A ratio is the median of those of
+the rounds, in which both clients met about the same load.
 `--publish` updates docs/fleets.md.
 """
 
@@ -46,11 +47,11 @@ ROUNDS = 21
 LOGINS = {1: 40, 50: 200}  # in a round, by concurrency
 PACKAGES = ("httpx", "httpcore", "httpx-aiohttp", "aiohttp", "zulip")
 
-Times = dict[str, dict[str, float]]
-"""CPU milliseconds per login, by "scheme, concurrency" and client."""
+Times = dict[str, dict[str, list[float]]]
+"""CPU milliseconds per login in each round, by "scheme, concurrency" and client."""
 
 Goals = list[tuple[str, float, float | None]]
-"""What was compared, the measured value, and the maximum if there is one."""
+"""A comparison, the measured value, and the maximum if there is one."""
 
 
 @contextmanager
@@ -82,8 +83,8 @@ async def run_logins(login: Login, logins: int, concurrency: int) -> None:
     await asyncio.gather(*(worker() for _ in range(concurrency)))
 
 
-async def compare(target: Target, concurrency: int, rounds: int) -> dict[str, float]:
-    """Return the CPU milliseconds per login of each client, as medians."""
+async def compare(target: Target, concurrency: int, rounds: int) -> dict[str, list[float]]:
+    """Return the CPU milliseconds per login of each client, by round."""
     names = [name for name in CLIENTS if concurrency == 1 or name != OFFICIAL]
     times: dict[str, list[float]] = {name: [] for name in names}
     async with AsyncExitStack() as stack:
@@ -94,9 +95,13 @@ async def compare(target: Target, concurrency: int, rounds: int) -> dict[str, fl
                 start = time.process_time()
                 await run_logins(logins[name], LOGINS[concurrency], concurrency)
                 if index:  # the first round warms up
-                    times[name].append(time.process_time() - start)
-    per_login = 1000 / LOGINS[concurrency]
-    return {name: statistics.median(values) * per_login for name, values in times.items()}
+                    seconds = time.process_time() - start
+                    times[name].append(seconds * 1000 / LOGINS[concurrency])
+    return times
+
+
+def ratio(times: dict[str, list[float]], ours: str, other: str) -> float:
+    return statistics.median(a / b for a, b in zip(times[ours], times[other], strict=True))
 
 
 def run(rounds: int) -> tuple[Times, Goals]:
@@ -112,33 +117,32 @@ def run(rounds: int) -> tuple[Times, Goals]:
                 print(f"{column} concurrent: done", file=sys.stderr)
         cpu, stop = measure_processes(http, https, rounds)
         growth = max(measure_memory(http, name) for name in (CLIENT, CLIENT_AIOHTTP))
-    imports = {name: ms - cpu["python"] for name, ms in cpu.items()}
-
-    def ratio(column: str, ours: str, other: str) -> float:
-        return times[column][ours] / times[column][other]
-
+    bare = statistics.median(cpu["python"])
+    imports = {name: [ms - bare for ms in values] for name, values in cpu.items()}
     goals: Goals = [
-        (f"{LOGIN} / {HTTPX_PER_LOGIN}, http", ratio("http, 1", LOGIN, HTTPX_PER_LOGIN), 1.1),
-        (f"{LOGIN} / {HTTPX_PER_LOGIN}, https", ratio("https, 1", LOGIN, HTTPX_PER_LOGIN), 1.1),
-        (f"{CLIENT} / {HTTPX_POOLED}, http, 50", ratio("http, 50", CLIENT, HTTPX_POOLED), 0.8),
-        (f"{CLIENT} / {HTTPX_POOLED}, https, 50", ratio("https, 50", CLIENT, HTTPX_POOLED), 1.1),
+        (f"{ours} / {other}, {column}", ratio(times[column], ours, other), maximum)
+        for ours, other, column, maximum in (
+            (LOGIN, HTTPX_PER_LOGIN, "http, 1", 1.1),
+            (LOGIN, HTTPX_PER_LOGIN, "https, 1", 1.1),
+            (CLIENT, HTTPX_POOLED, "http, 50", 0.8),
+            (CLIENT, HTTPX_POOLED, "https, 50", 1.1),
+            (CLIENT_AIOHTTP, HTTPX_AIOHTTP, "http, 50", 1.15),
+            (CLIENT_AIOHTTP, HTTPX_POOLED, "http, 50", 0.2),
+        )
     ]
-    for other, maximum in ((HTTPX_AIOHTTP, 1.15), (HTTPX_POOLED, 0.2)):
-        name = f"{CLIENT_AIOHTTP} / {other}, http, 50"
-        goals.append((name, ratio("http, 50", CLIENT_AIOHTTP, other), maximum))
     for scheme in ("http", "https"):
         name = f"process with one login over {scheme} / the same with httpx"
-        goals.append((name, cpu[f"login(), {scheme}"] / cpu[f"httpx, {scheme}"], 1.25))
+        goals.append((name, ratio(cpu, f"login(), {scheme}", f"httpx, {scheme}"), 1.25))
     return times, [
         *goals,
         (
-            "`zulip-auth whoami` / `get_profile()` of zulip",
-            cpu["whoami"] / cpu["get_profile"],
+            "`zulip-auth whoami` / zulip's `get_profile()`",
+            ratio(cpu, "whoami", "get_profile"),
             None,
         ),
-        ("`zulip-auth --version` / `python -c pass`", cpu["--version"] / cpu["python"], 4.0),
+        ("`zulip-auth --version` / `python -c pass`", ratio(cpu, "--version", "python"), 4.0),
         *(
-            (f"`{name}` / `import httpx`", imports[name] / imports["import httpx"], maximum)
+            (f"`{name}` / `import httpx`", ratio(imports, name, "import httpx"), maximum)
             for name, maximum in (
                 ("import zulip_auth", 0.4),
                 ("from zulip_auth import AuthClient", None),
@@ -155,14 +159,16 @@ def render(times: Times, goals: Goals, rounds: int) -> str:
     machine = f"{os.cpu_count()} CPUs, {model[1] if model else platform.machine()}"
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     lines = [
-        f"CPU milliseconds per login, with 1 or 50 concurrent ones, medians of {rounds} rounds ({machine}, "
-        f"Python {platform.python_version()}, {versions}):",
+        f"CPU milliseconds per login, with 1 or 50 concurrent ones, medians of {rounds} rounds "
+        f"({machine}, Python {platform.python_version()}, {versions}):",
         "",
         f"| | {' | '.join(times)} |",
         "|---|" + "---:|" * len(times),
     ]
     for name in CLIENTS:
-        cells = [f"{row[name]:.2f}" if name in row else "" for row in times.values()]
+        cells = [
+            f"{statistics.median(row[name]):.2f}" if name in row else "" for row in times.values()
+        ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     lines += [
         "",

@@ -398,7 +398,7 @@ OTHER_CHALLENGES = [{}, {"www-authenticate": 'Basic realm="nginx"'}, {"www-authe
 
 @pytest.mark.parametrize("headers", OTHER_CHALLENGES, ids=str)
 async def test_other_401_is_returned(headers: dict[str, str], create_client: ClientFactory) -> None:
-    """The challenge decides, whatever the body says."""
+    """The challenge decides, with any body."""
     async with scripted_site(create_client, raw_response(401, REJECTION, headers)) as (
         server,
         http,
@@ -570,5 +570,5 @@ def test_missing_extra(extra: str, package: str) -> None:
     )
     assert result.stderr.splitlines()[-1] == (
         f"ModuleNotFoundError: zulip_auth.{extra}_auth requires an extra: "
-        f"pip install 'zulip-auth[{extra}]'"
+        f"pip install 'zulip-auth[{extra}]', in a clone '.[{extra}]'"
     )

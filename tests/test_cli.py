@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import socket
 import subprocess
@@ -79,7 +80,18 @@ def test_exit_code_of_error(
     assert _cli.main(["logout"]) == code
     out, err = capsys.readouterr()
     hint = f" {app._HINTS[kind]}" if kind in app._HINTS else ""
-    assert (out, err) == ("", f"zulip-auth: No.{hint}\n")
+    if kind is zulip_auth.InsecureSiteError:
+        hint = ", or pass --allow-http to send the password unencrypted."
+    assert (out, err) == ("", f"zulip-auth: No.{hint}\n".replace(".,", ","))
+    assert _cli.main(["logout", "--json"]) == code
+    out, err_again = capsys.readouterr()
+    assert err_again == err
+    printed = json.loads(out)
+    assert {k: printed[k] for k in ("error", "message", "exit_code")} == {
+        "error": kind.__name__,
+        "message": err.removeprefix("zulip-auth: ").removesuffix("\n"),
+        "exit_code": code,
+    }
 
 
 @pytest.mark.parametrize(

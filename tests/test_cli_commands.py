@@ -13,12 +13,13 @@ import threading
 import time
 from contextlib import closing
 from functools import partial
+from typing import Any
 
 import pytest
 import trustme
 import zulip
 
-from helpers.cli_runner import COMMAND, CLIRunner, InMemoryKeyring
+from helpers.cli_runner import COMMAND, CLIRunner, InMemoryKeyring, TerminalSession
 from helpers.constants import PASSWORD, USERNAME
 from helpers.errors import error_message
 from helpers.raw_server import ScriptedServer, serve_keepalive, succeed
@@ -176,7 +177,7 @@ def test_login_invalid_arguments(home: CLIRunner) -> None:
 def test_login_without_user_id() -> None:
     credentials = Credentials("https://chat.example.com", USERNAME, "key")
     options = parse(["login", "localhost", USERNAME])
-    assert _format_login(credentials, None, options).startswith(
+    assert _format_login(credentials, None, options).text.startswith(
         "Logged in to https://chat.example.com as iago@zulip.com.\n"
     )
 
@@ -817,7 +818,46 @@ def test_plain_http(home: CLIRunner) -> None:
     login = ("login", "http://chat.example.com", USERNAME, "--password-stdin")
     code, _, err = home.run(*login, stdin=PASSWORD)
     assert code == 64
-    assert err.endswith(" Use https://chat.example.com. To do so, pass --allow-http.\n")
+    assert err == (
+        "zulip-auth: Use https://chat.example.com, or pass --allow-http to send the password "
+        "unencrypted.\n"
+    )
+
+
+def run_json(*argv: str) -> Any:
+    return json.loads(do(*argv, "--json"))
+
+
+def test_json_of_each_command(server: FakeZulip, home: CLIRunner) -> None:
+    server.add_bot(USERNAME, "Helper")
+    login = run_json("login", server.site, USERNAME, "--dev", "--config", "-")
+    assert login["api_key"] == server.account(USERNAME).api_key
+    do("login", server.site, USERNAME, "--dev")
+    account = {"site": server.site, "email": USERNAME}
+    assert run_json("api-key") == {**account, "api_key": server.account(USERNAME).api_key}
+    rotated = run_json("rotate", "--show-key")
+    key = server.account(USERNAME).api_key
+    assert rotated == {**account, "saved_to": str(home.zuliprc), "api_key": key}
+    bot = run_json("rotate", "--bot", "Helper", "--save", str(home.path / "bot"))
+    assert bot["saved_to"] == str(home.path / "bot")
+    assert bot.keys() == {"site", "email", "saved_to"}
+    assert run_json("logout") == {"deleted_from": [str(home.zuliprc)], "revoked": False}
+
+
+def test_deleted_working_directory(
+    server: FakeZulip, home: CLIRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = home.path / "gone"
+    directory.mkdir()
+    with monkeypatch.context() as patch:
+        patch.chdir(directory)
+        directory.rmdir()
+        error = run_error(
+            InvalidInputError,
+            *("login", server.site, USERNAME, "--dev", "--no-save", "--cert-bundle", "ca.pem"),
+        )
+        assert "working directory" in error
+        do("login", server.site, USERNAME, "--dev")
 
 
 # ---- completion
@@ -831,7 +871,7 @@ printf '%s\n' "${COMPREPLY[@]}" """,
     "zsh": """
 autoload -Uz compinit; compinit -u -D
 source <(zulip-auth completion zsh)
-compadd() { printf '%s\n' "${@[2,-1]}"; }
+_describe() { printf '%s\n' "${${(@P)2}[@]%%:*}"; }
 _files() { echo FILES; }
 [ "$_comps[zulip-auth]" = _zulip_auth ] || exit 1
 words=(@WORDS@); CURRENT=$#words
@@ -856,6 +896,23 @@ def test_completion(shell: str, words: tuple[str, ...], home: CLIRunner) -> None
     assert COMPLETIONS[words] in out
     if words[-1] == "--rev":
         assert "--password-stdin" not in out
+
+
+@pytest.mark.skipif(not shutil.which("zsh"), reason="zsh is not installed")
+def test_completion_with_descriptions(home: CLIRunner) -> None:
+    environment = home.environment(
+        PATH=f"{COMMAND.parent}:{os.environ['PATH']}", PS1="$ ", TERM="xterm"
+    )
+    assert "'login:log in and save the API key'" in do("completion", "zsh")
+    with TerminalSession([str(shutil.which("zsh")), "-f"], environment, 80) as session:
+        session.send_line("autoload -Uz compinit; compinit -u -D")
+        session.send_line("source <(zulip-auth completion zsh); echo read''y")
+        session.expect("ready")
+        session.send("zulip-auth login --no\t")
+        session.expect("zulip-auth login --no-save")
+        session.send("--\t")
+        session.expect("--allow-http")
+        session.expect("-- send passwords and keys without encryption")
 
 
 @pytest.mark.parametrize("shell", SHELLS)

@@ -13,8 +13,9 @@ import zulip_auth
 from helpers.cli_runner import CLIRunner, FakeTTY
 from helpers.constants import PASSWORD, USERNAME
 from helpers.raw_server import ScriptedServer, respond, succeed
-from zulip_auth._cli import output
-from zulip_auth._cli.retries import show_retries
+from zulip_auth._cli import output, progress
+from zulip_auth._cli.progress import Progress
+from zulip_auth.testing import FakeZulip
 
 BUSY = {"result": "error", "msg": "Busy", "code": "RATE_LIMIT_HIT"}
 
@@ -113,6 +114,19 @@ def test_errors_are_no_wider_than_the_terminal(
     assert width - 5 <= longest <= width
 
 
+def test_output_is_wrapped(home: CLIRunner, fake_zulip: FakeZulip) -> None:
+    fake_zulip.add_user(USERNAME, PASSWORD)
+    argv = ("login", fake_zulip.site, USERNAME, "--dev", "--show-key")
+    with home.session(*argv, columns=40, TERM="xterm") as session:
+        assert session.wait() == 0
+    prose = session.screen.replace(str(home.zuliprc), "PATH").splitlines()
+    assert max(map(len, prose)) < 40
+    assert f"Logged in to {fake_zulip.site} as {USERNAME} (user 10)." in " ".join(prose)
+    with home.session(*argv, "--config", "-", columns=20, TERM="xterm") as session:
+        assert session.wait() == 0
+    assert re.search(r"^key = \w{32}$", session.screen, re.MULTILINE)  # to copy
+
+
 # ---- Colors
 
 
@@ -141,11 +155,16 @@ def without_control(shown: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*[mK]", "", shown)
 
 
+async def login_with_progress(site: str) -> None:
+    status = Progress("Logging in…")
+    with status.log(), status.request():
+        await zulip_auth.login(site, USERNAME, PASSWORD)
+
+
 async def test_countdown(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = use_fake_tty(monkeypatch)
     async with ScriptedServer(respond(429, BUSY, {"Retry-After": "0.35"}), succeed) as server:
-        with show_retries():
-            await zulip_auth.login(server.site, USERNAME, PASSWORD)
+        await login_with_progress(server.site)
     first, *lines, last = terminal.getvalue().split("\r\x1b[K")
     assert (first, last) == ("", "")
     assert len(lines) >= 3
@@ -166,30 +185,48 @@ async def test_countdown_reason(
     sent: bool | None, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     terminal = use_fake_tty(monkeypatch)
-    with show_retries():
+    status = Progress("Logging in…")
+    with status.log(), status.request():
         log = logging.getLogger("zulip_auth")
         message = "%s Retrying in %.1f s (attempt %d of %d)."
-        log.info(message, "No.", 0.05, 2, 5, extra={"sent": sent})
-        assert terminal.getvalue().startswith(f"\r\x1b[K{reason}; retrying in 0.")
+        log.info(message, "No.", 9.0, 2, 5, extra={"sent": sent})
+        assert terminal.getvalue().startswith(f"\r\x1b[K{reason}; retrying in 9.0 s")
         log.warning("Something %s.", "else")
         log.warning("And more.")
-        await asyncio.sleep(0)
     assert terminal.getvalue().endswith(
         "\r\x1b[K\x1b[31mzulip-auth:\x1b[0m Something else.\n\x1b[31mzulip-auth:\x1b[0m And more.\n"
     )
 
 
+async def test_slow_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The status is shown again after the countdown, and removed in the end."""
+    monkeypatch.setattr(progress, "_PATIENCE", 0)
+    terminal = use_fake_tty(monkeypatch)
+    async with ScriptedServer(respond(429, BUSY, {"Retry-After": "0.05"}), succeed) as server:
+        await login_with_progress(server.site)
+    shown = terminal.getvalue().split("\r\x1b[K")
+    assert (shown[:2], shown[-1]) == (["", "Logging in…"], "")
+    assert any("server busy" in line for line in shown)
+
+
+async def test_fast_request_has_no_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = use_fake_tty(monkeypatch)
+    monkeypatch.setattr(progress, "_PATIENCE", 60)
+    async with ScriptedServer(succeed) as server:
+        await login_with_progress(server.site)
+    assert terminal.getvalue() == ""
+
+
 async def test_cancelled_countdown(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = use_fake_tty(monkeypatch)
     async with ScriptedServer(respond(429, BUSY, {"Retry-After": "9"})) as server:
-        with show_retries():
-            waiting = asyncio.create_task(zulip_auth.login(server.site, USERNAME, PASSWORD))
-            async with asyncio.timeout(10):
-                while "server busy" not in terminal.getvalue():  # noqa: ASYNC110
-                    await asyncio.sleep(0.001)
-            waiting.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await waiting
+        waiting = asyncio.create_task(login_with_progress(server.site))
+        async with asyncio.timeout(10):
+            while "server busy" not in terminal.getvalue():  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
     assert terminal.getvalue().endswith("\r\x1b[K")
 
 
@@ -197,18 +234,25 @@ async def test_retries_without_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     async with ScriptedServer(respond(429, BUSY, {"Retry-After": "0.1"}), succeed) as server:
-        with show_retries():
-            await zulip_auth.login(server.site, USERNAME, PASSWORD)
-    [line] = capsys.readouterr().err.splitlines()
-    assert line.endswith("Retrying in 0.1 s (attempt 2 of 5).")
+        await login_with_progress(server.site)
+    line = "zulip-auth: server busy; retrying in 0.1 s (attempt 2 of 5)\n"
+    assert capsys.readouterr().err == line
 
 
 def test_logger_is_restored() -> None:
     log = logging.getLogger("zulip_auth")
     before: tuple[Any, int] = (list(log.handlers), log.level)
-    with show_retries():
+    with Progress("Logging in…").log():
         assert log.level == logging.INFO
     assert (log.handlers, log.level) == before
+
+
+@pytest.mark.slow
+def test_slow_login_on_pty(home: CLIRunner, fake_zulip: FakeZulip) -> None:
+    fake_zulip.add_user(USERNAME, PASSWORD)
+    fake_zulip.fail_next("/api/v1/dev_fetch_api_key", delay=1.3)
+    _, shown = home.run_in_pty("login", fake_zulip.site, USERNAME, "--dev", TERM="xterm")
+    assert shown.startswith("\r\x1b[KLogging in…\r\x1b[KLogged in to ")
 
 
 def test_countdown_in_narrow_terminal(home: CLIRunner) -> None:

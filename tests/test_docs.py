@@ -4,7 +4,7 @@ The stand-in server replaces chat.example.com and localhost:9991. The language o
 what happens with it:
 
 - `python` is executed. The blocks of a page share their names and one event loop, and may use
-  `await`.
+  `await`. They are also pasted into `python -m asyncio`, each after the first one of its page.
 - `python` with a function `test_…` is a test of the reader. All such blocks of a page are one file
   that pytest runs, with the page's `toml` block as its configuration.
 - `sh` has one command on each line, from one of the tables below.
@@ -19,7 +19,9 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import os
 import re
+import sys
 import tomllib
 from collections.abc import Iterator
 from contextlib import redirect_stdout
@@ -29,7 +31,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import jwt
 import pytest
 import reference
 from attrs import define, frozen
@@ -40,6 +41,7 @@ import zulip_auth.aiohttp_auth
 import zulip_auth.httpx2_auth
 import zulip_auth.httpx_auth
 import zulip_auth.testing
+from helpers.cli_runner import TerminalSession
 from helpers.pytest_run import run_pytest
 from zulip_auth.testing import ExternalMethod, FakeZulip
 
@@ -68,9 +70,14 @@ RUN_BY_CI = {
     "make generate": "step make check",  # generates into another directory and compares
     "make generators": "step make generators",
     "make upstream-diff UPSTREAM=path/to/zulip.yaml": "step make upstream-diff UPSTREAM=",
-    "python -m pip install .": "-m pip --quiet install .\n",
-    "python -m pip install '.[aiohttp]'": "-m pip --quiet install '.[aiohttp]'\n",
-    "python -m pip install '.[testing]'": "-m pip --quiet install '.[testing]'\n",
+    "python3 -m venv .venv": "    python3 -m venv .venv\n",
+    ". .venv/bin/activate": "    . .venv/bin/activate\n",
+    "pip install .": "    pip --quiet install .\n",
+    "pip install '.[aiohttp]'": "    pip --quiet install '.[aiohttp]'\n",
+    "pip install '.[testing]'": "    pip --quiet install '.[testing]'\n",
+    "uv venv": "    uv venv --quiet --clear\n",
+    "uv pip install .": "    uv pip --quiet install .\n",
+    "pipx install .": " pipx install .\n",
 }
 # Commands that run here, with the input for each prompt.
 RUN_HERE: dict[str, dict[str, str]] = {
@@ -187,6 +194,7 @@ def home(server: FakeZulip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "zulip").write_text(f"{PASSWORD}\n")
+    (tmp_path / "secrets" / "jwt").write_text(f"{JWT_KEY}\n")
     (tmp_path / "key").write_text(server.account(USERNAME).api_key)
     server.add_bot(USERNAME, "Helper")
     bot = server.add_user("greeter-bot@chat.example.com", "unused")
@@ -212,7 +220,7 @@ def person(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("person")
 def test_doc_blocks(page: str, server: FakeZulip, home: Path) -> None:
     blocks = BLOCKS[page]
-    names = {"password": PASSWORD, "token": jwt.encode({"email": USERNAME}, JWT_KEY, "HS256")}
+    names: dict[str, Any] = {}
     executed = [
         block for block in blocks if block.language not in NOT_EXECUTED and not block.is_test
     ]
@@ -228,6 +236,61 @@ def test_doc_blocks(page: str, server: FakeZulip, home: Path) -> None:
         for block in executed:
             output = page_runner.run_block(block)
             assert output == expected.get(id(block), ""), f"{page}, line {block.line}"
+
+
+# Lines between the blocks of a page: keep the names of its first block, and no others.
+KEEP = "import builtins; builtins.kept = {**globals()}"
+FORGET = "globals().clear(); globals().update(__import__('builtins').kept)"
+BROWSER = f"""\
+#!/bin/sh
+exec python - "$1" <<'END'
+import httpx, sys
+url = httpx.URL(sys.argv[1])
+response = httpx.get(url, params={{**url.params, "email": "{USERNAME}"}})
+open("redirect", "w").write(response.headers["location"])
+END
+"""
+
+
+def samples_of(page: str) -> list[CodeBlock]:
+    return [block for block in BLOCKS[page] if block.language == "python" and not block.is_test]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if samples_of(page)])
+def test_samples_can_be_pasted(page: str, server: FakeZulip, home: Path) -> None:
+    """Each works on a terminal, after the first one of its page."""
+    (home / "browser").write_text(BROWSER)
+    (home / "browser").chmod(0o700)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "BROWSER": "./browser %s", "TERM": "dumb"}
+    # The README has whole scripts.
+    arguments = ["-q"] if page == "README.md" else ["-m", "asyncio"]
+    with TerminalSession([sys.executable, *arguments], environment, 400) as session:
+        session.expect(">>> ")
+        for number, block in enumerate(samples_of(page)):
+            if number:
+                session.send_line(FORGET)
+            session.send(SITE_RE.sub(server.site, block.code))
+            if "getpass.getpass()" in block.code:
+                session.expect("Password: ")
+                session.send_line(PASSWORD)
+                session.expect(">>> ")  # what is typed before is lost
+            if "input(" in block.code:
+                session.expect("Redirect URL: ")
+                session.send_line((home / "redirect").read_text())
+            session.send_line(f"{'' if number else KEEP}; print('pasted', {number})".lstrip("; "))
+            shown = session.expect(f"\npasted {number}\n")
+            assert "Traceback" not in shown and "SyntaxError" not in shown, (block.line, shown)
+        session.send_line("exit()")
+
+
+@pytest.mark.usefixtures("home")
+def test_error_sample_without_retry_after(server: FakeZulip) -> None:
+    with asyncio.Runner() as runner:
+        page_runner = PageRunner("docs/errors.md", server, Path(), {}, runner)
+        server.fail_next("/api/v1/fetch_api_key", status=429, json={"code": "RATE_LIMIT_HIT"})
+        assert page_runner.run_block(samples_of("docs/errors.md")[0]) == "Locked for 60 s.\n"
 
 
 @pytest.mark.slow

@@ -936,7 +936,8 @@ class HangingStore:
             await asyncio.Event().wait()
 
     async def load(self) -> Credentials | None:
-        return await self._respond("load")
+        await self._respond("load")
+        return None
 
     async def save(self, _credentials: Credentials) -> None:
         await self._respond("save")
@@ -960,7 +961,7 @@ async def test_store_that_hangs(
     async with asyncio.timeout(10):
         results = await asyncio.gather(*(source.get() for _ in range(5)), return_exceptions=True)
     if method == "save":
-        assert logins(server) == len(set(results)) == 1  # type: ignore[type-var]
+        assert logins(server) == len(set(results)) == 1
         [record] = caplog.records
         assert record.getMessage() == f"Logged in, but could not save the API key: {message}"
     else:
@@ -1269,7 +1270,7 @@ async def test_login_error_ends_with_the_next_success(
 async def test_login_error_is_not_raised_for_a_login_that_was_not_tried(
     server: FakeZulip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without an authentication module, nothing tells of a success."""
+    """Without an authentication module, a source does not see a success."""
     source, account = source_for(server), server.account(USERNAME)
     stale = await source.get()
     account.active = False
@@ -1360,7 +1361,7 @@ class ReadOnlyStore:
 
 
 async def test_new_key_that_cannot_be_saved(server: FakeZulip) -> None:
-    """The program goes on with the new key, and is told."""
+    """The program goes on with the new key, and gets an error."""
     old = await source_for(server).get()
     source = ApiKeySource.from_store(ReadOnlyStore(old))
     with pytest.raises(

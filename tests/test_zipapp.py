@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from helpers.cli_runner import CLIRunner
-from helpers.constants import PASSWORD, USERNAME
-from zulip_auth import Credentials, __version__
-from zulip_auth.testing import FakeZulip
+from helpers.constants import USERNAME
+from zulip_auth import __version__
 
 OURS = ("zulip_auth", "zulip_auth_client")
 REQUIRED = ("anyio", "attr", "attrs", "certifi", "h11", "httpcore", "httpx", "idna")
+TESTING = ("click", "jwt", "starlette", "uvicorn")
 MAIN = "import sys\nfrom zulip_auth.__main__ import main\nsys.exit(main())\n"
 
 
@@ -25,7 +25,7 @@ MAIN = "import sys\nfrom zulip_auth.__main__ import main\nsys.exit(main())\n"
 def archive(tmp_path: Path) -> Path:
     directory = tmp_path / "packages"
     directory.mkdir()
-    for name in (*OURS, *REQUIRED, "typing_extensions"):
+    for name in (*OURS, *REQUIRED, *TESTING, "typing_extensions"):
         spec = find_spec(name)
         assert spec is not None
         assert spec.origin is not None
@@ -42,13 +42,16 @@ def archive(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_zipapp(archive: Path, home: CLIRunner, server: FakeZulip) -> None:
+def test_zipapp(archive: Path, home: CLIRunner) -> None:
+    """The command from an archive logs in to the stand-in server from the archive."""
+    # -I and -S: nothing of this environment.
+    command = [sys.executable, "-I", "-S", "-W", "error", str(archive)]
+
     def run(*arguments: str) -> str:
-        # -I and -S: nothing of this environment.
         done = subprocess.run(
-            [sys.executable, "-I", "-S", "-W", "error", archive, *arguments],
-            input=f"{PASSWORD}\n",
-            capture_output=True,
+            [*command, *arguments],
+            input="secret\n",
+            stdout=subprocess.PIPE,
             check=True,
             text=True,
             env=home.environment(),
@@ -57,6 +60,13 @@ def test_zipapp(archive: Path, home: CLIRunner, server: FakeZulip) -> None:
 
     assert run("--version") == f"zulip-auth {__version__}\n"
     assert "complete -F _zulip_auth zulip-auth" in run("completion", "bash")
-    run("login", server.site, USERNAME, "--password-stdin")
-    credentials = Credentials.load(home.zuliprc, allow_http=True)
-    assert credentials.api_key == server.account(USERNAME).api_key
+    with subprocess.Popen(
+        [*command, "fake-server", "--port", "0"], stdout=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            assert server.stdout is not None
+            site = server.stdout.readline().split()[-1]
+            run("login", site, USERNAME, "--password-stdin")
+            assert f"at {site}.\nThe API key is valid." in run("whoami")
+        finally:
+            server.terminate()

@@ -586,7 +586,7 @@ def test_update_by_another_user(path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ("before", "after"), [(0o600, 0o600), (0o640, 0o640), (0o400, 0o400), (0o644, 0o600)]
 )
 def test_update_preserves_mode(path: Path, before: int, after: int) -> None:
-    """What a service's group may read stays so; access for everybody is not meant."""
+    """A group, as of a service, keeps its access; all other users lose theirs."""
     write(path, LINES, before)
     update_zuliprc(path, constant({"key": "new"}))
     assert stat.S_IMODE(path.stat().st_mode) == after

@@ -289,7 +289,7 @@ class AuthClient:
     ) -> Credentials:
         """Replace the API key of the account, or of one of its bots, with a new one.
 
-        The old key is revoked at once: every program that holds it has to get
+        The old key is revoked immediately: every program that holds it has to get
         the new one. Mobile push notifications of the account end as well. Bots
         cannot replace their own keys; their owners can.
 

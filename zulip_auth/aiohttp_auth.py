@@ -11,7 +11,8 @@ try:
     from yarl import URL
 except ImportError:  # also if it is older than 3.12, which has no middlewares
     raise ModuleNotFoundError(
-        "zulip_auth.aiohttp_auth requires an extra: pip install 'zulip-auth[aiohttp]'",
+        "zulip_auth.aiohttp_auth requires an extra: pip install 'zulip-auth[aiohttp]', "
+        "in a clone '.[aiohttp]'",
         name="aiohttp",
     ) from None
 

@@ -9,7 +9,9 @@ try:
     import httpx2
 except ModuleNotFoundError:
     raise ModuleNotFoundError(
-        "zulip_auth.httpx2_auth requires an extra: pip install 'zulip-auth[httpx2]'", name="httpx2"
+        "zulip_auth.httpx2_auth requires an extra: pip install 'zulip-auth[httpx2]', "
+        "in a clone '.[httpx2]'",
+        name="httpx2",
     ) from None
 
 from ._auth_flow import HTTPXAuthFlow

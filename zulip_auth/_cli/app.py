@@ -7,7 +7,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from zulip_auth import _exceptions
@@ -18,8 +18,11 @@ from .parser import parse
 
 _HINTS = {
     _exceptions.TLSError: "A private CA: --cert-bundle, ZULIP_CERT_BUNDLE, or cert_bundle = PATH.",
-    _exceptions.InsecureSiteError: "To do so, pass --allow-http.",
 }
+
+
+class _Signaled(SystemExit):  # which asyncio lets pass
+    """A signal ends the command."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,27 +39,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["fake-server"]:
         return fake_server.run(arguments[1:])
-    options = parse(arguments)
     try:
+        options = parse(arguments)
         with _exit_on_signals(), warnings.catch_warnings():
             # One line for each, and no exceptions if PYTHONWARNINGS is "error".
             warnings.simplefilter("ignore")
             warnings.simplefilter("once", UserWarning)
             warnings.showwarning = lambda message, *_: output.print_error(str(message))
             output.print_output(_run(options))
-    except SystemExit as received:
+    except _Signaled as signaled:
         # Leave the line with the prompt and the ^C.
         output.print_err("", end="\n" if output.is_interactive() else "")
-        output.print_error("Interrupted." if received.code == 130 else "Terminated.")
-        return int(received.code or 0)
+        output.print_error("Interrupted." if signaled.code == 130 else "Terminated.")
+        return int(signaled.code or 0)
     except output.OutputError as error:
         output.print_error(f"Done, but could not write the output: {error}.")
         return 74
     except _exceptions.ZulipAuthError as error:
-        output.print_error(_describe(error))
-        codes = {base: code for code, (_, bases) in EXIT_CODES.items() for base in bases}
-        return next(codes[base] for base in type(error).__mro__ if base in codes)
+        return _report(error, as_json="--json" in arguments)
     return 0
+
+
+def _report(error: _exceptions.ZulipAuthError, *, as_json: bool) -> int:
+    """Print an error, and return the exit code."""
+    message = _describe(error)
+    output.print_error(message)
+    codes = {base: code for code, (_, bases) in EXIT_CODES.items() for base in bases}
+    exit_code = next(codes[base] for base in type(error).__mro__ if base in codes)
+    if as_json:
+        import json  # here for a fast start
+
+        fields = {"error": type(error).__name__, "message": message, "exit_code": exit_code}
+        details = {name: getattr(error, name, None) for name in ("code", "retry_after")}
+        with suppress(output.OutputError):  # the error is on standard error also
+            output.print_output(json.dumps({**fields, **details}))
+    return exit_code
 
 
 def _run(options: argparse.Namespace) -> str:
@@ -71,6 +88,9 @@ def _run(options: argparse.Namespace) -> str:
 
 def _describe(error: _exceptions.ZulipAuthError) -> str:
     texts = [str(error), *getattr(error, "__notes__", [])]
+    if isinstance(error, _exceptions.InsecureSiteError):
+        advice = texts[0][max(0, texts[0].find("Use https://")) :].removesuffix(".")
+        texts[0] = f"{advice}, or pass --allow-http to send the password unencrypted."
     # Other classes have a message of their own.
     is_general = type(error) in (_exceptions.APIStatusError, _exceptions.BadRequestError)
     if is_general and (message := vars(error)["message"]):
@@ -80,10 +100,10 @@ def _describe(error: _exceptions.ZulipAuthError) -> str:
 
 @contextmanager
 def _exit_on_signals() -> Iterator[None]:
-    """Raise SystemExit for signals, so that the terminal is restored and files are removed."""
+    """Raise _Signaled for signals, so that the terminal is restored and files are removed."""
 
     def on_signal(signum: int, _frame: object) -> NoReturn:
-        raise SystemExit(128 + signum)  # which asyncio lets pass
+        raise _Signaled(128 + signum)
 
     names = ("SIGINT", "SIGTERM", "SIGHUP")
     saved = {s: signal.getsignal(s) for s in signal.Signals if s.name in names}

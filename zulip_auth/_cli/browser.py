@@ -29,7 +29,7 @@ from zulip_auth._models import ExternalMethod
 from zulip_auth._redaction import hide_locals
 from zulip_auth._sso import FLOW_TIMEOUT, SSOFlow
 
-from .output import is_interactive, print_err, print_error
+from .output import is_interactive, print_err, print_error, wrap
 from .url_handler import redirect_listener
 
 _MAX_BYTES = 32 * 1024
@@ -42,8 +42,8 @@ _INSTRUCTIONS = """\
 
   {}
 
-After you log in, your browser is redirected to a zulip://login?… URL that it
-cannot open. Copy the full URL (from the address bar or the "open the app"
+After you log in, your browser is redirected to a zulip://login?… URL that it \
+cannot open. Copy the full URL (from the address bar or the "open the app" \
 link) and paste it here. Input is hidden. Press Ctrl-C to cancel.
 With `zulip-auth sso-handler --install`, this happens automatically.
 """
@@ -101,7 +101,8 @@ async def _wait_for_redirect(flow: SSOFlow) -> Credentials:
         async with redirect_listener(on_url) as is_listening:
             with _redirect_page(flow.url) as page, _echo_disabled():
                 browser = page and _find_browser()
-                print_err(_INSTRUCTIONS.format(_OPENING if browser else _NOT_OPENING, flow.url))
+                opening = _OPENING if browser else _NOT_OPENING
+                print_err(wrap(_INSTRUCTIONS.format(opening, flow.url)))
                 _prompt(_PROMPT)
                 _start_thread(_read_stdin, loop, on_line, on_eof)
                 if page and browser:  # some commands block until the browser exits

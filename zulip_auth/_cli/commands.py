@@ -1,4 +1,4 @@
-"""The commands. Each returns the text to print."""
+"""The commands. Each returns what to print."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import argparse
 import asyncio
 import json
 import os
+import sys
 from collections.abc import Awaitable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from attrs import asdict, evolve
+from attrs import asdict, evolve, frozen
 
 import zulip_auth
 from zulip_auth import (
@@ -30,9 +31,9 @@ from zulip_auth._zuliprc import ZuliprcSection, read_zuliprc, resolve_zuliprc_pa
 
 from .browser import login_with_browser
 from .login_methods import LoginMethod, choose_method
-from .output import print_error, sanitize
+from .output import is_terminal, print_error, sanitize, wrap
+from .progress import Progress
 from .prompts import prompt, read_password
-from .retries import show_retries
 from .url_handler import forward_url, install, uninstall
 
 T = TypeVar("T")
@@ -45,24 +46,50 @@ The key is still valid. To revoke it, generate a new one in Zulip:
 Personal settings > Account & privacy > API key."""
 
 
+@frozen
+class Result:
+    """What a command prints: *data* with `--json`, else *text*."""
+
+    data: object
+    text: str
+    is_prose: bool = True
+
+
 def run(options: argparse.Namespace) -> str:
     """Run a command and return the text to print.
 
     Raises:
         ZulipAuthError: If it fails.
     """
-    with show_retries():
-        return asyncio.run(COMMANDS[options.command](options))
+    options.progress = Progress("Logging in…" if options.command == "login" else "Waiting…")
+    with options.progress.log():
+        result = asyncio.run(COMMANDS[options.command](options))
+    if options.json:
+        return json.dumps(result.data)
+    # What is copied or piped must not have other line breaks.
+    return wrap(result.text) if result.is_prose and is_terminal(sys.stdout) else result.text
+
+
+class _Client(AuthClient):
+    """An AuthClient that shows when a request is slow."""
+
+    progress: Progress
+
+    async def _request(self, *args: Any, **kwargs: Any) -> Any:
+        with self.progress.request():
+            return await super()._request(*args, **kwargs)
 
 
 def _client(account: Credentials, options: argparse.Namespace) -> AuthClient:
-    return AuthClient(
+    client = _Client(
         account.site,
         timeout=_timeout(options),
         ssl_context=account.ssl_context(),
         user_agent="zulip-auth-cli",
         allow_http=options.allow_http,
     )
+    client.progress = options.progress
+    return client
 
 
 def _timeout(options: argparse.Namespace) -> float:
@@ -70,7 +97,7 @@ def _timeout(options: argparse.Namespace) -> float:
 
 
 async def _access(keyring: Awaitable[T], options: argparse.Namespace) -> T:
-    """Wait for the keyring, which may wait for a prompt that nobody sees."""
+    """Wait for the keyring, which may wait for an invisible prompt."""
     with suppress(TimeoutError):
         async with asyncio.timeout(_timeout(options)):
             return await keyring
@@ -88,7 +115,7 @@ def _report_variables(path: Path | None) -> None:
         print_error(f"{' and '.join(variables)} {verb} {path}, for programs and for whoami.")
 
 
-async def _login(options: argparse.Namespace) -> str:
+async def _login(options: argparse.Namespace) -> Result:
     # All that can fail without the password is checked before it is read.
     site = normalize_site(options.site, allow_http=True)
     username: str | None = options.username
@@ -190,13 +217,15 @@ async def _save(credentials: Credentials, path: Path, options: argparse.Namespac
         ) from None
 
 
-def _format_login(credentials: Credentials, path: Path | None, options: argparse.Namespace) -> str:
+def _format_login(
+    credentials: Credentials, path: Path | None, options: argparse.Namespace
+) -> Result:
+    fields = {name: getattr(credentials, name) for name in ("site", "email", "user_id")}
+    data = {**fields, "config": path and str(path)}
+    if options.show_key or options.config == "-":
+        data["api_key"] = credentials.api_key
     if options.config == "-":
-        return _credentials.render_credentials(credentials)
-    key = {"api_key": credentials.api_key} if options.show_key else {}
-    if options.json:
-        fields = {name: getattr(credentials, name) for name in ("site", "email", "user_id")}
-        return json.dumps({**fields, "config": path and str(path), **key})
+        return Result(data, _credentials.render_credentials(credentials), is_prose=False)
     suffix = "" if credentials.user_id is None else f" (user {credentials.user_id})"
     lines = [f"Logged in to {credentials.site} as {sanitize(credentials.email)}{suffix}."]
     if path is not None:
@@ -206,37 +235,40 @@ def _format_login(credentials: Credentials, path: Path | None, options: argparse
         lines.append(f"API key: {credentials.api_key}")
     elif path is None:
         lines.append("API key: ******** (use --show-key to show it)")
-    return "\n".join(lines)
+    return Result(data, "\n".join(lines))
 
 
-async def _whoami(options: argparse.Namespace) -> str:
+async def _whoami(options: argparse.Namespace) -> Result:
     credentials, origins = await _load_credentials(options)
     owner = await _client(credentials, options).verify(credentials)
     origins = {name: origins[name] for name in ("email", "key", "site")}
-    if options.json:
-        return json.dumps({"site": credentials.site, **asdict(owner), "origins": origins})
     role = "bot" if owner.is_bot else _ROLES.get(owner.role, f"role {owner.role}")
     name = sanitize(f"{owner.full_name} <{owner.email}>")
     sources = ", ".join(dict.fromkeys(origins.values()))
-    return (
+    return Result(
+        {"site": credentials.site, **asdict(owner), "origins": origins},
         f"{name} (user {owner.user_id}, {role}) at {credentials.site}.\n"
-        f"The API key is valid. From {sources}."
+        f"The API key is valid. From {sources}.",
     )
 
 
-async def _bots(options: argparse.Namespace) -> str:
+async def _bots(options: argparse.Namespace) -> Result:
     credentials, _ = await _load_credentials(options)
     bots = await _client(credentials, options).bots(credentials, keys=False)
-    if options.json:
-        return json.dumps([{"username": b.username, "full_name": b.full_name} for b in bots])
-    return "\n".join(sanitize(f"{b.username}  {b.full_name}") for b in bots) or "No active bots."
+    lines = [sanitize(f"{bot.username}  {bot.full_name}") for bot in bots]
+    return Result(
+        [{"username": bot.username, "full_name": bot.full_name} for bot in bots],
+        "\n".join(lines) or "No active bots.",
+    )
 
 
-async def _api_key(options: argparse.Namespace) -> str:
-    return (await _load_credentials(options))[0].api_key
+async def _api_key(options: argparse.Namespace) -> Result:
+    credentials, _ = await _load_credentials(options)
+    data = {name: getattr(credentials, name) for name in ("site", "email", "api_key")}
+    return Result(data, credentials.api_key)
 
 
-async def _rotate(options: argparse.Namespace) -> str:
+async def _rotate(options: argparse.Namespace) -> Result:
     path = resolve_zuliprc_path(options.config)
     if options.bot is not None:
         return await _rotate_bot(options)
@@ -250,11 +282,22 @@ async def _rotate(options: argparse.Namespace) -> str:
         credentials = await client.regenerate_api_key(credentials)
         await _keep(store, credentials, options)
     _report_variables(path)
-    place = _KEYRING if isinstance(store, KeyringStore) else path
-    return f"New API key saved to {place}. The old one is revoked."
+    place = _KEYRING if isinstance(store, KeyringStore) else str(path)
+    text = f"New API key saved to {place}. The old one is revoked."
+    return _format_rotated(credentials, place, text, options)
 
 
-async def _rotate_bot(options: argparse.Namespace) -> str:
+def _format_rotated(
+    credentials: Credentials, place: str | None, text: str, options: argparse.Namespace
+) -> Result:
+    data = {"site": credentials.site, "email": credentials.email, "saved_to": place}
+    if options.show_key:
+        data["api_key"] = credentials.api_key
+        text += f"\nAPI key: {credentials.api_key}"
+    return Result(data, text)
+
+
+async def _rotate_bot(options: argparse.Namespace) -> Result:
     if options.save is None and not options.show_key:
         raise InvalidInputError("With --bot, pass --save PATH or --show-key.")
     store = None if options.save is None else ZuliprcStore(options.save, allow_http=True)
@@ -267,8 +310,8 @@ async def _rotate_bot(options: argparse.Namespace) -> str:
     if store is not None:
         await _keep(store, new, options)
     saved = "" if store is None else f" It is saved to {store.path}."
-    key = f"\nAPI key: {new.api_key}" if options.show_key else ""
-    return f"{sanitize(bot.username)} has a new API key; the old one is revoked.{saved}{key}"
+    text = f"{sanitize(bot.username)} has a new API key; the old one is revoked.{saved}"
+    return _format_rotated(new, str(store.path) if store else None, text, options)
 
 
 async def _keep(
@@ -295,7 +338,7 @@ async def _load_credentials(
         arguments = {"cert_bundle": options.cert_bundle}
         return _credentials.load_with_origins(Credentials, arguments, path=path, allow_http=True)
     section, source = read_zuliprc(path, missing_ok=True), f"section [api] of {path}"
-    origins = dict.fromkeys(("email", "key", "site"), source)
+    origins: dict[str, str] = dict.fromkeys(("email", "key", "site"), source)
     email, site = section.get("email"), section.get("site")
     # The key in the keyring is for the account in the file.
     if section.get("key") is None and email and site and not section.get("passcmd"):
@@ -313,15 +356,6 @@ async def _load_credentials(
     return credentials, origins
 
 
-async def _load_from_keyring(
-    site: str, email: str, path: Path, options: argparse.Namespace
-) -> Credentials | None:
-    try:
-        return await _access(KeyringStore(site, email).load(), options)
-    except zulip_auth.ConfigurationError as error:
-        raise type(error)(f"No key in {path}. {error}") from None
-
-
 def _tls_files(section: ZuliprcSection, options: argparse.Namespace) -> dict[str, Any]:
     """Return absolute paths of the options, else of the environment, else of the zuliprc."""
     argument = {"cert_bundle": options.cert_bundle}
@@ -330,10 +364,13 @@ def _tls_files(section: ZuliprcSection, options: argparse.Namespace) -> dict[str
         n: argument.get(n) or os.environ.get(_credentials.ENV_VARS[n]) or section.get(n)
         for n in names
     }
-    return {name: path and os.path.abspath(path) for name, path in paths.items()}  # noqa: PTH100
+    try:
+        return {name: path and os.path.abspath(path) for name, path in paths.items()}  # noqa: PTH100
+    except FileNotFoundError:
+        raise InvalidInputError("The working directory does not exist.") from None
 
 
-async def _logout(options: argparse.Namespace) -> str:
+async def _logout(options: argparse.Namespace) -> Result:
     path = resolve_zuliprc_path(options.config)
     section = read_zuliprc(path, missing_ok=True)
     if options.revoke:
@@ -351,7 +388,7 @@ async def _logout(options: argparse.Namespace) -> str:
     except zulip_auth.KeyringError as error:
         errors.append(str(error))
     try:
-        # If the keyring may still have the key, the file tells whose it is.
+        # If the keyring may still have the key, the file names its account.
         names = ("key",) if errors else _credentials.STORED_OPTIONS
         if any(section.get(name) is not None for name in names):
             removed = ZuliprcSection(dict.fromkeys(names))
@@ -366,15 +403,18 @@ async def _logout(options: argparse.Namespace) -> str:
         raise zulip_auth.CredentialStoreError(" ".join(done + errors))
     if not deleted:
         raise zulip_auth.NotLoggedInError(_NOT_LOGGED_IN)
-    return "\n".join([*done, "The key is revoked." if options.revoke else _REVOKE_HINT])
+    done.append("The key is revoked." if options.revoke else _REVOKE_HINT)
+    return Result({"deleted_from": deleted, "revoked": options.revoke}, "\n".join(done))
 
 
-async def _sso_handler(options: argparse.Namespace) -> str:
+async def _sso_handler(options: argparse.Namespace) -> Result:
     if options.install or options.uninstall:
-        return install() if options.install else uninstall()
-    if options.url is None:
+        message = install() if options.install else uninstall()
+    elif options.url is None:
         raise InvalidInputError("Pass --install or --uninstall (URL is passed by the desktop).")
-    return forward_url(options.url)
+    else:
+        message = forward_url(options.url)
+    return Result({"message": message}, message)
 
 
 COMMANDS = {

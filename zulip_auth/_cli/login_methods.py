@@ -8,7 +8,7 @@ from zulip_auth._exceptions import InvalidInputError
 from zulip_auth._models import ExternalMethod, ServerSettings
 from zulip_auth._site import try_normalize_site
 
-from .output import is_interactive, print_err, sanitize
+from .output import is_interactive, print_err, sanitize, wrap
 from .prompts import prompt
 
 LoginMethod = ExternalMethod | Literal["password", "dev"]
@@ -67,12 +67,12 @@ def _raise_no_browser_login(settings: ServerSettings) -> NoReturn:
 def _prompt(methods: dict[LoginMethod, str], settings: ServerSettings) -> LoginMethod:
     if not is_interactive():
         raise InvalidInputError("Choose a login method: pass USERNAME or --sso METHOD.")
-    print_err(sanitize(f"Login methods for {settings.realm_name}:"))
+    print_err(wrap(sanitize(f"Login methods for {settings.realm_name}:")))
     numbers: dict[str, LoginMethod] = {
         str(number): method for number, method in enumerate(methods, 1)
     }
     for number, method in numbers.items():
-        print_err(f"  {number}  {methods[method]}")
+        print_err(wrap(f"  {number}  {methods[method]}"))
     # A wrong number is not an error, after which a password could be typed in plain sight.
     while (number := prompt(f"Choose [1-{len(methods)}]: ")) not in numbers:
         print_err(f"Enter a number from 1 to {len(methods)}.")

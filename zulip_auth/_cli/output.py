@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import textwrap
 from contextlib import suppress
 from typing import IO
 
 _RED, _RESET = "\x1b[31m", "\x1b[0m"
+_status = ""
 
 
 class OutputError(Exception):
@@ -35,23 +37,50 @@ def print_output(text: str) -> None:
 
 
 def print_err(text: str, end: str = "\n") -> None:
-    """Print to standard error."""
-    if sys.stderr is not None:  # print() would use standard output
-        with suppress(OSError):
-            print(text, end=end, file=sys.stderr, flush=True)
+    """Print to standard error, in place of the status line."""
+    show_status("")
+    _write(text + end)
 
 
 def print_error(text: str) -> None:
     """Print an error to standard error, wrapped and in color on a terminal."""
     name, text = "zulip-auth:", sanitize(text)
     if is_terminal(sys.stderr):
-        width = min(terminal_width(), 80) - 1
-        text = textwrap.fill(
-            f"{name} {text}", width, break_long_words=False, break_on_hyphens=False
-        ).removeprefix(f"{name} ")
+        text = wrap(f"{name} {text}").removeprefix(f"{name} ")
         if not os.environ.get("NO_COLOR"):
             name = f"{_RED}{name}{_RESET}"
     print_err(f"{name} {text}")
+
+
+def show_status(text: str) -> None:
+    """Show a text on the last line of the terminal, in place of the previous one."""
+    global _status
+    text = text[: terminal_width() - 1]  # a longer one would scroll
+    if text != _status:
+        _status = text
+        _write("\r\x1b[K" + text)
+
+
+def _write(text: str) -> None:
+    if sys.stderr is not None:  # print() would use standard output
+        with suppress(OSError):
+            print(text, end="", file=sys.stderr, flush=True)
+
+
+def wrap(text: str) -> str:
+    """Wrap each line at the width of the terminal, between words."""
+    width = min(terminal_width(), 80) - 1
+    wrapped = []
+    for line in text.split("\n"):
+        if " " not in line.strip():  # a URL keeps its margin
+            wrapped.append(line)
+            continue
+        margin = re.match(r"( +\d* *)?", line)
+        indent = " " * len(margin[0] if margin else "")
+        wrapped += textwrap.wrap(
+            line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        )
+    return "\n".join(wrapped)
 
 
 def sanitize(text: str) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
 import zulip_auth
+from zulip_auth._exceptions import InvalidInputError
 
 from .exit_codes import EXIT_CODES
-from .output import print_error, terminal_width
+from .output import terminal_width, wrap
 
 SHELLS = ("bash", "fish", "zsh")
 
@@ -26,14 +27,14 @@ COMMANDS = {
     ),
     "whoami": (f"--config --json {_SERVER}", "check the saved API key and show its account"),
     "bots": (f"--config --json {_SERVER}", "list the bots of the account"),
-    "api-key": ("--config", "print the saved API key"),
+    "api-key": ("--config --json", "print the saved API key"),
     "rotate": (
-        f"--bot --save --show-key --config {_SERVER}",
+        f"--bot --save --config --json --show-key {_SERVER}",
         "replace the API key, save the new one and revoke the old one",
     ),
-    "logout": (f"--revoke --config {_SERVER}", "delete the saved API key"),
+    "logout": (f"--revoke --config --json {_SERVER}", "delete the saved API key"),
     "sso-handler": (
-        "URL --install --uninstall",
+        "URL --install --uninstall --json",
         "handle zulip:// URLs, to finish browser logins automatically (Linux desktops)",
     ),
     "fake-server": ("", "run a stand-in Zulip server, for tests (extra: testing)"),
@@ -66,7 +67,10 @@ OPTIONS = {
         "--revoke": "revoke the key on the server before deleting it",
     },
     "desktop": {"--install": "register the handler", "--uninstall": "unregister the handler"},
-    "output": {"--json": "print JSON", "--show-key": "include the API key in the output"},
+    "output": {
+        "--json": "print JSON, also for an error",
+        "--show-key": "include the API key in the output",
+    },
     "connection": {
         "--timeout SECONDS": "limit for a request (default: 30) or a password command",
         "--cert-bundle PATH": "CA certificates to trust (default: $ZULIP_CERT_BUNDLE)",
@@ -81,6 +85,7 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "--sso": {"nargs": "?", "const": ""},
     "--timeout": {"type": float},
 }
+_OPTION_RE = re.compile(r"--[a-z]+(-[a-z]+)*(?==|$)")  # unlike most passwords
 _EPILOG = """\
 examples:
   zulip-auth login chat.example.com iago@zulip.com
@@ -91,34 +96,63 @@ exit codes:
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Return the options; exit if they are invalid, or after `--help`."""
+    """Return the options; exit after `--help`.
+
+    Raises:
+        InvalidInputError: If they are invalid.
+    """
     parser = _build_parser()
     options, extra = parser.parse_known_args(argv)
-    if extra:  # not repeated, since one may be a password
-        parser.error("unknown option, or too many arguments (a password is not an argument)")
+    if extra:
+        _reject(extra, options.command)
     if options.command is None:
         parser.print_help()
         sys.exit()
     return options
 
 
+def _reject(extra: Sequence[str], command: str | None) -> NoReturn:
+    """Raise InvalidInputError for an unknown option, or an argument too many.
+
+    They are not repeated, since one may be a password, except for what looks
+    like the name of an option.
+    """
+    names = [match[0] for text in extra if (match := _OPTION_RE.match(text))]
+    known = COMMANDS[command][0].split() if command else []
+    if names and names[0] in known:
+        reason = f"pass {names[0]} after {command}"
+    elif names:
+        reason = f"unknown option {names[0]}{_suggest(names[0], known)}"
+    elif any(text.startswith("-") for text in extra):
+        reason = "unknown option"
+    else:
+        reason = "too many arguments; a password is not an argument"
+    raise InvalidInputError(f"{reason} (see --help)")
+
+
+def _suggest(text: str, choices: Iterable[str]) -> str:
+    from difflib import get_close_matches  # only if there is a mistake
+
+    found = get_close_matches(text, choices, 1)
+    return f", did you mean {found[0]}?" if found else ""
+
+
 def _build_parser() -> argparse.ArgumentParser:
     description = "Log in to Zulip and save the API key for other Zulip tools."
-    parser = _Parser(prog="zulip-auth", description=description, epilog=_EPILOG)
+    parser = _Parser(prog="zulip-auth", description=wrap(description), epilog=wrap(_EPILOG))
     parser.set_defaults(cert_bundle=None)  # for commands without that option
     version = f"zulip-auth {zulip_auth.__version__}"
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     for command_name, (options, text) in COMMANDS.items():
         names = options.split()
-        arguments = [
-            f"[{n}]" if "nargs" in _SETTINGS.get(n, {}) else n for n in names if n.isupper()
-        ]
+        usage = ["zulip-auth", command_name, "[OPTIONS]"]
+        usage += [f"[{n}]" if "nargs" in _SETTINGS.get(n, {}) else n for n in names if n.isupper()]
         command = commands.add_parser(
             command_name,
             help=text,
-            description=f"{text[0].upper()}{text[1:]}.",
-            usage=" ".join(["zulip-auth", command_name, "[OPTIONS]", *arguments]),
+            description=wrap(f"{text[0].upper()}{text[1:]}."),
+            usage=wrap(f"usage: {' '.join(usage)}").removeprefix("usage: "),
         )
         for title, texts in OPTIONS.items():
             group: argparse._ActionsContainer = command.add_argument_group(title)
@@ -144,7 +178,8 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         # What argparse quotes is a value, which may be a misplaced password, or a choice.
-        text = re.split("[\"']", message)[0].rstrip(" :")
+        text, *quoted = re.split("[\"']", message)
         _, found, choices = message.replace("'", "").rpartition(" (choose from ")
-        print_error(f"{text}{found and found + choices} (see --help)")
-        sys.exit(64)
+        hint = found and _suggest(quoted[0], choices.rstrip(")").split(", "))
+        hint = hint or f"{found}{choices if found else ''}"
+        raise InvalidInputError(f"{text.rstrip(' :')}{hint} (see --help)")

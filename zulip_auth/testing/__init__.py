@@ -10,7 +10,8 @@ except ModuleNotFoundError as _error:
     if (_error.name or "").partition(".")[0] not in ("jwt", "starlette", "uvicorn"):
         raise
     raise ModuleNotFoundError(
-        "zulip_auth.testing requires an extra: pip install 'zulip-auth[testing]'",
+        "zulip_auth.testing requires an extra: pip install 'zulip-auth[testing]', "
+        "in a clone '.[testing]'",
         name=_error.name,
     ) from None
 

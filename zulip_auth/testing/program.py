@@ -232,7 +232,7 @@ def _make_context(ca_path: Path, names: set[str]) -> ssl.SSLContext:
     try:
         import trustme  # takes 0.1 s
     except ModuleNotFoundError:
-        msg = "--tls requires an extra: pip install 'zulip-auth[testing]'"
+        msg = "--tls requires an extra: pip install 'zulip-auth[testing]', in a clone '.[testing]'"
         raise _Error(msg, _UNAVAILABLE) from None
     ca = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
