@@ -290,8 +290,8 @@ class AuthClient:
         """Replace the API key of the account, or of one of its bots, with a new one.
 
         The old key is revoked immediately: every program that holds it has to get
-        the new one. Mobile push notifications of the account end as well. Bots
-        cannot replace their own keys; their owners can.
+        the new one. Mobile push notifications of the account end as well. A
+        request that may have reached the server is not sent again.
 
         Args:
             credentials: The credentials with the old key, or those of the

@@ -48,7 +48,7 @@ Personal settings > Account & privacy > API key."""
 
 @frozen
 class Result:
-    """What a command prints: *data* with `--json`, else *text*."""
+    """The output of a command: *data* with `--json`, else *text*."""
 
     data: object
     text: str

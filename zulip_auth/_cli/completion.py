@@ -56,12 +56,12 @@ def run(options: argparse.Namespace) -> str:
     helps = {option: text for group in OPTIONS.values() for option, text in group.items()}
     paths = [option.split()[0] for option in helps if option.endswith(" PATH")]
     helps = {option.split()[0]: text for option, text in helps.items()}
-    words = {name: re.findall(r"--\S+", names) for name, (names, _) in COMMANDS.items()}
-    words["completion"] = [*SHELLS]
+    options_of = {name: re.findall(r"--\S+", names) for name, (names, _) in COMMANDS.items()}
+    options_of["completion"] = [*SHELLS]
     describe = _describe if options.shell == "zsh" else lambda word, _: word
     cases = "\n".join(
         _CASES[options.shell].format(name, " ".join(describe(w, helps.get(w, "")) for w in listed))
-        for name, listed in words.items()
+        for name, listed in options_of.items()
     )
     commands = " ".join(describe(name, text) for name, text in texts.items())
     script = _SCRIPTS[options.shell].rstrip().replace("@CASES@", cases)
