@@ -35,6 +35,7 @@ from zulip_auth import (
     InvalidInputError,
     InvalidSiteError,
     KeyringError,
+    KeyringStore,
     NotLoggedInError,
     PasswordAuthDisabledError,
     ZuliprcError,
@@ -192,6 +193,9 @@ def test_login_keyring(server: FakeZulip, home: CLIRunner, memory: InMemoryKeyri
     )
     assert key(server) not in home.zuliprc.read_text()
     assert list(memory.entries.values()) == [key(server)]
+    stored = asyncio.run(KeyringStore(server.site, USERNAME).load())  # by a program
+    assert stored is not None
+    assert stored.api_key == key(server)
     assert "The API key is valid." in do("whoami")
     assert "from the system keyring" in do("logout")
     assert not memory.entries
