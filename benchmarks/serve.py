@@ -1,7 +1,7 @@
 """A server that responds to every login immediately, so that the client is measured.
 
-It serves http and https in its own process, prints both ports and the path of its CA
-certificate, and counts connections. It stops when its standard input is closed.
+It serves http and https in its own process, and prints both ports and the path of its CA
+certificate. It stops when its standard input is closed.
 """
 
 from __future__ import annotations
@@ -26,37 +26,26 @@ RESPONSE = {
     "zulip_version": "10.0",
     "zulip_feature_level": 325,
 }
-BODY = json.dumps(RESPONSE).encode()
 USER = {
     **{name: RESPONSE[name] for name in ("result", "msg", "email", "user_id")},
     "delivery_email": "iago@zulip.com",
     "full_name": "Iago",
     "is_bot": False,
-    "is_admin": True,
-    "is_owner": False,
-    "is_guest": False,
     "role": 200,
 }
-BODIES = {"/api/v1/users/me": json.dumps(USER).encode()}
-HEADERS = [
-    (b"content-type", b"application/json"),
-    (b"content-length", str(len(BODY)).encode()),
-    (b"x-ratelimit-limit", b"5"),
-    (b"x-ratelimit-remaining", b"4"),
-]
-clients: set[Any] = set()
+BODY, USER_BODY = json.dumps(RESPONSE).encode(), json.dumps(USER).encode()
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
     while (await receive()).get("more_body"):
         pass
-    body = BODIES.get(scope["path"], BODY)
-    if scope["path"] == "/connections":
-        body = json.dumps(len(clients)).encode()
-        clients.clear()
-    else:
-        clients.add((scope["server"], scope["client"]))
-    headers = [HEADERS[0], (b"content-length", str(len(body)).encode()), *HEADERS[2:]]
+    body = USER_BODY if scope["path"] == "/api/v1/users/me" else BODY
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"x-ratelimit-limit", b"5"),
+        (b"x-ratelimit-remaining", b"4"),
+    ]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

@@ -69,6 +69,7 @@ NAVIGATION = {
         "docs/first-steps",
         "docs/coming-from-zulip",
         "docs/bot-frameworks",
+        "docs/keys",
         "docs/errors",
         "docs/retries",
         "docs/fleets",

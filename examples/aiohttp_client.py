@@ -12,17 +12,15 @@ import sys
 import aiohttp
 
 from zulip_auth import Credentials, ZulipAuthError
+from zulip_auth.aiohttp_auth import ApiKeyMiddleware
 
 
 async def full_name(credentials: Credentials) -> str:
     """Return the full name of the user."""
-    # Before aiohttp 3.14: BasicAuth(*credentials.basic_auth, encoding="utf-8").encode().
-    authorization = aiohttp.encode_basic_auth(*credentials.basic_auth)
-    # The session sends the key with each request: use it for this site only.
     async with (
         aiohttp.ClientSession(
             f"{credentials.site}/api/v1/",
-            headers={"Authorization": authorization},
+            middlewares=[ApiKeyMiddleware(credentials)],  # sends the key to its site only
             connector=aiohttp.TCPConnector(ssl=credentials.ssl_context() or True),
             timeout=aiohttp.ClientTimeout(total=30),
             raise_for_status=True,
@@ -38,7 +36,6 @@ def main() -> None:
         credentials = Credentials.load(sys.argv[1] if len(sys.argv) > 1 else None)
         print(f"This is the key of {asyncio.run(full_name(credentials))}.")
     except aiohttp.ClientResponseError as error:
-        # Not str(error): its repr contains the request headers, and thus the key.
         hint = " The API key is invalid or revoked: log in again." if error.status == 401 else ""
         sys.exit(f"The request failed: HTTP {error.status}.{hint}")
     except (ZulipAuthError, aiohttp.ClientError, TimeoutError) as error:

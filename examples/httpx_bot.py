@@ -45,8 +45,7 @@ def is_transient(error: Exception) -> bool:
     """Return whether a request may succeed if repeated later."""
     if isinstance(error, APIError):
         return error.status == 429 or error.status >= 500
-    transient = (zulip_auth.APIConnectionError, zulip_auth.RateLimitedError, zulip_auth.ServerError)
-    return isinstance(error, (httpx.TransportError, *transient))
+    return bool(getattr(error, "transient", isinstance(error, httpx.TransportError)))
 
 
 def compose_reply(content: str) -> str | None:

@@ -9,8 +9,10 @@ import json
 import ssl
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 import aiohttp
@@ -28,6 +30,7 @@ from helpers.secret_scanner import SecretScanner
 from zulip_auth import ApiKeySource, AuthClient, aiohttp_auth, httpx2_auth, httpx_auth
 from zulip_auth.aiohttp_auth import ApiKeyMiddleware
 from zulip_auth.testing import FakeZulip
+from zulip_auth.testing.rate_limits import RateLimiter
 
 ME = "/api/v1/users/me"
 CHALLENGE = {"www-authenticate": 'Basic realm="zulip"'}
@@ -174,6 +177,16 @@ async def test_requests_are_authenticated(server: FakeZulip, http: Client) -> No
     assert sent.decode() == f"{USERNAME}:{server.account(USERNAME).api_key}"
 
 
+async def test_credentials_in_place_of_a_source(
+    server: FakeZulip, create_client: ClientFactory
+) -> None:
+    credentials = await create_source(server).get()
+    async with create_client(credentials) as http:
+        assert (await http.get(ME)).json()["delivery_email"] == USERNAME
+        server.account(USERNAME).regenerate_api_key()
+        assert (await http.get(ME)).status == 401  # there is no other key
+
+
 async def test_revoked_key_under_100_requests(server: FakeZulip, http: Client) -> None:
     async with ScriptedServer(serve(raw_response(200))) as other:
         await http.get(ME)
@@ -185,6 +198,38 @@ async def test_revoked_key_under_100_requests(server: FakeZulip, http: Client) -
         assert paths(server).count("/fetch_api_key") == 2  # the first key, and one renewal
         assert len(other.requests) == 10
         assert all("authorization" not in request.headers for request in other.requests)
+
+
+ROTATIONS = 17  # a hundred in the six cases; httpx sends a request 20 times at most
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["password", "zuliprc"])
+async def test_rotations_under_load(
+    kind: str, server: FakeZulip, create_client: ClientFactory, tmp_path: Path
+) -> None:
+    """Rotations cause no failed request of 50 tasks that send them without a pause."""
+    server._state.calls = RateLimiter(1, window=0)  # no limit
+    server.fail_next(ME, times=10_000, delay=0.05)  # as a real server
+    source = create_source(server)
+    if kind == "zuliprc":
+        (await source.get()).save(tmp_path / "zuliprc")
+        source = ApiKeySource.from_zuliprc(tmp_path / "zuliprc")
+    statuses: Counter[int] = Counter()
+    is_rotating = True
+
+    async def send_requests(http: Client) -> None:
+        while is_rotating:
+            statuses[(await http.get(ME)).status] += 1
+
+    async with create_client(source) as http, asyncio.TaskGroup() as group:
+        for _ in range(50):
+            group.create_task(send_requests(http))
+        keys = {(await source.rotate()).api_key for _ in range(ROTATIONS)}
+        is_rotating = False
+    assert len(keys) == ROTATIONS
+    assert set(statuses) == {200}
+    assert paths(server).count("/fetch_api_key") == 1
 
 
 async def test_errors_of_source_are_raised(server: FakeZulip, http: Client) -> None:
@@ -227,6 +272,36 @@ async def test_stream_is_not_resent(server: FakeZulip, http: Client, body: Any) 
     assert rejected.json()["code"] == "UNAUTHORIZED"
     assert (await http.request("POST", "/api/v1/register", **body())).status == 200
     assert paths(server)[2:] == ["/register", "/fetch_api_key", "/register"]
+
+
+@pytest.mark.parametrize("library", ["httpx", "httpx2"], indirect=True)
+async def test_hook_that_raises_prevents_a_renewal(server: FakeZulip, http: Any) -> None:
+    """The clients call it before ApiKeyAuth gets the response, so it has to ignore a 401."""
+
+    async def raise_on_errors(response: Any) -> None:
+        if is_strict or response.status_code != 401:
+            response.raise_for_status()
+
+    await http.get(ME)
+    http.http.event_hooks = {"response": [raise_on_errors]}
+    for is_strict in (True, False):
+        server.account(USERNAME).regenerate_api_key()
+        if is_strict:
+            with pytest.raises((httpx.HTTPStatusError, httpx2.HTTPStatusError), match="401"):
+                await http.get(ME)
+        else:
+            assert (await http.get(ME)).status == 200
+    with pytest.raises((httpx.HTTPStatusError, httpx2.HTTPStatusError), match="404"):
+        await http.get("/nothing")
+
+
+async def test_raise_for_status_of_a_session(server: FakeZulip) -> None:
+    """aiohttp raises after its middlewares."""
+    async with aiohttp_client(create_source(server)) as http:
+        await http.get(ME)
+        server.account(USERNAME).regenerate_api_key()
+        response = await http.request("GET", ME, raise_for_status=True)
+        assert response.status == 200
 
 
 # ---- Other responses and servers
@@ -323,7 +398,7 @@ OTHER_CHALLENGES = [{}, {"www-authenticate": 'Basic realm="nginx"'}, {"www-authe
 
 @pytest.mark.parametrize("headers", OTHER_CHALLENGES, ids=str)
 async def test_other_401_is_returned(headers: dict[str, str], create_client: ClientFactory) -> None:
-    """The challenge decides, whatever the body says."""
+    """The challenge decides, with any body."""
     async with scripted_site(create_client, raw_response(401, REJECTION, headers)) as (
         server,
         http,
@@ -397,6 +472,35 @@ async def test_cancelled_renewal_closes_connection(create_client: ClientFactory)
             with pytest.raises(asyncio.CancelledError):
                 await request
         await closed.wait()
+
+
+async def test_request_under_way_during_a_rotation(create_client: ClientFactory) -> None:
+    received, rotated = asyncio.Event(), asyncio.Event()
+
+    async def scenario(connection: Connection) -> None:
+        await connection.read()
+        target = server.requests[-1].line.split()[1]
+        if target == "/x":
+            received.set()
+            await rotated.wait()
+            await connection.write(REJECTED)
+            await connection.read()
+            await connection.write(OK)
+        elif target == "/api/v1/fetch_api_key":
+            await connection.write(raw_response(200, json.dumps(SUCCESS)))
+        else:
+            body = {"result": "success", "msg": "", "api_key": "b" * 32}
+            await connection.write(raw_response(200, json.dumps(body)))
+
+    async with ScriptedServer(scenario) as server:
+        source = create_source(server)
+        async with create_client(source) as http:
+            request = asyncio.create_task(http.get("/x"))
+            await received.wait()
+            assert (await source.rotate()).api_key == "b" * 32
+            rotated.set()
+            assert (await request).status == 200
+        assert logins(server) == 1
 
 
 # ---- The rest

@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from functools import partial
@@ -34,6 +35,7 @@ from zulip_auth import (
     InvalidInputError,
     InvalidSiteError,
     KeyringError,
+    KeyringStore,
     NotLoggedInError,
     PasswordAuthDisabledError,
     ZuliprcError,
@@ -191,6 +193,9 @@ def test_login_keyring(server: FakeZulip, home: CLIRunner, memory: InMemoryKeyri
     )
     assert key(server) not in home.zuliprc.read_text()
     assert list(memory.entries.values()) == [key(server)]
+    stored = asyncio.run(KeyringStore(server.site, USERNAME).load())  # by a program
+    assert stored is not None
+    assert stored.api_key == key(server)
     assert "The API key is valid." in do("whoami")
     assert "from the system keyring" in do("logout")
     assert not memory.entries
@@ -200,6 +205,31 @@ def test_login_keyring(server: FakeZulip, home: CLIRunner, memory: InMemoryKeyri
 
 def raise_locked(*_: object) -> None:
     raise RuntimeError("locked")
+
+
+def test_keyring_that_waits_for_a_prompt(
+    server: FakeZulip, memory: InMemoryKeyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    do("login", server.site, USERNAME, "--dev", "--keyring")
+    is_unlocked = threading.Event()
+    get_password = memory.get_password
+
+    def prompt(*args: str) -> str | None:
+        is_unlocked.wait()
+        return get_password(*args)
+
+    monkeypatch.setattr(memory, "get_password", prompt)
+    message = run_error(KeyringError, "whoami", "--timeout", "0.1")
+    is_unlocked.set()
+    assert message.startswith("The system keyring did not respond in 0.1 s.")
+
+
+def test_keyring_without_the_key(
+    server: FakeZulip, home: CLIRunner, memory: InMemoryKeyring
+) -> None:
+    do("login", server.site, USERNAME, "--dev", "--keyring")
+    memory.entries.clear()
+    assert run_error(NotLoggedInError, "whoami") == NOT_LOGGED_IN
 
 
 def test_login_locked_keyring(

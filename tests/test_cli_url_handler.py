@@ -191,4 +191,15 @@ def test_desktop_entry_command(desktop: Path, home: CLIRunner, runtime_dir: Path
     assert done.returncode == 69
     assert done.stderr.startswith("zulip-auth: No login in progress.")
     assert "e5e3" not in done.stderr
-    assert url_handler._DESKTOP_ENTRY.name in desktop.read_text()
+    assert "zulip-auth.desktop" in desktop.read_text()
+
+
+@pytest.mark.parametrize("packed_by", ["zipapp", "PyInstaller"])
+def test_desktop_entry_of_a_packed_command(packed_by: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/usr/bin/program")
+    if packed_by == "zipapp":
+        monkeypatch.setattr(url_handler.__loader__, "archive", "/a b.pyz", raising=False)
+        assert url_handler._command() == '"/usr/bin/program" "/a b.pyz" sso-handler %u'
+    else:
+        monkeypatch.setattr(sys, "frozen", True, raising=False)
+        assert url_handler._command() == '"/usr/bin/program" sso-handler %u'

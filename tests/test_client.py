@@ -713,6 +713,20 @@ async def test_bot_without_key_and_id() -> None:
         await client.bot_credentials(CREDENTIALS, bot)
 
 
+async def test_regenerate_the_key_of_a_bot_with_an_id() -> None:
+    async with FakeZulip(users={USERNAME: PASSWORD}) as server:
+        account = server.add_bot(USERNAME, "Echo")
+        old = Credentials(server.site, account.email, account.api_key)
+        bot = Bot(account.email, "Echo", old, account.user_id)
+        client = AuthClient(server.site)
+        owner = await client.login(USERNAME, PASSWORD)
+        new = await client.regenerate_api_key(owner, bot=bot)
+        assert new.api_key == account.api_key != old.api_key
+        # The ID was not requested.
+        assert server.requests[-1].path == f"/api/v1/bots/{account.user_id}/api_key/regenerate"
+        assert len(server.requests) == 2
+
+
 async def test_bots_share_one_timeout(no_backoff: RetryPolicy) -> None:
     bots = [{"username": "echo-bot@zulip.com", "full_name": "Echo", "user_id": 254}]
 

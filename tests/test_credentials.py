@@ -518,7 +518,7 @@ def test_values_that_agree_may_be_mixed(path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("ZULIP_EMAIL", LOADED.email.upper())
     monkeypatch.setenv("ZULIP_SITE", f"{LOADED.site}/api/v1")
     assert Credentials.from_env() == evolve(LOADED, email=LOADED.email.upper())
-    # A zuliprc without a key says whose account the key is for.
+    # A zuliprc without a key has the account that the key is for.
     write(path, LINES.replace(f"key={KEY}\n", ""))
     monkeypatch.setenv("ZULIP_API_KEY", "envkey")
     assert Credentials.from_env().api_key == "envkey"

@@ -22,6 +22,7 @@ import inspect
 import os
 import re
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import redirect_stdout
@@ -244,12 +245,23 @@ FORGET = "globals().clear(); globals().update(__import__('builtins').kept)"
 BROWSER = f"""\
 #!/bin/sh
 exec python - "$1" <<'END'
-import httpx, sys
+import httpx, os, sys
 url = httpx.URL(sys.argv[1])
 response = httpx.get(url, params={{**url.params, "email": "{USERNAME}"}})
-open("redirect", "w").write(response.headers["location"])
+with open("redirect.tmp", "w") as file:
+    file.write(response.headers["location"])
+os.rename("redirect.tmp", "redirect")
 END
 """
+
+
+def wait_for_text(path: Path) -> str:
+    """Return the content of a file that another process writes in one step."""
+    deadline = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < deadline, path
+        time.sleep(0.01)
+    return path.read_text()
 
 
 def samples_of(page: str) -> list[CodeBlock]:
@@ -278,7 +290,7 @@ def test_samples_can_be_pasted(page: str, server: FakeZulip, home: Path) -> None
                 session.expect(">>> ")  # what is typed before is lost
             if "input(" in block.code:
                 session.expect("Redirect URL: ")
-                session.send_line((home / "redirect").read_text())
+                session.send_line(wait_for_text(home / "redirect"))
             session.send_line(f"{'' if number else KEEP}; print('pasted', {number})".lstrip("; "))
             shown = session.expect(f"\npasted {number}\n")
             assert "Traceback" not in shown and "SyntaxError" not in shown, (block.line, shown)

@@ -8,19 +8,23 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import stat
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, closing
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
 
+import accounts_in_sqlite
 import fastapi_login
 import httpx
 import httpx_bot
 import pytest
+import small_bot
 import test_my_bot
+from cryptography.fernet import Fernet
 from test_my_bot import USER, running_bot
 
 import zulip_auth
@@ -368,6 +372,123 @@ async def test_httpx_bot_survives_outage(
     assert len(retries) == 6
     assert all(message.endswith("in 0.0 s.") for message in retries)
     SecretScanner(PASSWORD, API_KEY).check(caplog.text, "the log")
+
+
+# ---- small_bot.py
+
+
+def test_small_bot_is_small() -> None:
+    assert len((EXAMPLES / "small_bot.py").read_text(encoding="utf-8").splitlines()) <= 60
+
+
+async def test_small_bot_survives_everything(
+    fake_zulip: FakeZulip, bot: Account, bot_zuliprc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        """Advance a clock; the server is away until a minute has passed."""
+        slept.append(seconds)
+        if repr(fake_zulip).endswith(" stopped>") and sum(slept) >= 60:
+            fake_zulip.start()
+        await asyncio.sleep(0)
+
+    async def is_alive() -> bool:
+        return await test_my_bot.ask(fake_zulip, bot, "ping") == "pong"
+
+    monkeypatch.setattr(small_bot, "sleep", sleep)
+    source = ApiKeySource.from_zuliprc(bot_zuliprc, wait=5)
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        task = group.create_task(small_bot.serve(source))
+        await fake_zulip.wait_for("GET", "/api/v1/events")
+        assert await is_alive()
+        # A minute without a network, and a server that has forgotten the queues.
+        fake_zulip.expire_queues()
+        fake_zulip.stop()
+        await wait_until(lambda: sum(slept) >= 60)
+        await fake_zulip.wait_for("POST", "/api/v1/register", count=2)
+        assert await is_alive()
+        # An expired queue only.
+        fake_zulip.expire_queues()
+        await fake_zulip.wait_for("POST", "/api/v1/register", count=3)
+        assert await is_alive()
+        # A rate limit.
+        del slept[:]
+        fake_zulip.fail_next("/api/v1/messages", status=429, headers={"retry-after": "7"}, json={})
+        assert await is_alive()
+        assert slept == [7]
+        # A rotation by another program, and one by a person.
+        await ApiKeySource.from_zuliprc(bot_zuliprc).rotate()
+        assert await is_alive()
+        mark = fake_zulip.mark()
+        bot.regenerate_api_key()
+        asking = group.create_task(is_alive())
+        await wait_until(lambda: 401 in {r.status for r in fake_zulip.requests[mark:]})
+        Credentials(fake_zulip.site, bot.email, bot.api_key).save(bot_zuliprc)
+        assert await asking
+        task.cancel()
+
+
+async def test_small_bot_stops(
+    fake_zulip: FakeZulip, bot: Account, bot_zuliprc: Path, tmp_path: Path
+) -> None:
+    bot.regenerate_api_key()
+    with pytest.raises(httpx.HTTPStatusError, match="401"):
+        await small_bot.serve(ApiKeySource.from_zuliprc(bot_zuliprc))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    result = await run(empty, SecretScanner(bot.api_key), EXAMPLES / "small_bot.py")
+    assert (result.code, "NotLoggedInError" in result.err) == (1, True)
+
+
+# ---- accounts_in_sqlite.py
+
+
+@pytest.mark.slow
+async def test_accounts_in_sqlite_of_20_organizations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The keys of 500 accounts are rotated, and one is revoked afterwards."""
+    fernet, file = Fernet(Fernet.generate_key()), tmp_path / "accounts.db"
+    monkeypatch.setattr(accounts_in_sqlite, "Fernet", lambda _: fernet)
+    monkeypatch.setenv("FERNET_KEY", "")
+    with ExitStack() as stack, closing(sqlite3.connect(file)) as db:
+        accounts = [
+            (server.site, server.add_user(f"user{number}@example.com", PASSWORD))
+            for server in [stack.enter_context(FakeZulip()) for _ in range(20)]
+            for number in range(25)
+        ]
+        db.execute("PRAGMA journal_mode = WAL")  # half of the time
+        db.execute(accounts_in_sqlite.SCHEMA)
+        rows = [(s, a.email, fernet.encrypt(a.api_key.encode())) for s, a in accounts]
+        db.executemany("INSERT INTO accounts VALUES (?, ?, ?)", rows)
+        db.commit()
+        old = {account.api_key for _, account in accounts}
+        content = file.read_bytes()
+        assert not any(key.encode() in content for key in old)
+        assert await accounts_in_sqlite.main(str(file), rotate=True) == 0
+        new = {account.api_key for _, account in accounts}
+        assert (len(old), len(new), old & new) == (500, 500, set())
+        site, account = accounts[-1]
+        account.regenerate_api_key()
+        assert await accounts_in_sqlite.main(str(file), rotate=False) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith(f"user24@example.com at {site}: HTTPStatusError(")
+    SecretScanner(*new).check(err, "standard error")
+
+
+async def test_accounts_in_sqlite_as_a_program(tmp_path: Path) -> None:
+    file = tmp_path / "accounts.db"
+    with closing(sqlite3.connect(file)) as db:
+        db.execute(accounts_in_sqlite.SCHEMA)
+    process = await start(
+        tmp_path,
+        EXAMPLES / "accounts_in_sqlite.py",
+        file,
+        FERNET_KEY=Fernet.generate_key().decode(),
+    )
+    assert (await process.communicate(), process.returncode) == ((b"", b""), 0)
 
 
 # ---- test_my_bot.py

@@ -502,6 +502,14 @@ async def test_fork(server: FakeZulip, state: str) -> None:
     assert logins(server) == (1 if state == "after a login" else 2)
 
 
+def test_fork_while_another_thread_has_the_lock(server: FakeZulip) -> None:
+    source = source_for(server)
+    with ThreadPoolExecutor(1) as other:
+        other.submit(source._lock.acquire).result()
+        source._pid = -1  # it was created in another process
+        assert asyncio.run(source.get()).email == USERNAME
+
+
 # ---- Cancelling
 
 
@@ -928,7 +936,8 @@ class HangingStore:
             await asyncio.Event().wait()
 
     async def load(self) -> Credentials | None:
-        return await self._respond("load")
+        await self._respond("load")
+        return None
 
     async def save(self, _credentials: Credentials) -> None:
         await self._respond("save")
@@ -952,7 +961,7 @@ async def test_store_that_hangs(
     async with asyncio.timeout(10):
         results = await asyncio.gather(*(source.get() for _ in range(5)), return_exceptions=True)
     if method == "save":
-        assert logins(server) == len(set(results)) == 1  # type: ignore[type-var]
+        assert logins(server) == len(set(results)) == 1
         [record] = caplog.records
         assert record.getMessage() == f"Logged in, but could not save the API key: {message}"
     else:
@@ -1226,6 +1235,9 @@ async def test_from_credentials(server: FakeZulip, bot: Credentials) -> None:
         await source.refresh(bot)
     with pytest.raises(InvalidInputError, match="credentials must be an instance"):
         ApiKeySource.from_credentials(bot.basic_auth)  # type: ignore[arg-type]
+    new = await source.rotate()
+    assert new.api_key == server.account(bot.email).api_key
+    assert await source.refresh(bot) == new
 
 
 def test_pickle(bot: Credentials) -> None:
@@ -1258,7 +1270,7 @@ async def test_login_error_ends_with_the_next_success(
 async def test_login_error_is_not_raised_for_a_login_that_was_not_tried(
     server: FakeZulip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without an authentication module, nothing tells of a success."""
+    """Without an authentication module, a source does not see a success."""
     source, account = source_for(server), server.account(USERNAME)
     stale = await source.get()
     account.active = False
@@ -1349,7 +1361,7 @@ class ReadOnlyStore:
 
 
 async def test_new_key_that_cannot_be_saved(server: FakeZulip) -> None:
-    """The program goes on with the new key, and is told."""
+    """The program goes on with the new key, and gets an error."""
     old = await source_for(server).get()
     source = ApiKeySource.from_store(ReadOnlyStore(old))
     with pytest.raises(
@@ -1415,6 +1427,18 @@ async def test_lock_that_cannot_be_had(server: FakeZulip, path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+async def test_login_waits_for_that_of_another_process(server: FakeZulip, path: Path) -> None:
+    store = ZuliprcStore(path)
+    source = source_for(server, store=store)
+    async with store.lock(1):
+        getting = asyncio.create_task(source.get())
+        await asyncio.sleep(0.05)
+        assert not getting.done()
+        (await source_for(server).get()).save(path)
+    assert (await getting).api_key == server.account(USERNAME).api_key
+    assert logins(server) == 1
+
+
 async def test_stored_key_waits_for_a_rotation(server: FakeZulip, path: Path) -> None:
     """Another process has revoked the key, and has not saved the new one yet."""
     store = ZuliprcStore(path)
@@ -1429,7 +1453,11 @@ async def test_stored_key_waits_for_a_rotation(server: FakeZulip, path: Path) ->
 
 
 async def test_from_env_with_arguments(bot: Credentials, path: Path) -> None:
-    arguments = {"site": bot.site, "email": bot.email, "api_key": "from-the-argument"}
+    arguments: dict[str, Any] = {
+        "site": bot.site,
+        "email": bot.email,
+        "api_key": "from-the-argument",
+    }
     source = ApiKeySource.from_env(**arguments, path=path)
     assert (await source.get()).api_key == "from-the-argument"
     SecretScanner("from-the-argument").check(repr(vars(source)), "its attributes")

@@ -66,7 +66,7 @@ async def test_section_of_a_zuliprc(path: Path) -> None:
 
 
 async def test_zuliprc_that_cannot_be_read(path: Path) -> None:
-    """That is another answer than an empty one."""
+    """An empty file has another result."""
     path.write_text("precious")
     store = ZuliprcStore(path)
     with pytest.raises(ZuliprcError, match="is not a zuliprc"):
@@ -154,7 +154,8 @@ async def test_keyring(memory: InMemoryKeyring) -> None:
 
 
 async def test_keyring_of_another_account(memory: InMemoryKeyring) -> None:
-    for change in ({"site": "https://x.org"}, {"email": "hamlet@zulip.com"}):
+    changes: list[dict[str, Any]] = [{"site": "https://x.org"}, {"email": "hamlet@zulip.com"}]
+    for change in changes:
         with pytest.raises(KeyringError, match=r"are not those of iago@zulip\.com at") as caught:
             await keyring_store().save(evolve(CREDENTIALS, **change))
         SecretScanner(KEY).check_error(caught.value)
@@ -188,14 +189,14 @@ async def test_keyring_that_cannot_be_used(
 
 
 async def test_keyring_that_stores_nothing(memory: InMemoryKeyring) -> None:
-    keyring.set_keyring(NullKeyring())
+    keyring.set_keyring(NullKeyring())  # type: ignore[no-untyped-call]
     with pytest.raises(KeyringError, match="does not return the value stored in it"):
         await keyring_store().save(CREDENTIALS)
 
 
 def test_has_keyring(memory: InMemoryKeyring, monkeypatch: pytest.MonkeyPatch) -> None:
     assert has_keyring()
-    keyring.set_keyring(FailKeyring())
+    keyring.set_keyring(FailKeyring())  # type: ignore[no-untyped-call]
     assert not has_keyring()
     monkeypatch.setitem(sys.modules, "keyring", None)
     assert not has_keyring()
@@ -225,7 +226,7 @@ def test_keyring_is_imported_lazily() -> None:
 
 
 async def test_keyring_that_waits_for_a_prompt(memory: InMemoryKeyring) -> None:
-    """Nobody sees the prompt; the event loop goes on, and the caller gives up."""
+    """The prompt is not visible; the event loop goes on, and the caller gives up."""
     release = threading.Event()
 
     class Waiting(InMemoryKeyring):

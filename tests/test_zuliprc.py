@@ -586,7 +586,7 @@ def test_update_by_another_user(path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ("before", "after"), [(0o600, 0o600), (0o640, 0o640), (0o400, 0o400), (0o644, 0o600)]
 )
 def test_update_preserves_mode(path: Path, before: int, after: int) -> None:
-    """What a service's group may read stays so; access for everybody is not meant."""
+    """A group, as of a service, keeps its access; all other users lose theirs."""
     write(path, LINES, before)
     update_zuliprc(path, constant({"key": "new"}))
     assert stat.S_IMODE(path.stat().st_mode) == after
@@ -785,8 +785,9 @@ import os, sys
 from pathlib import Path
 
 sys.modules["fcntl"] = None
-for name in ("fchown", "geteuid", "O_NOFOLLOW", "O_NONBLOCK"):
+for name in ("fchmod", "fchown", "geteuid", "O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK"):
     delattr(os, name)
+os.supports_dir_fd = set()
 
 from zulip_auth._zuliprc import ZuliprcSection, check_replaceable, read_zuliprc, update_zuliprc
 
@@ -804,7 +805,7 @@ for key in ("a", "b"):
 @pytest.mark.slow
 @pytest.mark.usefixtures("measured_subprocesses")
 def test_save_without_posix(path: Path) -> None:
-    """Windows has no flock, owners or symbolic link flags."""
+    """Windows has no flock, owners, symbolic link flags or descriptors of directories."""
     run_python(SAVE_WITHOUT_POSIX, path)
 
 

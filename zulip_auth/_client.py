@@ -289,9 +289,9 @@ class AuthClient:
     ) -> Credentials:
         """Replace the API key of the account, or of one of its bots, with a new one.
 
-        The old key is revoked at once: every program that holds it has to get
-        the new one. Mobile push notifications of the account end as well. Bots
-        cannot replace their own keys; their owners can.
+        The old key is revoked immediately: every program that holds it has to get
+        the new one. Mobile push notifications of the account end as well. A
+        request that may have reached the server is not sent again.
 
         Args:
             credentials: The credentials with the old key, or those of the

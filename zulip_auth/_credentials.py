@@ -66,7 +66,7 @@ def is_email(value: object) -> bool:
 
 
 class _Hidden:
-    """A value that is no field: serializers and error trackers do not find it."""
+    """Keep a value out of the fields, where serializers and error trackers find it."""
 
     __slots__ = ("get",)
 

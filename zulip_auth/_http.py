@@ -186,7 +186,8 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             body = await _read_body(response)
         finally:
             await response.aclose()
-        headers = [(k, v) for k, v in response.headers.multi_items() if k not in _BODY_HEADERS]
+        headers = response.headers.copy()
+        headers.pop("content-encoding", None)
         # Without the extensions: the reason phrase, which httpx logs, may repeat the password.
         return httpx.Response(response.status_code, headers=headers, content=body)
 
@@ -201,9 +202,6 @@ class GuardedTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         if self._is_owner:
             await self._transport.aclose()
-
-
-_BODY_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
 
 
 class _OneShotStream(httpx.AsyncByteStream):

@@ -114,7 +114,7 @@ class _Operation:
             self.outcome, self.is_done = outcome, True
             for waiter in self.waiters:
                 with suppress(RuntimeError):  # its event loop is closed
-                    waiter.get_loop().call_soon_threadsafe(_wake, waiter)
+                    waiter.get_loop().call_soon_threadsafe(waiter.set_result, None)
 
     async def wait(self) -> _Outcome | None:
         """Wait for the end, and return the outcome, if there is one."""
@@ -122,14 +122,9 @@ class _Operation:
         waiter = loop.create_future()
         self.waiters.append(waiter)
         while not self.is_done and self.is_alive():
-            # Nothing tells of the end of another event loop.
+            # The end of another event loop is not an event.
             await asyncio.wait({waiter}, timeout=None if loop is self.loop else _FOREIGN_LOOP_CHECK)
         return self.outcome
-
-
-def _wake(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
 
 
 class ApiKeySource:
@@ -377,16 +372,16 @@ class ApiKeySource:
     async def rotate(self) -> Credentials:
         """Replace the API key on the server, store the new one, and provide it.
 
-        Requests that start meanwhile wait for it; those that are under way with
+        Requests that start in the meantime wait for it; those that are under way with
         the old key get the new one by `refresh`.
 
         Returns:
             The new credentials.
 
         Raises:
-            CredentialStoreError: If the store cannot be written. If the message
-                says that the key was replaced, this source goes on with the new
-                one, which is not stored.
+            CredentialStoreError: If the store cannot be written. With a message
+                that begins "The key was replaced", this source goes on with
+                the new key, which is not stored.
             APIConnectionError: If there is no response from the server. If
                 `.sent` is True, the old key may be revoked.
             ZulipAuthError: See `AuthClient.regenerate_api_key`.
@@ -651,9 +646,10 @@ class ApiKeySource:
                 yield
 
     async def _access(self, action: str, awaitable: Awaitable[T]) -> T:
-        """Wait for a store, which may wait for a disk, or for a prompt that nobody sees."""
+        """Wait for a store, which may wait for a disk or an invisible prompt."""
+        timeout = asyncio.timeout(self._timeout)
         try:
-            async with asyncio.timeout(self._timeout) as timeout:
+            async with timeout:
                 return await awaitable
         except TimeoutError:
             if not timeout.expired():

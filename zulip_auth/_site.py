@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import urlsplit
 
@@ -52,6 +53,11 @@ def normalize_site(site: str, *, allow_http: bool = False) -> str:
     """
     if not isinstance(site, str):
         raise InvalidSiteError(f"site must be a str, not {type(site).__name__}.")
+    return _normalize_site(site, allow_http)
+
+
+@lru_cache  # a login needs the form of its site three times
+def _normalize_site(site: str, allow_http: bool) -> str:
     if not site:
         raise InvalidSiteError(f"site is empty. {_HINT}")
     if len(site) > _MAX_LENGTH:

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from ._credentials import Credentials, FilePath, is_api_key, save_credentials
@@ -40,7 +41,7 @@ class CredentialStore(Protocol):
             CredentialStoreError: If that cannot be found out.
         """
 
-    async def save(self, credentials: Credentials) -> None:
+    async def save(self, credentials: Credentials, /) -> None:
         """Store the credentials as a whole, or raise and leave the earlier ones."""
 
 
@@ -60,7 +61,7 @@ class ZuliprcStore:
     def __init__(
         self, path: FilePath | None = None, *, section: str = SECTION, allow_http: bool = False
     ) -> None:
-        self.path = resolve_zuliprc_path(path)
+        self.path: Path = resolve_zuliprc_path(path)
         self._section = section
         self._allow_http = allow_http
 
@@ -263,13 +264,12 @@ class EnvironmentStore:
     async def load(self) -> Credentials:
         return await run_in_thread(self._load)
 
-    async def save(self, _credentials: Credentials) -> NoReturn:
-        await self.check()
-
-    async def check(self) -> NoReturn:
+    async def save(self, _credentials: Credentials | None = None) -> NoReturn:
         raise CredentialStoreError(
             "A key from the environment cannot be replaced there. Use from_zuliprc or from_store."
         )
+
+    check = save
 
 
 class MemoryStore:

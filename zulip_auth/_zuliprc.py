@@ -439,7 +439,7 @@ def _flock(file: BinaryIO, deadline: float) -> bool:
 def _copy_access(status: os.stat_result, fd: int) -> None:
     """Give a file the owner, the group and the mode of another one.
 
-    A mode with access for everybody is not meant, and becomes 600.
+    A mode with access for all users becomes 600.
     """
     if not hasattr(os, "fchown"):  # Windows
         return

@@ -16,7 +16,10 @@ EMPTY_CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 class APIClient:
     """An account of FakeZulip that calls endpoints."""
 
-    def __init__(self, server: FakeZulip, email: str) -> None:
+    def __init__(
+        self, server: FakeZulip, email: str, *, verify: ssl.SSLContext = EMPTY_CONTEXT
+    ) -> None:
+        self.verify = verify
         self.account = server.account(email)
         self.url = f"{server.site}/api/v1"
 
@@ -27,7 +30,7 @@ class APIClient:
         auth = (self.account.email, self.account.api_key)
         key = "params" if method in ("GET", "DELETE") else "data"
         options: dict[str, Any] = {key: params}
-        async with httpx.AsyncClient(auth=auth, timeout=20, verify=EMPTY_CONTEXT) as http:
+        async with httpx.AsyncClient(auth=auth, timeout=20, verify=self.verify) as http:
             return await http.request(method, self.url + path, **options)
 
     async def call(self, method: str, path: str, **params: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from types import ModuleType
 
 from generate import generate
@@ -24,8 +25,10 @@ def generated_client(directory: Path) -> Iterator[ModuleType]:
     generate(directory, description=OPERATIONS, package=PACKAGE)
     sys.path.insert(0, str(directory))
     try:
-        for name in ("api.items", "models", "types"):
-            import_module(f"{PACKAGE}.{name}")
+        for name in ("models", "types", "api.items"):
+            package = import_module(f"{PACKAGE}.{name}")
+        for module in iter_modules(package.__path__):
+            import_module(f"{package.__name__}.{module.name}")
         yield sys.modules[PACKAGE]
     finally:
         sys.path.remove(str(directory))

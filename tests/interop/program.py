@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from helpers.api_client import APIClient
+from helpers.api_client import EMPTY_CONTEXT, APIClient
 from zulip_auth import Credentials
 from zulip_auth.testing import Account, FakeZulip
 
@@ -18,10 +19,19 @@ PROGRAMS = Path(__file__).parent / "programs"
 class Program:
     """A bot that runs as another process, and the server that it talks to."""
 
-    def __init__(self, server: FakeZulip, home: Path) -> None:
+    def __init__(
+        self,
+        server: FakeZulip,
+        home: Path,
+        *,
+        verify: ssl.SSLContext = EMPTY_CONTEXT,
+        cert_bundle: str | None = None,
+        client_cert: str | None = None,
+    ) -> None:
         self.server = server
         server.add_user("person@example.com", "secret")
-        self.person = APIClient(server, "person@example.com")
+        self.person = APIClient(server, "person@example.com", verify=verify)
+        self.certificates = {"cert_bundle": cert_bundle, "client_cert": client_cert}
         self.bot: Account = server.add_bot("person@example.com", "Hello Bot")
         self.home = home
         self.environment = {
@@ -36,7 +46,9 @@ class Program:
     def save_key(self) -> None:
         """Write the bot's zuliprc."""
         bot = self.bot
-        credentials = Credentials(self.server.site, bot.email, bot.api_key, bot.user_id)
+        credentials = Credentials(
+            self.server.site, bot.email, bot.api_key, bot.user_id, **self.certificates
+        )
         credentials.save(self.zuliprc, overwrite=True)
 
     @asynccontextmanager

@@ -8,7 +8,6 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from importlib import import_module
 from typing import NoReturn
 
 from zulip_auth import _exceptions
@@ -80,8 +79,11 @@ def _report(error: _exceptions.ZulipAuthError, *, as_json: bool) -> int:
 def _run(options: argparse.Namespace) -> str:
     # The only lazy import: `--help`, `--version`, an invalid argument and `completion` need
     # neither asyncio nor httpx.
-    module = "completion" if options.command == "completion" else "commands"
-    return str(import_module(f"{__package__}.{module}").run(options))
+    if options.command == "completion":
+        from .completion import run
+    else:
+        from .commands import run
+    return run(options)
 
 
 def _describe(error: _exceptions.ZulipAuthError) -> str:

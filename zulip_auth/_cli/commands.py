@@ -48,7 +48,7 @@ Personal settings > Account & privacy > API key."""
 
 @frozen
 class Result:
-    """What a command prints: *data* with `--json`, else *text*."""
+    """The output of a command: *data* with `--json`, else *text*."""
 
     data: object
     text: str
@@ -97,7 +97,7 @@ def _timeout(options: argparse.Namespace) -> float:
 
 
 async def _access(keyring: Awaitable[T], options: argparse.Namespace) -> T:
-    """Wait for the keyring, which may wait for a prompt that nobody sees."""
+    """Wait for the keyring, which may wait for an invisible prompt."""
     with suppress(TimeoutError):
         async with asyncio.timeout(_timeout(options)):
             return await keyring
@@ -338,7 +338,7 @@ async def _load_credentials(
         arguments = {"cert_bundle": options.cert_bundle}
         return _credentials.load_with_origins(Credentials, arguments, path=path, allow_http=True)
     section, source = read_zuliprc(path, missing_ok=True), f"section [api] of {path}"
-    origins = dict.fromkeys(("email", "key", "site"), source)
+    origins: dict[str, str] = dict.fromkeys(("email", "key", "site"), source)
     email, site = section.get("email"), section.get("site")
     # The key in the keyring is for the account in the file.
     if section.get("key") is None and email and site and not section.get("passcmd"):
@@ -388,7 +388,7 @@ async def _logout(options: argparse.Namespace) -> Result:
     except zulip_auth.KeyringError as error:
         errors.append(str(error))
     try:
-        # If the keyring may still have the key, the file tells whose it is.
+        # If the keyring may still have the key, the file names its account.
         names = ("key",) if errors else _credentials.STORED_OPTIONS
         if any(section.get(name) is not None for name in names):
             removed = ZuliprcSection(dict.fromkeys(names))

@@ -24,7 +24,16 @@ from zulip_auth._exceptions import APIConnectionError, InvalidInputError
 _TIMEOUT = 5.0  # seconds
 _QUIET, _SHOW, _ACCEPTED = b"?", b"!", "accepted"
 _MIME_TYPE = "x-scheme-handler/zulip"
-_DESKTOP_ENTRY = Path(__file__).with_name("data") / "zulip-auth.desktop"
+_DESKTOP_ENTRY = """\
+[Desktop Entry]
+Type=Application
+Name=zulip-auth
+Comment=Complete a Zulip login started by zulip-auth
+Exec={command}
+MimeType=x-scheme-handler/zulip;
+NoDisplay=true
+Terminal=false
+"""
 
 
 @asynccontextmanager
@@ -108,8 +117,7 @@ def install() -> str:
     path = _desktop_file()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        entry = _DESKTOP_ENTRY.read_text(encoding="utf-8").replace("@COMMAND@", _command())
-        path.write_text(entry, encoding="utf-8")
+        path.write_text(_DESKTOP_ENTRY.format(command=_command()), encoding="utf-8")
         status = subprocess.call([xdg_mime, "default", path.name, _MIME_TYPE])  # noqa: S603
         reason = f"xdg-mime exited with status {status}"
     except OSError as error:
@@ -138,13 +146,22 @@ def uninstall() -> str:
 def _desktop_file() -> Path:
     data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
     with suppress(RuntimeError):
-        return Path(data).expanduser() / "applications" / _DESKTOP_ENTRY.name
+        return Path(data).expanduser() / "applications" / "zulip-auth.desktop"
     raise InvalidInputError("Could not find the home directory.")
 
 
 def _command() -> str:
     """Return the command that runs the handler, quoted for a desktop entry."""
+    program = _quote(sys.executable)
+    if archive := getattr(__spec__.loader, "archive", None):  # of a zipapp
+        program += f" {_quote(os.path.abspath(archive))}"  # noqa: PTH100
+    elif not getattr(sys, "frozen", False):  # by PyInstaller
+        # -P: do not import modules from the working directory of the browser.
+        program += " -P -m zulip_auth"
+    return f"{program} sso-handler %u"
+
+
+def _quote(path: str) -> str:
     # Escape special characters, then double each backslash, as the specification requires.
-    python = re.sub(r'["`$\\]', r"\\\g<0>", sys.executable).replace("\\", "\\\\")
-    # -P: do not import modules from the working directory of the browser.
-    return f'"{python.replace("%", "%%")}" -P -m zulip_auth sso-handler %u'
+    escaped = re.sub(r'["`$\\]', r"\\\g<0>", path).replace("\\", "\\\\")
+    return f'"{escaped.replace("%", "%%")}"'

@@ -1,4 +1,4 @@
-"""A bot of async-zulip-bot-sdk that replies to each message, with ApiKeyAuth on its session.
+"""A bot of async-zulip-bot-sdk that replies to each message, with the SDK's login layer replaced.
 
 usage: async_sdk.py ZULIPRC
 """
@@ -6,10 +6,35 @@ usage: async_sdk.py ZULIPRC
 import asyncio
 import sys
 
-from bot_sdk import BaseBot, BotRunner, CommandSpec
+import httpx
+from bot_sdk import AsyncClient, BaseBot, BotRunner, CommandSpec, runner
 
 from zulip_auth import ApiKeySource
 from zulip_auth.httpx_auth import ApiKeyAuth
+
+
+class Client(AsyncClient):
+    """Read the zuliprc, the variables and the certificates, and renew the key, with zulip-auth."""
+
+    def __init__(self, email=None, api_key=None, config_file=None, site=None, client=None):
+        """Load the credentials."""
+        self.source = ApiKeySource.from_env(
+            email=email, api_key=api_key, site=site, path=config_file, wait=5
+        )
+        self.base_url = f"{self.source.site}/api/"
+        self.client_name = client or "ZulipPythonAsync"
+        self.verbose, self.retry_on_errors = False, True
+        self.session, self.has_connected = None, False
+
+    async def ensure_session(self):
+        """Create the HTTP client."""
+        if self.session is None:
+            context = (await self.source.get()).ssl_context()
+            self.session = httpx.AsyncClient(
+                auth=ApiKeyAuth(self.source),
+                verify=context or True,
+                headers={"User-agent": self.get_user_agent()},
+            )
 
 
 class EchoBot(BaseBot):
@@ -31,11 +56,10 @@ class EchoBot(BaseBot):
 
 async def main(zuliprc):
     """Run the bot until it is terminated."""
-    source = ApiKeySource.from_zuliprc(zuliprc)
-    runner = BotRunner(EchoBot, client_kwargs={"config_file": zuliprc})
-    async with runner:
-        runner.client.session.auth = ApiKeyAuth(source)
-        await runner.run_forever()
+    runner.AsyncClient = Client
+    async with BotRunner(EchoBot, client_kwargs={"config_file": zuliprc}) as bot_runner:
+        await bot_runner.run_forever()
 
 
-asyncio.run(main(sys.argv[1]))
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))
