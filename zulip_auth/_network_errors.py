@@ -199,6 +199,9 @@ def _tls_message(errors: list[ssl.SSLError], site: str, route: Route) -> str:
 
 
 def _tls_reason(error: ssl.SSLError) -> str | None:
+    # Python 3.11.2, as in Debian 12, has no reason for a closed connection.
+    if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+        return "UNEXPECTED_EOF_WHILE_READING"
     verify_message = getattr(error, "verify_message", None)
     return verify_message.rstrip(".") if verify_message else getattr(error, "reason", None)
 
