@@ -89,6 +89,7 @@ docs: $(VENV)/.docs ## build the documentation in site/
 	rm -rf site
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs . site
 	rm -r site/.doctrees
+	@echo 'Open site/index.html in a browser.'
 
 pages: $(VENV)/.docs ## write what docs/ shows of the code: reference, help texts, screenshots
 	$(BIN)/python scripts/pages.py

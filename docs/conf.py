@@ -7,22 +7,29 @@ by `make pages`.
 
 from __future__ import annotations
 
+import inspect
 import re
 import shutil
+import sys
 import tomllib
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+import reference  # noqa: E402
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 URLS = PROJECT.get("urls", {})
 
 project = "zulip-auth"
 author = PROJECT["authors"][0]["name"]
-release = re.findall(r'"(.+)"', (ROOT / "zulip_auth" / "_version.py").read_text())[0]
+release = re.findall(r'__version__ = "(.+)"', (ROOT / "zulip_auth" / "_version.py").read_text())[0]
 
 extensions = ["myst_parser", "sphinx_copybutton"]
 root_doc = "README"
@@ -34,7 +41,7 @@ pygments_style = "default"
 pygments_dark_style = "github-dark"
 
 html_theme = "furo"
-html_title = "zulip-auth"
+html_title = f"zulip-auth {release}"
 smartquotes_action = "qe"  # quotes and ellipses; "--" may be part of an option
 html_favicon = "_static/favicon.svg"
 html_static_path = ["_static"]
@@ -47,7 +54,7 @@ html_show_copyright = False
 html_show_sphinx = False
 html_use_index = False
 html_theme_options: dict[str, Any] = {
-    "top_of_page_buttons": ["view"] if "Repository" in URLS else [],
+    "top_of_page_buttons": ["view", "edit"] if "Repository" in URLS else [],
 }
 if "Repository" in URLS:
     html_theme_options |= {
@@ -60,6 +67,7 @@ if "Repository" in URLS:
 NAVIGATION = {
     "Guide": [
         "docs/first-steps",
+        "docs/coming-from-zulip",
         "docs/bot-frameworks",
         "docs/keys",
         "docs/errors",
@@ -68,6 +76,8 @@ NAVIGATION = {
         "docs/testing",
         "docs/generated-client",
         "docs/command-line",
+        "docs/deployment",
+        "docs/troubleshooting",
         "examples/README",
     ],
     "Reference": [
@@ -79,6 +89,7 @@ NAVIGATION = {
         "docs/servers",
     ],
     "Project": [
+        "docs/upgrading",
         "docs/architecture",
         "docs/regenerating",
         "SECURITY",
@@ -96,12 +107,61 @@ _EXTERNAL_RE = re.compile(
 )
 
 
+# Words that people search for, and the page that is listed first for them.
+SEARCHED = {
+    "docs/first-steps": ("login", "log in", "password", "install"),
+    "docs/command-line": ("cli", "shell"),
+    "docs/troubleshooting": ("error", "problem", "help"),
+    "docs/deployment": ("docker", "container", "systemd", "ssh", "wsl"),
+    "docs/coming-from-zulip": ("zulip", "migrate"),
+    "docs/reference/exceptions": ("exception",),
+}
+
+
 def add_navigation(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Append the navigation to the first page."""
+    """Append the navigation to the first page, and index entries to the others."""
+    for word in SEARCHED.get(docname, ()):
+        source[0] += f"\n```{{index}} ! {word}\n```\n"
     if docname == root_doc:
         for caption, pages in NAVIGATION.items():
             toctree = "\n".join(["```{toctree}", ":hidden:", f":caption: {caption}", "", *pages])
             source[0] += f"\n{toctree}\n```\n"
+
+
+def add_objects(app: Sphinx, doctree: nodes.document) -> None:
+    """Enter the names of the reference into the inventory, to which other projects can link."""
+    directory, _, page = app.env.docname.rpartition("/")
+    if directory != "docs/reference":
+        return
+    entries = {name.removeprefix("zulip_auth."): name for name in reference.PAGES[page].names}
+    for section in doctree.findall(nodes.section):
+        title = section[0].astext()
+        owner, _, attribute = title.rpartition(".")
+        name = entries.get(title) or (owner in entries and f"{entries[owner]}.{attribute}")
+        if name and (kind := _kind_of(name)):
+            domain = app.env.get_domain("py")
+            domain.note_object(name, kind, section["ids"][0], location=section)
+
+
+def _kind_of(name: str) -> str | None:
+    """Return the type of an object; None if it cannot be imported."""
+    parts = name.split(".")
+    for length in range(len(parts) - 1, 0, -1):
+        try:
+            value: Any = import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        owner = None
+        for part in parts[length:]:
+            owner, value = value, inspect.getattr_static(value, part, getattr(value, part, None))
+        if value is None or any(part.startswith("_") for part in parts[1:-1]):
+            return None
+        if inspect.isclass(value):
+            return "exception" if issubclass(value, Exception) else "class"
+        if inspect.isclass(owner):
+            return "method" if callable(value) or isinstance(value, classmethod) else "attribute"
+        return "function" if callable(value) else "data"
+    return None
 
 
 def finish(app: Sphinx, exception: Exception | None) -> None:
@@ -118,4 +178,5 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
 def setup(app: Sphinx) -> None:
     """Register the functions above."""
     app.connect("source-read", add_navigation)
+    app.connect("doctree-read", add_objects)
     app.connect("build-finished", finish)

@@ -49,7 +49,7 @@ from zulip_auth.testing import ExternalMethod, FakeZulip
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 # tests/test_testing_program.py and tests/interop run the commands and the JavaScript.
-NOT_EXECUTED = ("text", "toml", "console", "javascript", "yaml")
+NOT_EXECUTED = ("text", "toml", "console", "javascript", "systemd", "yaml")
 CI = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 # Written pages. Those in docs/reference are generated.
 PAGES = {
@@ -351,9 +351,46 @@ def test_reference_has_each_public_name() -> None:
     assert sorted(names) == sorted([*public, "zulip_auth._pytest_plugin.fake_zulip"])
 
 
+PYTHONS_OWN = (
+    "'await' outside function",
+    "<coroutine object login at",
+    "was never awaited",
+    "'coroutine' object has no attribute 'email'",
+    "asyncio.run() cannot be called from a running event loop",
+    "missing 1 required positional argument",
+    "No module named",
+    "connection refused",
+    "externally-managed-environment",
+)
+
+
+def test_messages_in_troubleshooting_exist() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "zulip_auth").rglob("*.py")]
+    recorded = (ROOT / "tests" / "data" / "messages.md").read_text(encoding="utf-8")
+    # Adjacent literals are one, and a value may be anything.
+    code = re.sub(r'"\s*f?"', "", "\n".join(sources))
+    known = recorded + re.sub(r"{[^{}\n]*}", "…", code)
+    text = PAGES["docs/troubleshooting.md"].read_text(encoding="utf-8")
+    cells = re.findall(r"^\| (`.*?`) \|", text, re.MULTILINE)
+    messages = [message for cell in cells for message in re.findall(r"`([^`]+)`", cell)]
+    assert len(messages) > 40
+    for message in messages:
+        if not any(part in message for part in PYTHONS_OWN):
+            parts = [part.strip() for part in message.split("…")]
+            # The name of an argument is a value.
+            assert all(p in known or f"… {p.partition(' ')[2]}" in known for p in parts), message
+
+
 def test_errors_in_pages_exist() -> None:
     known = every_error() | {"ZulipAuthError", "ValueError", "TypeError", "TimeoutError"}
-    known |= {"CodedError", "KeyError", "ModuleNotFoundError", "OSError", "RuntimeError"}
+    known |= {
+        "CodedError",
+        "KeyError",
+        "ModuleNotFoundError",
+        "OSError",
+        "RuntimeError",
+        "SyntaxError",
+    }
     for page, path in ALL_PAGES.items():
         if page not in ("CHANGELOG.md", "CONTRIBUTING.md"):  # which has one to add
             named = set(re.findall(r"`(\w+Error)\b", path.read_text(encoding="utf-8")))

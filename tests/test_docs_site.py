@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,10 +11,13 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
-from urllib.parse import unquote, urldefrag
+from urllib.parse import unquote, urldefrag, urljoin
+from urllib.request import urlopen
 
 import pytest
+from sphinx.util.inventory import InventoryFile
 
+import zulip_auth
 from helpers.chromium import needs_chromium, run_chromium
 
 ROOT = Path(__file__).parent.parent
@@ -99,3 +103,32 @@ def test_pages_in_chromium(site: str, browser: Any) -> None:
     assert {url.removeprefix(site) for url in pages} >= set(PAGES)
     titles = [page["title"] for url, page in pages.items() if url != site]
     assert len(titles) == len(set(titles)), sorted(titles)
+
+
+@pytest.mark.slow
+@needs_chromium
+@pytest.mark.xdist_group("site")
+@pytest.mark.parametrize(
+    ("text", "page"), [("login", "docs/first-steps.html"), ("docker", "docs/deployment.html")]
+)
+def test_search_in_chromium(text: str, page: str, site: str, browser: Any) -> None:
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    browser.get(f"{site}search.html?q={text}")
+    found = WebDriverWait(browser, 30).until(
+        lambda driver: driver.find_elements("css selector", "#search-results li > a")
+    )
+    assert found[0].get_attribute("href").startswith(site + page)
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("site")
+def test_inventory(site: str) -> None:
+    """Other projects can link to each name, and each can be imported."""
+    with urlopen(f"{site}objects.inv") as response:
+        inventory = InventoryFile.load(response, site, urljoin)
+    names = {name for kind, items in inventory.items() if kind != "std:doc" for name in items}
+    names = {name for name in names if name.startswith("zulip_auth.")}
+    assert {f"zulip_auth.{name}" for name in zulip_auth.__all__} <= names
+    for name in names:
+        pkgutil.resolve_name(name)

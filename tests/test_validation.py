@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import asyncio
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from helpers.errors import error_message
-from zulip_auth import AuthClient, InvalidInputError
+from zulip_auth import ApiKeySource, AuthClient, Credentials, InvalidInputError, login
 from zulip_auth._validation import (
     MAX_LENGTH,
     validate_headers,
@@ -17,6 +19,7 @@ from zulip_auth._validation import (
     validate_type,
     validate_user_agent,
 )
+from zulip_auth.httpx_auth import ApiKeyAuth
 
 
 @pytest.mark.parametrize(
@@ -137,3 +140,35 @@ def test_header_value_is_not_echoed(value: Any) -> None:
 def test_headers_are_in_no_frame_of_another_error() -> None:
     headers = {"X-Token": "hunter2"}
     error_message(lambda: AuthClient("x.org", headers=headers, timeout=-1), secrets=("hunter2",))
+
+
+CREDENTIALS: Any = Credentials("https://chat.example.com", "iago@zulip.com", "x" * 32)
+SITE: Any = "chat.example.com"
+PAIR: Any = ("iago@zulip.com", "hunter2")
+MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
+    "email first": (lambda: Credentials("iago@zulip.com", "x" * 32, "https://x.y"), "The order of"),
+    "key before email": (
+        lambda: Credentials("https://x.y", "x" * 32, "iago@zulip.com"),
+        "The order",
+    ),
+    "basic_auth": (lambda: ApiKeyAuth(CREDENTIALS.basic_auth), "an ApiKeySource or Credentials"),
+    "username as site": (lambda: AuthClient("iago@zulip.com"), "Is the site the first argument?"),
+    "a pair": (
+        lambda: asyncio.run(login("chat.example.com", PAIR, "")),
+        "username must be a str, not tuple.",
+    ),
+    "credentials as site": (lambda: AuthClient(CREDENTIALS), "site must be a str, not Credentials"),
+    "site as client": (
+        lambda: ApiKeySource(SITE, "iago@zulip.com", "hunter2"),
+        "client must be an instance of AuthClient, not str.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_mistake_at_the_keyboard(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        call()
+    assert message in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    assert "x" * 32 not in str(caught.value)

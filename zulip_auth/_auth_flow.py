@@ -7,9 +7,8 @@ from contextlib import suppress
 from typing import Any, ClassVar, NoReturn
 
 from ._credentials import Credentials, basic_auth_header
-from ._exceptions import InvalidApiKeyError
+from ._exceptions import InvalidApiKeyError, InvalidInputError
 from ._key_source import ApiKeySource
-from ._validation import validate_type
 
 _CHALLENGE = 'basic realm="zulip"'
 
@@ -22,7 +21,10 @@ def as_source(source: ApiKeySource | Credentials) -> ApiKeySource:
     """
     if isinstance(source, Credentials):
         return ApiKeySource.from_credentials(source)
-    return validate_type("source", source, ApiKeySource)
+    if isinstance(source, ApiKeySource):
+        return source
+    kind = type(source).__name__
+    raise InvalidInputError(f"source must be an ApiKeySource or Credentials, not {kind}.")
 
 
 def has_zulip_challenge(values: Iterable[str]) -> bool:
