@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
-from ._exceptions import InvalidInputError, InvalidSiteError, NotLoggedInError, ZuliprcError
+from ._exceptions import InvalidSiteError, NotLoggedInError, ZuliprcError
 from ._redaction import hide_locals
 from ._site import normalize_site, try_normalize_site
 from ._zuliprc import (
@@ -114,11 +114,6 @@ class Credentials:
     client_cert: str | None = field(default=None, kw_only=True, repr=False)
     client_cert_key: str | None = field(default=None, kw_only=True, repr=False)
     login_name: str | None = field(default=None, kw_only=True, repr=False, eq=False)
-
-    def __attrs_post_init__(self) -> None:
-        # A key in the place of the email would be in the repr.
-        if "@" in self.site or "@" in self.api_key:
-            raise InvalidInputError("The order of Credentials is site, email, api_key.")
 
     @property
     def api_key(self) -> str:
