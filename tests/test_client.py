@@ -781,3 +781,27 @@ async def test_5xx_for_a_key_has_no_attempts(call: str, no_backoff: RetryPolicy)
         with pytest.raises(zulip_auth.ServerError) as caught:
             await getattr(client, call)(evolve(CREDENTIALS, site=server.site))
     assert caught.value.attempts_remaining is None
+
+
+@pytest.mark.parametrize(
+    ("scenario", "status", "sent"),
+    [(respond(503), 503, None), (close_without_response, None, True)],
+    ids=["status", "lost connection"],
+)
+async def test_log_record_of_a_retry(
+    scenario: Scenario,
+    status: int | None,
+    sent: bool | None,
+    no_backoff: RetryPolicy,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It has what a program wants to count, and nothing that leads to the password."""
+    caplog.set_level(logging.INFO, "zulip_auth")
+    async with ScriptedServer(scenario, succeed) as server:
+        await login(server.site, USERNAME, PASSWORD, retry=no_backoff)
+    [record] = [record for record in caplog.records if record.name == "zulip_auth"]
+    fields = {name: vars(record)[name] for name in ("attempt", "delay", "status_code", "sent")}
+    assert fields == {"attempt": 1, "delay": 0.0, "status_code": status, "sent": sent}
+    assert record.exc_info is None
+    assert not any(isinstance(value, BaseException) for value in record.args or ())
+    SecretScanner(PASSWORD, USERNAME).check(repr(vars(record)), "the record")

@@ -403,8 +403,8 @@ async def test_small_bot_survives_everything(
         await fake_zulip.wait_for("GET", "/api/v1/events")
         assert await is_alive()
         # A minute without a network, and a server that has forgotten the queues.
-        fake_zulip.expire_queues()
         fake_zulip.stop()
+        fake_zulip.expire_queues()
         await wait_until(lambda: sum(slept) >= 60)
         await fake_zulip.wait_for("POST", "/api/v1/register", count=2)
         assert await is_alive()

@@ -146,11 +146,6 @@ CREDENTIALS: Any = Credentials("https://chat.example.com", "iago@zulip.com", "x"
 SITE: Any = "chat.example.com"
 PAIR: Any = ("iago@zulip.com", "hunter2")
 MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
-    "email first": (lambda: Credentials("iago@zulip.com", "x" * 32, "https://x.y"), "The order of"),
-    "key before email": (
-        lambda: Credentials("https://x.y", "x" * 32, "iago@zulip.com"),
-        "The order",
-    ),
     "basic_auth": (lambda: ApiKeyAuth(CREDENTIALS.basic_auth), "an ApiKeySource or Credentials"),
     "username as site": (lambda: AuthClient("iago@zulip.com"), "Is the site the first argument?"),
     "a pair": (

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
-from ._exceptions import InvalidInputError, InvalidSiteError, NotLoggedInError, ZuliprcError
+from ._exceptions import InvalidSiteError, NotLoggedInError, ZuliprcError
 from ._redaction import hide_locals
 from ._site import normalize_site, try_normalize_site
 from ._zuliprc import (
@@ -83,10 +83,6 @@ class _Hidden:
         return hash(self.get())
 
 
-def _has_at_sign(value: object) -> bool:
-    return isinstance(value, str) and "@" in value
-
-
 def _hide(value: str | _Hidden) -> _Hidden:
     return value if isinstance(value, _Hidden) else _Hidden(value)
 
@@ -118,11 +114,6 @@ class Credentials:
     client_cert: str | None = field(default=None, kw_only=True, repr=False)
     client_cert_key: str | None = field(default=None, kw_only=True, repr=False)
     login_name: str | None = field(default=None, kw_only=True, repr=False, eq=False)
-
-    def __attrs_post_init__(self) -> None:
-        # A key in the place of the email would be in the repr.
-        if _has_at_sign(self.site) or (_has_at_sign(self.api_key) and not _has_at_sign(self.email)):
-            raise InvalidInputError("The order of Credentials is site, email, api_key.")
 
     @property
     def api_key(self) -> str:
