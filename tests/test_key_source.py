@@ -14,7 +14,9 @@ import threading
 import time
 import traceback
 from collections import Counter
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -1380,6 +1382,135 @@ async def test_cancelled_rotation(server: FakeZulip) -> None:
     with pytest.raises(InvalidInputError, match="was cancelled"):
         await rotating
     assert (await source.get()).email == USERNAME
+
+
+class FragileStore:
+    """A store whose `save` fails while `error` is set."""
+
+    def __init__(self, credentials: Credentials | None = None) -> None:
+        self.credentials = credentials
+        self.error: BaseException | None = None
+
+    async def load(self) -> Credentials | None:
+        return self.credentials
+
+    async def save(self, credentials: Credentials) -> None:
+        if self.error is not None:
+            raise self.error
+        self.credentials = credentials
+
+
+async def test_key_that_was_replaced_and_is_still_stored(server: FakeZulip) -> None:
+    """The revoked key in the store does not replace the new one in memory."""
+    old = await source_for(server).get()
+    store = FragileStore(old)
+    source = ApiKeySource.from_store(store)
+    store.error = OSError("the disk is full")
+    with pytest.raises(CredentialStoreError, match="The key was replaced, but could not be saved"):
+        await source.rotate()
+    new = await source.get()
+    with pytest.raises(zulip_auth.InvalidApiKeyError):
+        await source.refresh(new)
+    assert await source.get() is new
+    store.error = None
+    assert (await source.rotate()).api_key == server.account(USERNAME).api_key
+    assert store.credentials == await source.get()
+
+
+async def test_failed_rotation_is_not_raised_to_other_callers(server: FakeZulip) -> None:
+    store = FragileStore(await source_for(server).get())
+    source = ApiKeySource.from_store(store)
+    await source.get()
+    store.error = OSError("the disk is full")
+    rotating = asyncio.create_task(source.rotate())
+    await asyncio.sleep(0)
+    assert (await source.get()).api_key == server.account(USERNAME).api_key
+    with pytest.raises(CredentialStoreError):
+        await rotating
+
+
+async def test_message_of_a_store_may_have_the_key(
+    server: FakeZulip, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As that of PostgreSQL, which names the row that it rejects."""
+    store = FragileStore()
+    source = source_for(server, store=store)
+    store.error = ValueError(f"Failing row contains ({server.account(USERNAME).api_key})")
+    await source.get()
+    [record] = caplog.records
+    assert record.getMessage() == "Logged in, but could not save the API key: ValueError."
+    assert record.args == ("ValueError.",)
+    with pytest.raises(CredentialStoreError, match=r"could not be saved: ValueError\."):
+        await source.rotate()
+
+
+@pytest.mark.parametrize("method", ["load", "save"])
+async def test_store_that_is_cancelled_by_itself(method: str, server: FakeZulip) -> None:
+    """A cancelled connection of a database is not the cancellation of the login."""
+    store = FragileStore()
+    store.error = asyncio.CancelledError()
+    if method == "load":
+        with pytest.raises(InvalidInputError, match="store or the transport was cancelled"):
+            await source_for(server, store=EmptyLoad(store)).get()
+        assert logins(server) == 0
+    else:
+        assert (await source_for(server, store=store).get()).email == USERNAME
+        assert logins(server) == 1
+
+
+class EmptyLoad:
+    """A store whose `load` raises what another one's `save` raises."""
+
+    def __init__(self, store: FragileStore) -> None:
+        self._store = store
+
+    async def load(self) -> Credentials | None:
+        assert self._store.error is not None
+        raise self._store.error
+
+    async def save(self, credentials: Credentials) -> None:
+        raise AssertionError
+
+
+@pytest.mark.parametrize("kind", ["hangs", "fails at the end"])
+async def test_lock_of_a_store(
+    kind: str, server: FakeZulip, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class LockingStore(FragileStore):
+        @asynccontextmanager
+        async def lock(self, timeout: float) -> AsyncIterator[None]:
+            if kind == "hangs":
+                await asyncio.Event().wait()
+            yield
+            raise OSError("the lock has expired")
+
+        def __repr__(self) -> str:
+            return "<LockingStore>"
+
+    monkeypatch.setattr("zulip_auth._key_source._LOCK_GRACE", 0)
+    client = AuthClient(server.site, timeout=0.3 if kind == "hangs" else 5)
+    source = ApiKeySource(client, USERNAME, PASSWORD, store=LockingStore())
+    if kind == "hangs":
+        with pytest.raises(CredentialStoreError, match="Could not lock <LockingStore>: no resp"):
+            await source.get()
+        assert not server.requests
+    else:
+        for _ in range(3):
+            assert (await source.get()).email == USERNAME
+        assert logins(server) == 1
+        assert [r.getMessage() for r in caplog.records] == [
+            "Could not unlock <LockingStore>: OSError."
+        ]
+
+
+async def test_password_function_waits_for_its_source_in_a_task(server: FakeZulip) -> None:
+    async def ask_source() -> str:
+        [credentials] = await asyncio.gather(source.get())
+        return credentials.api_key
+
+    source = source_for(server, ask_source)
+    with pytest.raises(InvalidInputError, match=r"must not wait for its own source\.$"):
+        await source.get()
 
 
 # ---- Many processes

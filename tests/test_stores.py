@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +137,26 @@ async def test_lock_without_locks(path: Path, monkeypatch: pytest.MonkeyPatch) -
         async with ZuliprcStore(path).lock(10):
             raise AssertionError
     assert str(caught.value) == f"Could not lock {path}: No locks available."
+    assert list(path.parent.iterdir()) == []
+
+
+async def test_forked_process_leaves_the_lock_of_its_parent(path: Path) -> None:
+    """A copy of the parent's frames ends in the child, and neither removes nor releases it."""
+    store = ZuliprcStore(path)
+    lock = store.lock(1)
+    await lock.__aenter__()
+    pid = os.fork()
+    if not pid:  # pragma: no cover - the child
+        with suppress(BaseException):
+            lock.__aexit__(None, None, None).send(None)
+        os._exit(0)
+    await asyncio.to_thread(os.waitpid, pid, 0)
+    assert path.with_name(".zuliprc.lock").exists()
+    with pytest.raises(ZuliprcError, match="another process has locked"):
+        async with store.lock(0.05):
+            raise AssertionError
+    await lock.__aexit__(None, None, None)
+    assert list(path.parent.iterdir()) == []
 
 
 # ---- The system keyring
@@ -145,12 +167,17 @@ async def test_keyring(memory: InMemoryKeyring) -> None:
     assert repr(store) == "<KeyringStore iago@zulip.com https://chat.example.com>"
     assert await store.load() is None
     await store.check()
-    assert memory.get_password("zulip-auth", "test entry") is None
+    assert memory.entries == {}
     await store.save(CREDENTIALS)
     assert await store.load() == evolve(CREDENTIALS, user_id=None)
     assert await store.delete()
     assert not await store.delete()
     assert await store.load() is None
+
+
+async def test_checks_of_a_keyring_at_once(memory: InMemoryKeyring) -> None:
+    await asyncio.gather(*(keyring_store().check() for _ in range(5)))
+    assert memory.entries == {}
 
 
 async def test_keyring_of_another_account(memory: InMemoryKeyring) -> None:

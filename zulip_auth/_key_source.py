@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from contextvars import ContextVar
 from functools import partial
 from time import monotonic
 from types import TracebackType
@@ -49,6 +50,7 @@ A server forgets attempts after 30 minutes.
 """
 
 _STORE_TIMEOUT = 30.0  # seconds, without a client
+_LOCK_GRACE = 1.0  # seconds
 _FOREIGN_LOOP_CHECK = 0.5  # seconds
 _MAX_RESTARTS = 3
 
@@ -63,11 +65,14 @@ class _Outcome:
     credentials: Credentials | None
     error: BaseException | None = None
     traceback: TracebackType | None = None
+    context: BaseException | None = None
 
     def get(self) -> Credentials:
         if isinstance(self.error, ZulipAuthError):
             raise copy.copy(self.error)  # without frames of the library
         if self.error is not None:
+            # Another caller may have raised it inside of a block of its own.
+            self.error.__context__ = self.context
             raise self.error.with_traceback(self.traceback)
         assert self.credentials is not None
         return self.credentials
@@ -101,12 +106,15 @@ class _Operation:
         return not self.is_done and self.pid == os.getpid() and self.loop.is_running()
 
     async def run(self, func: Callable[[], Coroutine[Any, Any, Credentials]]) -> None:
+        _running.set(self)
         try:
             outcome = _Outcome(await func())
-        except (asyncio.CancelledError, GeneratorExit):
+        except GeneratorExit:
             raise
-        except BaseException as exc:  # noqa: BLE001 - raised to all callers
-            outcome = _Outcome(None, exc, exc.__traceback__)
+        except BaseException as exc:
+            if _is_cancelling(exc):
+                raise
+            outcome = _Outcome(None, _without_cancellation(exc), exc.__traceback__, exc.__context__)
         self.finish(outcome)
 
     def finish(self, outcome: _Outcome | None) -> None:
@@ -125,6 +133,10 @@ class _Operation:
             # The end of another event loop is not an event.
             await asyncio.wait({waiter}, timeout=None if loop is self.loop else _FOREIGN_LOOP_CHECK)
         return self.outcome
+
+
+# The operation that the running task belongs to, also if its password function started the task.
+_running: ContextVar[_Operation | None] = ContextVar("_running", default=None)
 
 
 class ApiKeySource:
@@ -309,6 +321,7 @@ class ApiKeySource:
         self._credentials: Credentials | None = None
         self._error: ZulipAuthError | None = None
         self._error_until = 0.0
+        self._replaced: Credentials | None = None  # by a rotation; it may still be stored
         self._rejected: Credentials | None = None
         self._rejected_until = 0.0
         self._generation = 0  # the number of resets
@@ -443,7 +456,7 @@ class ApiKeySource:
         while True:
             with self._state():
                 operation = self._operation
-                if operation is not None and operation.task is asyncio.current_task():
+                if operation is not None and operation is _running.get():
                     raise InvalidInputError(
                         "The password function must not wait for its own source."
                     )
@@ -461,6 +474,9 @@ class ApiKeySource:
                 if restarts > _MAX_RESTARTS:
                     raise InvalidInputError("The password function was cancelled repeatedly.")
                 continue
+            current = self._credentials
+            if outcome.error and current and not _is_same_key(current, stale):
+                return _Outcome(current)  # such as of a rotation that failed
             # The operation may have started before the key was rejected.
             if outcome.error is not None or not _is_same_key(outcome.credentials, stale):
                 return outcome
@@ -535,26 +551,28 @@ class ApiKeySource:
         if self._store is not None:
             try:
                 await self._access("write", self._store.save(credentials))
-            except Exception as exc:  # noqa: BLE001 - the key is valid, and callers wait for it
-                logger.warning("Logged in, but could not save the API key: %s", exc)
+            except (Exception, asyncio.CancelledError) as exc:  # the key is valid
+                if _is_cancelling(exc):
+                    raise
+                logger.warning("Logged in, but could not save the API key: %s", _describe(exc))
         return credentials
 
     # ---- Without a password
 
     async def _look(self, stale: Credentials | None) -> Credentials:
         """Return the stored credentials; look for other ones than *stale*."""
-        credentials = await self._load()
+        credentials = await self._load(stale)
         if _is_same_key(credentials, stale):
             with suppress(CredentialStoreError):  # a store that cannot be locked is not shared
                 async with self._store_lock():  # another process may be replacing the key
-                    credentials = await self._load()
+                    credentials = await self._load(stale)
         # Wait once for each key: it may be another reason that the server rejects it for.
         wait = 0.0 if _is_same_key(stale, self._rejected) else self._wait
         self._rejected = stale
         until = monotonic() + wait
         while _is_same_key(credentials, stale) and (remaining := until - monotonic()) > 0:
             await asyncio.sleep(min(remaining, max(wait / 20, 0.05), 1.0))
-            credentials = await self._load()
+            credentials = await self._load(stale)
         if credentials is None:
             raise NotLoggedInError(f"No credentials in {self._store!r}. Run `zulip-auth login`.")
         if _is_same_key(credentials, stale):
@@ -570,12 +588,12 @@ class ApiKeySource:
     async def _rotate(self, old: Credentials) -> Credentials:
         try:
             async with self._store_lock():
-                old = await self._load() or old  # another process may have replaced it
+                old = await self._load(old) or old  # another process may have replaced the key
                 await self._check_store()
                 client = await self._client(old)
                 new = await client.regenerate_api_key(old)
                 with self._state():
-                    self._rejected = old
+                    self._rejected = self._replaced = old
                     self._rejected_until = monotonic() + _KEY_RETRY_DELAY
                     self._provide(new)
                 await self._save_rotated(new)
@@ -592,7 +610,7 @@ class ApiKeySource:
             if self._store is not None:
                 await self._access("write", self._store.save(new))
         except Exception as exc:  # noqa: BLE001 - a store may raise anything
-            reason = str(exc)
+            reason = _describe(exc)
         if reason:
             raise CredentialStoreError(
                 f"The key was replaced, but could not be saved: {reason} This program goes on with "
@@ -612,8 +630,11 @@ class ApiKeySource:
             logger.info("Renewed the API key of %s at %s.", credentials.email, credentials.site)
         self._site, self._credentials = credentials.site, credentials
 
-    async def _load(self) -> Credentials | None:
-        """Return the stored credentials, if there are any of this account."""
+    async def _load(self, stale: Credentials | None = None) -> Credentials | None:
+        """Return the stored credentials, if there are any of this account.
+
+        A key that this source replaced and could not save counts as *stale*.
+        """
         if self._store is None:
             return None
         credentials = await self._access("read", self._store.load())
@@ -626,7 +647,7 @@ class ApiKeySource:
                 f"The site in {self._store!r} is not {self._site}. Create another ApiKeySource."
             )
         if self._login is None or (self._login.owns(credentials) and not is_other_site):
-            return credentials
+            return stale if _is_same_key(credentials, self._replaced) else credentials
         if self._login.is_comparable(credentials) or is_other_site:
             raise CredentialStoreError(f"{self._store!r} contains a different account.")
         return None
@@ -641,13 +662,21 @@ class ApiKeySource:
         lock = getattr(self._store, "lock", None)
         if lock is None:
             yield
-        else:
-            async with lock(self._timeout):
-                yield
+            return
+        manager = lock(self._timeout)
+        # The store has a message of its own.
+        await self._access("lock", manager.__aenter__(), grace=_LOCK_GRACE)
+        try:
+            yield
+        finally:
+            try:
+                await manager.__aexit__(None, None, None)
+            except Exception as exc:  # noqa: BLE001 - what happened with the lock counts
+                logger.warning("Could not unlock %r: %s", self._store, _describe(exc))
 
-    async def _access(self, action: str, awaitable: Awaitable[T]) -> T:
+    async def _access(self, action: str, awaitable: Awaitable[T], *, grace: float = 0.0) -> T:
         """Wait for a store, which may wait for a disk or an invisible prompt."""
-        timeout = asyncio.timeout(self._timeout)
+        timeout = asyncio.timeout(self._timeout + grace)
         try:
             async with timeout:
                 return await awaitable
@@ -718,6 +747,23 @@ async def _call_password_function(function: Callable[[], Awaitable[str]]) -> str
     if is_cancelled:
         raise InvalidInputError("The password callback was cancelled.")
     raise InvalidInputError("password must be a str or an async function.")
+
+
+def _is_cancelling(exc: BaseException) -> bool:
+    """Return whether *exc* is the cancellation of the running task, and not of what it awaits."""
+    task = asyncio.current_task()
+    return isinstance(exc, asyncio.CancelledError) and (task is None or task.cancelling() > 0)
+
+
+def _without_cancellation(exc: BaseException) -> BaseException:
+    if isinstance(exc, asyncio.CancelledError):
+        return InvalidInputError("The store or the transport was cancelled.")
+    return exc
+
+
+def _describe(exc: BaseException) -> str:
+    """Return the reason; the message of another library may have the key."""
+    return str(exc) if isinstance(exc, ZulipAuthError) else f"{type(exc).__name__}."
 
 
 def _validate_store(store: CredentialStore) -> CredentialStore:

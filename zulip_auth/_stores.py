@@ -185,8 +185,9 @@ class KeyringStore:
         await run_in_thread(self._check)
 
     def _check(self) -> None:
-        _set("test entry", secrets.token_hex(8))
-        _call("delete_password", "test entry")
+        name = f"test entry {secrets.token_hex(8)}"  # others may check at the same time
+        _set(name, "test")
+        _call("delete_password", name)
 
     async def delete(self) -> bool:
         """Delete the key, and return whether there was one.

@@ -388,7 +388,7 @@ class _Directory:
         It is removed in the end, unless it was renamed. A file that a killed
         process left is removed first.
         """
-        deadline = time.monotonic() + timeout
+        deadline, pid = time.monotonic() + timeout, os.getpid()
         while True:
             is_new, flags = True, os.O_WRONLY | os.O_CREAT
             try:
@@ -396,19 +396,30 @@ class _Directory:
             except FileExistsError:
                 is_new, file = False, self._open(name, flags, "wb")
             with file:
-                if not _flock(file, deadline):
+                try:
+                    is_locked = _flock(file, deadline)
+                except OSError:
+                    if is_new:
+                        self._remove(file, name)
+                    raise
+                if not is_locked:
                     raise ZuliprcError(
                         f"Could not lock {self._path}: another process has locked "
                         f"{self._path.with_name(name)} for {timeout:g} s."
                     )
+                # Another process may have removed it before it was locked.
+                if not (is_new and self._is_at(file, name)):
+                    self._remove(file, name)
+                    continue
                 try:
-                    # Another process may have removed it before it was locked.
-                    if is_new and self._is_at(file, name):
-                        yield file
-                        return
+                    yield file
+                    return
                 finally:
-                    if not file.closed:
-                        self._remove(file, name)
+                    if not file.closed and os.getpid() == pid:  # not in a forked process
+                        with suppress(OSError):  # the next process removes it
+                            self._remove(file, name)
+                        if fcntl is not None:  # closing leaves the lock to forked processes
+                            fcntl.flock(file, fcntl.LOCK_UN)
 
     def _is_at(self, file: BinaryIO, name: str) -> bool:
         status = self.stat(name)
@@ -418,8 +429,6 @@ class _Directory:
         if self._is_at(file, name):
             _close_on_windows(file)
             os.unlink(self._at(name), dir_fd=self._fd)
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_UN)  # closing leaves it to forked processes
 
 
 def _flock(file: BinaryIO, deadline: float) -> bool:
