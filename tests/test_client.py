@@ -805,3 +805,16 @@ async def test_log_record_of_a_retry(
     assert record.exc_info is None
     assert not any(isinstance(value, BaseException) for value in record.args or ())
     SecretScanner(PASSWORD, USERNAME).check(repr(vars(record)), "the record")
+
+
+async def test_owner_of_two_thousand_bots() -> None:
+    bots = [
+        {"username": f"helper-{number}-bot@zulip.com", "full_name": "Helper", "api_key": API_KEY}
+        for number in range(2000)
+    ]
+    async with ScriptedServer(
+        respond(200, {"result": "success", "msg": "", "bots": bots})
+    ) as server:
+        credentials = Credentials(server.site, USERNAME, API_KEY)
+        listed = await AuthClient(server.site).bots(credentials, keys=False)
+    assert [bot.username for bot in listed] == [bot["username"] for bot in bots]
