@@ -79,6 +79,8 @@ def test_pages_in_chromium(site: str, browser: Any) -> None:
     """Follow every link of every page. Links to other hosts are not followed."""
     metrics = {"width": 390, "height": 900, "deviceScaleFactor": 1, "mobile": True}  # a phone
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    browser.get("about:blank")
+    browser.get_log("browser")  # that of a search which another test has left
     waiting, pages = [site, f"{site}404.html"], {}
     while waiting:
         url = waiting.pop()
