@@ -1458,6 +1458,24 @@ async def test_store_that_is_cancelled_by_itself(method: str, server: FakeZulip)
         assert logins(server) == 1
 
 
+async def test_login_that_is_cancelled_while_it_saves(server: FakeZulip) -> None:
+    saving = asyncio.Event()
+
+    class SlowStore(FragileStore):
+        async def save(self, credentials: Credentials) -> None:
+            saving.set()
+            await asyncio.Event().wait()
+
+    source = source_for(server, store=SlowStore())
+    getting = asyncio.create_task(source.get())
+    await saving.wait()
+    task = operation_task(source)
+    task.cancel()
+    getting.cancel()
+    await asyncio.wait({task, getting})
+    assert task.cancelled()
+
+
 class EmptyLoad:
     """A store whose `load` raises what another one's `save` raises."""
 
