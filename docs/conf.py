@@ -12,8 +12,8 @@ import re
 import shutil
 import sys
 import tomllib
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from docutils import nodes
@@ -67,17 +67,17 @@ if "Repository" in URLS:
 NAVIGATION = {
     "Guide": [
         "docs/first-steps",
-        "docs/coming-from-zulip",
+        "docs/command-line",
         "docs/bot-frameworks",
         "docs/keys",
         "docs/errors",
-        "docs/retries",
-        "docs/fleets",
-        "docs/testing",
-        "docs/generated-client",
-        "docs/command-line",
-        "docs/deployment",
         "docs/troubleshooting",
+        "docs/retries",
+        "docs/testing",
+        "docs/deployment",
+        "docs/fleets",
+        "docs/coming-from-zulip",
+        "docs/generated-client",
         "examples/README",
     ],
     "Reference": [
@@ -109,9 +109,11 @@ _EXTERNAL_RE = re.compile(
 
 # Words that people search for, and the page that is listed first for them.
 SEARCHED = {
-    "docs/first-steps": ("login", "log in", "password", "install"),
+    "docs/first-steps": ("login", "log in", "password", "install", "zuliprc"),
     "docs/command-line": ("cli", "shell"),
-    "docs/troubleshooting": ("error", "problem", "help"),
+    "docs/errors": ("error",),
+    "docs/retries": ("429", "rate limit"),
+    "docs/troubleshooting": ("problem", "help", "certificate", "ssl", "tls"),
     "docs/deployment": ("docker", "container", "systemd", "ssh", "wsl"),
     "docs/coming-from-zulip": ("zulip", "migrate"),
     "docs/reference/exceptions": ("exception",),
@@ -133,35 +135,22 @@ def add_objects(app: Sphinx, doctree: nodes.document) -> None:
     directory, _, page = app.env.docname.rpartition("/")
     if directory != "docs/reference":
         return
-    entries = {name.removeprefix("zulip_auth."): name for name in reference.PAGES[page].names}
+    names = reference.headings(page)
     for section in doctree.findall(nodes.section):
-        title = section[0].astext()
-        owner, _, attribute = title.rpartition(".")
-        name = entries.get(title) or (owner in entries and f"{entries[owner]}.{attribute}")
-        if name and (kind := _kind_of(name)):
-            domain = app.env.get_domain("py")
-            domain.note_object(name, kind, section["ids"][0], location=section)
+        name = names.get(section[0].astext(), "")
+        if name and "._" not in name.removesuffix(".__version__"):
+            python = app.env.domains.python_domain
+            python.note_object(name, kind_of(name), section["ids"][0], location=section)
 
 
-def _kind_of(name: str) -> str | None:
-    """Return the type of an object; None if it cannot be imported."""
-    parts = name.split(".")
-    for length in range(len(parts) - 1, 0, -1):
-        try:
-            value: Any = import_module(".".join(parts[:length]))
-        except ModuleNotFoundError:
-            continue
-        owner = None
-        for part in parts[length:]:
-            owner, value = value, inspect.getattr_static(value, part, getattr(value, part, None))
-        if value is None or any(part.startswith("_") for part in parts[1:-1]):
-            return None
-        if inspect.isclass(value):
-            return "exception" if issubclass(value, Exception) else "class"
-        if inspect.isclass(owner):
-            return "method" if callable(value) or isinstance(value, classmethod) else "attribute"
-        return "function" if callable(value) else "data"
-    return None
+def kind_of(name: str) -> str:
+    """Return the type of an object, as the inventory spells it."""
+    value = resolve_name(name)
+    if inspect.isclass(value):
+        return "exception" if issubclass(value, Exception) else "class"
+    if inspect.isclass(resolve_name(name.rpartition(".")[0])):
+        return "method" if callable(value) else "attribute"
+    return "function" if callable(value) else "data"
 
 
 def finish(app: Sphinx, exception: Exception | None) -> None:

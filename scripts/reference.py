@@ -4,44 +4,57 @@ from __future__ import annotations
 
 import inspect
 import re
-import textwrap
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
-from importlib import import_module
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from pkgutil import resolve_name
+from types import FunctionType
 from typing import Any
 
-import attrs
 import griffe
 
-from zulip_auth import ZulipAuthError
+from zulip_auth import APIStatusError, RetryPolicy, ZulipAuthError
 from zulip_auth import _exceptions as exceptions_module
 
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 WIDTH = 80  # wider lines end below the copy button
-PYTHON = "https://docs.python.org/3/library/"
-EXTERNAL = {
-    "os.PathLike": f"{PYTHON}os.html#os.PathLike",
-    "ssl.SSLContext": f"{PYTHON}ssl.html#ssl.SSLContext",
-    "httpx.AsyncBaseTransport": "https://www.python-httpx.org/advanced/transports/",
-    "Request": "https://www.starlette.io/requests/",
-    "Response": "https://www.starlette.io/responses/",
-    "Starlette": "https://www.starlette.io/applications/",
-}
 # Private values and aliases in signatures, as a user would write them.
 SPELLING = {
-    "DEFAULT_RETRY_POLICY": "RetryPolicy()",
     "FilePath": "str | os.PathLike[str]",
     "str | _Hidden": "str",
     "Password": "PasswordProvider",
 }
-# Classes that the library creates, and not its users.
-CREATED = {"Account", "Realm", "ReceivedRequest"}
-# Types of the language, which need no explanation.
-KNOWN_TYPES = {
-    "Any", "AsyncGenerator", "Awaitable", "Callable", "Iterator", "Literal", "Mapping", "None",
-    "Self", "Sequence", "bool", "bytes", "dict", "float", "int", "list", "object", "str", "tuple",
-    "type",
-}  # fmt: skip
+# Entries without a signature: users do not call them.
+NOT_CALLED = {
+    *("Account", "Bot", "CredentialStore", "Message", "Owner", "Realm", "ReceivedRequest"),
+    *("ServerSettings", "fake_zulip"),
+}
+LABELS = {"attributes": "Attributes", "parameters": "Arguments", "raises": "Raises"}
+# The other members of these are for the stand-in server itself.
+MEMBERS: dict[str, set[str]] = {
+    "zulip_auth.testing.Realm": {"site", "accounts", "account", "add_user", "add_bot"},
+    "zulip_auth.testing.Account": {"admin", "is_bot", "regenerate_api_key"},
+    "zulip_auth.testing.ExternalMethod": set(),
+    "zulip_auth.testing.Message": {"type", "rendered_content", "flags"},
+}
+# A page of the guide, and text of the sample to show from it. The tests run these samples.
+EXAMPLES = {
+    "login": ("../README.md", "zulip_auth.login("),
+    "dev_login": ("first-steps.md", "dev_login("),
+    "AuthClient": ("first-steps.md", "AuthClient("),
+    "RetryPolicy": ("retries.md", "RetryPolicy(attempts="),
+    "Credentials": ("first-steps.md", "Credentials.load("),
+    "SSOFlow": ("first-steps.md", "start_sso("),
+    "ApiKeySource": ("bot-frameworks.md", "ApiKeySource("),
+    "ZuliprcStore": ("keys.md", "ZuliprcStore("),
+    "httpx_auth.ApiKeyAuth": ("first-steps.md", "httpx_auth"),
+    "httpx2_auth.ApiKeyAuth": ("bot-frameworks.md", "httpx2_auth"),
+    "aiohttp_auth.ApiKeyMiddleware": ("bot-frameworks.md", "aiohttp_auth"),
+    "ZulipAuthError": ("errors.md", "except zulip_auth.ZulipAuthError"),
+    "fake_zulip": ("testing.md", "(fake_zulip)"),
+    "FakeZulip": ("testing.md", "async with FakeZulip("),
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +71,7 @@ class Page:
     title: str
     intro: str
     names: tuple[str, ...]
-    types: Mapping[str, str]
+    types: Mapping[str, str] = field(default_factory=dict)
 
 
 def _exceptions(cls: type[ZulipAuthError] = ZulipAuthError) -> Iterator[str]:
@@ -67,11 +80,18 @@ def _exceptions(cls: type[ZulipAuthError] = ZulipAuthError) -> Iterator[str]:
         yield from _exceptions(subclass)
 
 
-def _tree() -> str:
-    """Return the drawing of the hierarchy."""
-    return (exceptions_module.__doc__ or "").partition("\n\n")[2].strip()
+def _read_responses() -> dict[str, dict[str, None]]:
+    """Return the recorded status codes and error codes of each exception."""
+    found: dict[str, dict[str, None]] = {}
+    rows = (DOCS / "servers.md").read_text(encoding="utf-8")
+    for responses, name in re.findall(r"\| ([^|\n]*) \| \[`(\w+)`\]", rows):
+        for response in re.findall(r"\b[45]\d\d\b(?: `[A-Z_]+`)?", responses):
+            found.setdefault(name, {})[response] = None
+    return found
 
 
+RESPONSES = _read_responses()
+TREE = (exceptions_module.__doc__ or "").partition("\n\n")[2].strip()
 PAGES = {
     "client": Page(
         "Logging in",
@@ -90,7 +110,6 @@ PAGES = {
             "zulip_auth.Bot",
             "zulip_auth.__version__",
         ),
-        {},
     ),
     "keys": Page(
         "Shared keys",
@@ -113,10 +132,9 @@ PAGES = {
     "exceptions": Page(
         "Exceptions",
         "Every exception of zulip-auth: the reason, what to do, and the attributes that its "
-        "subclasses also have. [Errors](../errors.md) shows their use.\n\n"
-        f"```text\n{_tree()}\n```",
+        "subclasses also have. [Errors](../errors.md) shows their use, and "
+        f"[Servers](../servers.md) which servers send the responses.\n\n```text\n{TREE}\n```",
         tuple(_exceptions()),
-        {},
     ),
     "testing": Page(
         "Testing",
@@ -141,285 +159,192 @@ PAGES = {
 def render_page(name: str) -> str:
     """Render a page of the reference."""
     page = PAGES[name]
-    parts = [f"# {page.title}\n\n{page.intro}"]
-    parts += [_Entry(name, dotted).render() for dotted in page.names]
-    link = partial(_link, page=name, scope="")
+    parts = [f"# {page.title}", page.intro]
+    for dotted in page.names:
+        parts += _entry(dotted, name)
     if page.types:
         parts.append("## Types")
     for alias, definition in page.types.items():
-        parts.append(f"### `{alias}`\n\n{_link_code(definition, link)}")
+        parts += [f"### `{alias}`", definition]
     return "\n\n".join(parts) + "\n"
 
 
+def headings(page: str) -> dict[str, str]:
+    """Return the headings of a page, each with the dotted name of its object."""
+    found = {}
+    for dotted in PAGES[page].names:
+        title = _title(dotted)
+        found[title] = dotted
+        found |= {f"{title}.{name}": f"{dotted}.{name}" for name in _members(dotted)}
+    return found
+
+
 def _title(dotted: str) -> str:
-    """Return the heading of an entry: its name, with a public module before it."""
     return re.sub(r"^zulip_auth\.(testing\.|_pytest_plugin\.)?", "", dotted)
 
 
-def _slug(title: str) -> str:
-    """Return the anchor of a heading, as repository views and MyST compute it."""
-    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+def _members(dotted: str) -> dict[str, Any]:
+    """Return the public methods and properties of a class that have a docstring."""
+    owner = resolve_name(dotted)
+    listed = MEMBERS.get(dotted)
+    return {
+        name: value
+        for name, value in (vars(owner) if inspect.isclass(owner) else {}).items()
+        if not name.startswith("_")
+        and (listed is None or name in listed)
+        and isinstance(value, FunctionType | classmethod | staticmethod | property)
+        and inspect.getdoc(value)
+    }
 
 
-def _targets() -> dict[str, tuple[str, str]]:
-    """Return page and anchor of every name that has a heading."""
-    targets: dict[str, tuple[str, str]] = {}
-    for page_name, page in PAGES.items():
-        for dotted in page.names:
-            title = _title(dotted)
-            targets.setdefault(title, (page_name, _slug(title)))
-            for member, _ in _members(_load(dotted)):
-                targets.setdefault(f"{title}.{member}", (page_name, _slug(f"{title}.{member}")))
-        for alias in page.types:
-            targets[alias] = (page_name, _slug(alias))
+@cache
+def _targets() -> dict[str, str]:
+    """Return the page and the anchor of each heading, as repository views and MyST compute it."""
+    targets: dict[str, str] = {}
+    for name, page in PAGES.items():
+        for title in (*headings(name), *page.types):
+            targets.setdefault(title, f"{name}.md#{title.lower().replace('.', '')}")
     return targets
 
 
-def _link(name: str, page: str, scope: str) -> str | None:
-    """Return the URL of a name in a docstring.
+def _text(text: str, page: str, scope: str = "") -> str:
+    """Join the lines of each paragraph, and link URLs and the names of the reference.
 
     Args:
-        name: The name, which may be relative to *scope*.
-        page: The page that links to it.
-        scope: The class whose docstring it is in, if any.
-    """
-    name = name.removesuffix("()").removeprefix("zulip_auth.").removeprefix("testing.")
-    if name in EXTERNAL:
-        return EXTERNAL[name]
-    targets = _targets()
-    scopes = [*([f"{scope}.{name}"] if scope else []), name]
-    for candidate in scopes:
-        if candidate in targets:
-            target, anchor = targets[candidate]
-            return f"#{anchor}" if target == page else f"{target}.md#{anchor}"
-    return None
-
-
-def _link_code(text: str, link: Callable[[str], str | None]) -> str:
-    """Turn code spans that are a name of the reference into links."""
-
-    def replace(match: re.Match[str]) -> str:
-        url = link(match[1].lstrip("."))
-        return f"[{match[0]}]({url})" if url else match[0]
-
-    return re.sub(r"(?<![\[`])`([\w.]+(?:\(\))?)`(?!`)", replace, text)
-
-
-def _load(dotted: str) -> Any:
-    module, _, name = dotted.rpartition(".")
-    return getattr(import_module(module), name)
-
-
-def _members(obj: Any) -> list[tuple[str, Any]]:
-    """Return the public methods and properties of a class that have a docstring."""
-    if not inspect.isclass(obj):
-        return []
-    return [
-        (name, value)
-        for name, value in vars(obj).items()
-        if not name.startswith("_")
-        and (inspect.isfunction(value) or isinstance(value, classmethod | staticmethod | property))
-        and inspect.getdoc(value)
-    ]
-
-
-class _Entry:
-    """A name with its members.
-
-    Args:
-        page: Name of the page that it is on.
-        dotted: The dotted name.
+        text: A part of a docstring.
+        page: The page that it is on.
+        scope: The class whose members need no prefix in it.
     """
 
-    def __init__(self, page: str, dotted: str) -> None:
-        self._page = page
-        self._title = _title(dotted)
-        self._object = _load(dotted)
+    def link(match: re.Match[str]) -> str:
+        name = re.sub(r"^zulip_auth\.|^testing\.|^\.|\(\)$", "", match[1])
+        target = _targets().get(f"{scope}.{name}") or _targets().get(name)
+        return f"[{match[0]}]({target.removeprefix(f'{page}.md')})" if target else match[0]
 
-    def render(self) -> str:
-        title = self._title
-        if title == "__version__":
-            return f"## `{title}`\n\nThe version, a `str`."
-        parts = [f"## `{title}`"]
-        obj = self._object
-        if inspect.isclass(obj):
-            scope = title
-            if issubclass(obj, BaseException):
-                bases = [f"`{base.__name__}`" for base in obj.__bases__]
-                linked = _link_code(" and ".join(bases), partial(_link, page=self._page, scope=""))
-                parts.append(f"Bases: {linked}")
-            elif obj.__name__ not in CREATED and (signature := _class_signature(obj)):
-                parts.append(_code(title.rpartition(".")[2], signature))
-            parts.append(self._body(obj, scope, _class_signature(obj)))
-            for name, value in _members(obj):
-                parts.append(self._member(f"{title}.{name}", name, value))
-        else:
-            obj = getattr(obj, "_fixture_function", obj)
-            prefix = "async def " if inspect.iscoroutinefunction(inspect.unwrap(obj)) else "def "
-            signature = inspect.signature(obj)
-            if hasattr(self._object, "_fixture_function"):
-                parts.append("A pytest fixture.")
-            else:
-                parts.append(_code(prefix + title, signature))
-            parts.append(self._body(obj, "", signature))
-        return "\n\n".join(filter(None, parts))
+    text = re.sub(r"(?<!\n)\n(?!\n|[-*] ) *", " ", text.strip())
+    text = re.sub(r"(?<![<(`])(https://[\w./-]+\w)", r"<\1>", text)
+    return re.sub(r"(?<![\[`])`([\w.]+(?:\(\))?)`(?!`)", link, text)
 
-    def _member(self, title: str, name: str, value: Any) -> str:
-        scope = self._title
-        parts = [f"### `{title}`"]
-        if isinstance(value, property):
-            assert value.fget is not None
-            signature = inspect.signature(value.fget)
-            parts.append(f"Property: {self._type(signature.return_annotation)}")
-            parts.append(self._body(value, scope, None))
-            return "\n\n".join(parts)
-        function = value.__func__ if isinstance(value, classmethod | staticmethod) else value
+
+def _entry(dotted: str, page: str) -> Iterator[str]:
+    """Render an object with its members."""
+    title, value = _title(dotted), resolve_name(dotted)
+    yield f"## `{title}`"
+    if title == "__version__":
+        yield "The version, a `str`."
+        return
+    if inspect.isclass(value) and issubclass(value, Exception):
+        bases = " and ".join(f"`{base.__name__}`" for base in value.__bases__)
+        yield _text(f"Bases: {bases}", page)
+        responses = sorted(RESPONSES.get(title, ()))
+        if responses and issubclass(value, APIStatusError):
+            with_code = [
+                response for response in responses if f"{response} `" not in str(responses)
+            ]
+            yield f"Recorded responses: {', '.join(with_code)}"
+    yield from _body(value, title, page)
+    if title in EXAMPLES:
+        yield _example(*EXAMPLES[title])
+    for name, member in _members(dotted).items():
+        yield f"### `{title}.{name}`"
+        yield from _body(member, name, page, scope=title)
+
+
+def _example(guide: str, text: str) -> str:
+    """Return the first sample of a guide that contains a text."""
+    content = (DOCS / guide).read_text(encoding="utf-8")
+    samples = re.findall(r"^```python\n.*?^```$", content, re.MULTILINE | re.DOTALL)
+    found = [sample for sample in samples if text in sample]
+    title = content.partition("\n")[0].removeprefix("# ")
+    return f"Example, from [{title}](../{guide}):\n\n{found[0]}"
+
+
+def _body(value: Any, name: str, page: str, scope: str = "") -> Iterator[str]:
+    """Render the signature and the docstring of an object."""
+    function = getattr(value, "_fixture_function", getattr(value, "__func__", value))
+    parameters: Mapping[str, inspect.Parameter] = {}
+    if isinstance(value, property):
+        yield f"Property: `{_spell(inspect.signature(value.fget).return_annotation)}`"  # type: ignore[arg-type]
+    elif not (inspect.isclass(value) and issubclass(value, Exception)):
         signature = inspect.signature(function)
-        if not isinstance(value, staticmethod):
-            signature = signature.replace(parameters=list(signature.parameters.values())[1:])
-        prefix = "async def " if inspect.iscoroutinefunction(inspect.unwrap(function)) else "def "
-        if isinstance(value, classmethod):
-            prefix = "@classmethod\n" + prefix
-        parts += [_code(prefix + name, signature), self._body(function, scope, signature)]
-        return "\n\n".join(filter(None, parts))
-
-    def _text(self, text: str, scope: str) -> str:
-        """Join the lines of each paragraph, and add links."""
-        paragraphs = []
-        for paragraph in re.split(r"\n\s*\n", text.strip()):
-            if re.match(r"    ", paragraph):
-                paragraphs.append(f"```python\n{textwrap.dedent(paragraph)}\n```")
-                continue
-            lines = re.sub(r"\n(?![-*] )\s*", " ", paragraph)
-            lines = re.sub(r"(?<![<(])(https://[\w./-]+\w)", r"<\1>", lines)
-            paragraphs.append(_link_code(lines, partial(_link, page=self._page, scope=scope)))
-        return "\n\n".join(paragraphs)
-
-    def _type(self, annotation: Any) -> str:
-        """Render a type, with links and with "or" for a union."""
-        if annotation in (inspect.Parameter.empty, None):
-            return ""
-        text = re.sub(r"'([\w.]+)'", r"\1", _spell(annotation))
-        link = partial(_link, page=self._page, scope="")
-        for name in re.findall(r"[A-Za-z_][\w.]*", re.sub(r'"\w+"', "", text)):
-            if name not in KNOWN_TYPES and not link(name):
-                raise ValueError(f"{self._title} has the type {name}, which no page explains.")
-        parts = re.split(r" \| (?![^\[]*\])", text)
-        shown = []
-        for part in parts:
-            url = link(part.partition("[")[0])
-            shown.append("None" if part == "None" else f"[`{part}`]({url})" if url else f"`{part}`")
-        return " or ".join(shown)
-
-    def _body(self, obj: Any, scope: str, signature: inspect.Signature | None) -> str:
-        docstring = inspect.getdoc(obj) or ""
-        parameters: Mapping[str, inspect.Parameter] = signature.parameters if signature else {}
-        parts = []
-        for section in griffe.Docstring(docstring).parse("google", warnings=False):
-            text = partial(self._text, scope=scope)
-            kind = section.kind.value
-            value: Any = section.value
-            if kind == "text":
-                # A fact's source is not a section of its own.
-                parts.append(text(value))
-            elif kind == "parameters":
-                rows = [
-                    f"- `{item.name}`{self._details(parameters.get(item.name))}: "
-                    f"{text(item.description)}"
-                    for item in value
-                ]
-                parts.append("Arguments:\n\n" + "\n".join(rows))
-            elif kind == "attributes":
-                rows = []
-                for item in value:
-                    field = parameters.get(item.name)
-                    details = self._details(field) if field else ""
-                    if not details and item.annotation:
-                        details = f" ({self._type(str(item.annotation))})"
-                    rows.append(f"- `{item.name}`{details}: {text(item.description)}")
-                parts.append("Attributes:\n\n" + "\n".join(rows))
-            elif kind == "returns":
-                annotation = signature.return_annotation if signature else ""
-                joined = " ".join(
-                    f"{item.annotation}: {item.description}"
-                    if item.annotation and not signature
-                    else item.description
-                    for item in value
-                )
-                shown = self._type(annotation)
-                parts.append(
-                    f"Returns {shown}: {text(joined)}" if shown else f"Returns: {text(joined)}"
-                )
-            elif kind == "raises":
-                rows = [
-                    f"- {text(f'`{item.annotation}`')}: {text(item.description)}" for item in value
-                ]
-                parts.append("Raises:\n\n" + "\n".join(rows))
-            elif kind == "admonition":
-                title = section.title or "Note"
-                parts.append(f"{title}: {text(value.contents)}")
-            elif kind == "examples":
-                parts += [text(content) for _, content in value]
+        parameters = signature.parameters
+        if name not in NOT_CALLED:
+            yield _code(value, name, signature, is_method=bool(scope))
+    scope = scope or name
+    docstring = griffe.Docstring(inspect.getdoc(function) or "")
+    for section in docstring.parse("google", returns_multiple_items=False, warnings=False):
+        kind, content = section.kind.value, section.value
+        if kind == "text":
+            yield _text(content, page, scope)
+            continue
+        if kind == "returns":
+            returns = f"Returns `{_spell(signature.return_annotation)}`: {content[0].description}"
+            yield _text(returns, page, scope)
+            continue
+        rows = [f"{LABELS[kind]}:\n"]
+        for item in content:
+            if kind == "raises":
+                label = _text(f"`{item.annotation}`", page)
             else:
-                raise ValueError(f"{scope}: a docstring has a section of the kind {kind!r}.")
-        return "\n\n".join(parts)
-
-    def _details(self, parameter: inspect.Parameter | None) -> str:
-        if parameter is None:
-            return ""
-        shown = self._type(parameter.annotation)
-        if parameter.default not in (inspect.Parameter.empty, None, attrs.NOTHING):
-            default = _spell_default(parameter.default)
-            shown += f", default `{default}`" if shown else f"default `{default}`"
-        return f" ({shown})" if shown else ""
+                details = _details(parameters.get(item.name), item.annotation)
+                label = f"`{item.name}` ({_text(details, page)})"
+            rows.append(f"- {label}: {_text(item.description, page, scope)}")
+        yield "\n".join(rows)
 
 
-def _class_signature(cls: type) -> inspect.Signature | None:
-    initializer = next(base for base in cls.__mro__ if "__init__" in vars(base))
-    if initializer.__module__ == "builtins" or issubclass(cls, BaseException):
-        return None
-    signature = inspect.signature(cls)
-    return signature.replace(return_annotation=inspect.Signature.empty)
+def _details(parameter: inspect.Parameter | None, annotation: Any) -> str:
+    """Return the type of a parameter, and its default."""
+    if parameter is None:
+        return f"`{annotation}`"
+    shown = f"`{_spell(parameter.annotation)}`"
+    if isinstance(parameter.default, bool | int | float | str):
+        shown += f", default `{parameter.default!r}`"
+    return shown
+
+
+class _Verbatim(str):
+    """Text that a signature shows without quotation marks."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
 
 
 def _spell(annotation: Any) -> str:
     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
     for private, public in SPELLING.items():
         text = re.sub(rf"\b{re.escape(private)}\b", public, text)
-    return re.sub(r"\b(typing|collections\.abc|zulip_auth(\._?\w+)*)\.", "", text)
+    return _Verbatim(re.sub(r"\b(typing|collections\.abc|zulip_auth(\._?\w+)*)\.|'", "", text))
 
 
-def _spell_default(value: Any) -> str:
-    if type(value).__name__ == "RetryPolicy":
-        return "RetryPolicy()"
-    if inspect.isroutine(value):
-        return f"{value.__module__}.{value.__name__}"
-    return repr(value)
+def _spell_default(value: Any) -> Any:
+    if isinstance(value, RetryPolicy):
+        return _Verbatim("RetryPolicy()")
+    return _Verbatim(f"{value.__module__}.{value.__name__}") if inspect.isroutine(value) else value
 
 
-def _code(name: str, signature: inspect.Signature) -> str:
+def _code(value: Any, name: str, signature: inspect.Signature, *, is_method: bool) -> str:
     """Render a signature as a code block, with one parameter on a line if it is long."""
-    parts = []
-    kinds = [parameter.kind for parameter in signature.parameters.values()]
-    for index, parameter in enumerate(signature.parameters.values()):
-        if parameter.kind is parameter.KEYWORD_ONLY and (
-            index == 0 or kinds[index - 1] is not parameter.KEYWORD_ONLY
-        ):
-            parts.append("*")
-        text = parameter.name
-        if parameter.annotation is not parameter.empty:
-            text += f": {_spell(parameter.annotation)}"
-        if parameter.default is not parameter.empty:
-            text += f" = {_spell_default(parameter.default)}"
-        parts.append(text)
-        if parameter.kind is parameter.POSITIONAL_ONLY and (
-            index + 1 == len(kinds) or kinds[index + 1] is not parameter.POSITIONAL_ONLY
-        ):
-            parts.append("/")
-    returns = ""
-    if signature.return_annotation is not signature.empty:
-        returns = f" -> {_spell(signature.return_annotation)}"
-    line = f"{name}({', '.join(parts)}){returns}"
-    if len(line.rpartition("\n")[2]) > WIDTH:
-        line = f"{name}(\n" + "".join(f"    {part},\n" for part in parts) + f"){returns}"
-    return f"```python\n{line}\n```"
+    parameters = [
+        parameter.replace(
+            annotation=_spell(parameter.annotation), default=_spell_default(parameter.default)
+        )
+        for parameter in list(signature.parameters.values())[is_method:]
+    ]
+    if inspect.isclass(value):
+        prefix, returns = "", signature.empty
+    else:
+        prefix, returns = "def ", _spell(signature.return_annotation)
+        if inspect.iscoroutinefunction(inspect.unwrap(getattr(value, "__func__", value))):
+            prefix = "async def "
+        if isinstance(value, classmethod):
+            prefix = f"@classmethod\n{prefix}"
+    name = name.rpartition(".")[2]
+    code = f"{prefix}{name}{signature.replace(parameters=parameters, return_annotation=returns)}"
+    if max(map(len, code.splitlines())) > WIDTH:
+        lines = [f"    {parameter}," for parameter in parameters]
+        kinds = [parameter.kind for parameter in parameters]
+        if inspect.Parameter.KEYWORD_ONLY in kinds:
+            lines.insert(kinds.index(inspect.Parameter.KEYWORD_ONLY), "    *,")
+        end = "" if returns is signature.empty else f" -> {returns}"
+        code = "\n".join([f"{prefix}{name}(", *lines, f"){end}"])
+    return f"```python\n{code}\n```"
