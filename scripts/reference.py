@@ -309,7 +309,7 @@ class _Verbatim(str):
     __repr__ = str.__str__
 
 
-def _spell(annotation: Any) -> str:
+def _spell(annotation: Any) -> Any:
     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
     for private, public in SPELLING.items():
         text = re.sub(rf"\b{re.escape(private)}\b", public, text)
@@ -330,9 +330,8 @@ def _code(value: Any, name: str, signature: inspect.Signature, *, is_method: boo
         )
         for parameter in list(signature.parameters.values())[is_method:]
     ]
-    if inspect.isclass(value):
-        prefix, returns = "", signature.empty
-    else:
+    prefix, returns = "", signature.empty
+    if not inspect.isclass(value):
         prefix, returns = "def ", _spell(signature.return_annotation)
         if inspect.iscoroutinefunction(inspect.unwrap(getattr(value, "__func__", value))):
             prefix = "async def "
