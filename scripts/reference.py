@@ -262,12 +262,11 @@ def _example(guide: str, text: str) -> str:
 def _body(value: Any, name: str, page: str, scope: str = "") -> Iterator[str]:
     """Render the signature and the docstring of an object."""
     function = getattr(value, "_fixture_function", getattr(value, "__func__", value))
-    parameters: Mapping[str, inspect.Parameter] = {}
+    signature = inspect.Signature()
     if isinstance(value, property):
         yield f"Property: `{_spell(inspect.signature(value.fget).return_annotation)}`"  # type: ignore[arg-type]
     elif not (inspect.isclass(value) and issubclass(value, Exception)):
         signature = inspect.signature(function)
-        parameters = signature.parameters
         if name not in NOT_CALLED:
             yield _code(value, name, signature, is_method=bool(scope))
     scope = scope or name
@@ -286,7 +285,7 @@ def _body(value: Any, name: str, page: str, scope: str = "") -> Iterator[str]:
             if kind == "raises":
                 label = _text(f"`{item.annotation}`", page)
             else:
-                details = _details(parameters.get(item.name), item.annotation)
+                details = _details(signature.parameters.get(item.name), item.annotation)
                 label = f"`{item.name}` ({_text(details, page)})"
             rows.append(f"- {label}: {_text(item.description, page, scope)}")
         yield "\n".join(rows)
