@@ -110,10 +110,12 @@ _EXTERNAL_RE = re.compile(
 # Words that people search for, and the page that is listed first for them.
 SEARCHED = {
     "docs/first-steps": ("login", "log in", "password", "install", "zuliprc"),
-    "docs/command-line": ("cli", "shell"),
+    "docs/command-line": ("cli", "shell", "sso"),
+    "docs/bot-frameworks": ("bot",),
+    "docs/keys": ("api key", "keyring"),
     "docs/errors": ("error",),
-    "docs/retries": ("429", "rate limit"),
-    "docs/troubleshooting": ("problem", "help", "certificate", "ssl", "tls"),
+    "docs/retries": ("429", "rate limit", "timeout"),
+    "docs/troubleshooting": ("problem", "help", "certificate", "proxy", "ssl", "tls"),
     "docs/deployment": ("docker", "container", "systemd", "ssh", "wsl"),
     "docs/coming-from-zulip": ("zulip", "migrate"),
     "docs/reference/exceptions": ("exception",),
