@@ -243,8 +243,8 @@ class AuthClient:
             method: One of the `external_methods` of `server_settings()`.
 
         Returns:
-            The flow. Open its `url` in a browser, and pass the URL that the
-            browser is redirected to to `finish`, within 10 minutes.
+            The flow. Open its `url` in a browser, and pass the redirect URL
+            to `finish`, within 10 minutes.
 
         Raises:
             InvalidInputError: If the method is invalid, or its URL is plain
