@@ -43,9 +43,10 @@ interop: $(VENV)/.interop ## run bots of other libraries against the stand-in se
 test-3.14: $(VENV)/.pyodide ## run the tests without sockets on Python 3.14, which npm provides
 	node --stack-size=8000 scripts/test_pyodide.mjs $(VENV)/pyodide $(VENV)/pyodide/packages $(ARGS)
 
-check: $(VENV)/.generate ## validate the OpenAPI description and compare generated/ with it
+check: $(VENV)/.test ## compare generated/ and the stand-in server with the OpenAPI description
 	$(BIN)/openapi-spec-validator openapi/zulip-auth.yaml
 	$(BIN)/python scripts/check_generated.py
+	$(BIN)/python scripts/check_stand_in.py
 
 generate: $(VENV)/.generate ## generate the client in generated/ from openapi/
 	$(BIN)/python scripts/generate.py
