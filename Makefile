@@ -64,12 +64,9 @@ generators: $(VENV)/.test ## generate with other releases of the generator, and 
 			tests/test_generated.py tests/test_recordings.py || exit; \
 	done
 
-# Pass variables through the environment so that the shell does not expand them.
+# Pass UPSTREAM through the environment so that the shell does not expand it.
 upstream-diff: $(VENV)/.generate ## compare with Zulip's own description, UPSTREAM=path/to/zulip.yaml
-	$(BIN)/python scripts/upstream_diff.py $(if $(OURS),--ours "$$OURS") -- "$$UPSTREAM"
-
-upstream-differences: $(VENV)/.generate ## write tests/data/upstream/*.differences.txt
-	$(BIN)/python scripts/upstream_diff.py --write
+	$(BIN)/python scripts/upstream_diff.py "$$UPSTREAM"
 
 lint: $(VENV)/.lint ## check style, types and prose (.pre-commit-config.yaml)
 	@git rev-parse --git-dir >/dev/null || \
