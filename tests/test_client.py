@@ -142,7 +142,7 @@ async def test_500_and_settings_without_end() -> None:
     """The timeout of the login also limits the request for the settings."""
     async with ScriptedServer(respond(500, INTERNAL_ERROR), faults.never_end_1xx) as server:
         async with asyncio.timeout(10):
-            await login_error(ServerError, server.site, timeout=0.2)
+            await login_error(ServerError, server.site, timeout=0.6)
         assert len(server.requests) == 2
 
 
@@ -162,8 +162,8 @@ async def test_lost_response_respects_max_sends(max_sends: int) -> None:
 
 async def test_timeout_includes_retries(no_backoff: RetryPolicy) -> None:
     async with ScriptedServer(never_respond) as server:
-        with seconds_between(0.2, 0.7):
-            error = await login_error(APITimeoutError, server.site, retry=no_backoff, timeout=0.2)
+        with seconds_between(0.6, 1.1):
+            error = await login_error(APITimeoutError, server.site, retry=no_backoff, timeout=0.6)
         assert len(server.requests) <= 2
     assert error.sent is True
 
