@@ -4,6 +4,7 @@ import base64
 import copy
 import json
 import logging
+import os
 import pickle
 import pprint
 import re
@@ -58,13 +59,8 @@ def test_key_is_not_printed(caplog: pytest.LogCaptureFixture) -> None:
         json.dumps(asdict(CREDENTIALS), default=str),
         *map(repr, (asdict(CREDENTIALS), astuple(CREDENTIALS), cattrs.unstructure(CREDENTIALS))),
     ]
-    for serialize in (
-        encoders.jsonable_encoder,
-        msgspec.to_builtins,
-        msgspec.json.encode,
-        vars,
-        json.dumps,
-    ):
+    web = encoders.jsonable_encoder
+    for serialize in (web, msgspec.to_builtins, msgspec.json.encode, vars, json.dumps):
         with suppress(TypeError, ValueError):
             shown.append(repr(serialize(CREDENTIALS)))
     encoded = base64.b64encode(KEY.encode()).decode()
@@ -95,23 +91,16 @@ def zuliprc_error(call: Callable[[], object], exc_type: type[ZuliprcError] = Zul
     return error_message(call, exc_type, secrets=(KEY,))
 
 
-@pytest.mark.parametrize(
-    "credentials",
-    [
-        CREDENTIALS,
+def test_save_and_load(path: Path) -> None:
+    for credentials in (
         evolve(CREDENTIALS, email="a%b@zulip.com", login_name="jdoe"),
         evolve(LOADED, site="http://localhost:9991"),
         evolve(CREDENTIALS, cert_bundle="/a b/ca.pem", client_cert="c", client_cert_key="k"),
-    ],
-)
-def test_save_and_load(path: Path, credentials: Credentials) -> None:
-    credentials.save()
-    assert Credentials.load() == credentials
-    assert Credentials.load().login_name == credentials.login_name
-    elsewhere = path.with_name("elsewhere")
-    write(elsewhere, render_credentials(credentials))
-    assert Credentials.load(str(elsewhere)) == credentials
-    assert "None" not in elsewhere.read_text()
+    ):
+        credentials.save(overwrite=True)
+        assert Credentials.load() == credentials
+        assert Credentials.load().login_name == credentials.login_name
+        assert path.read_text() == render_credentials(credentials)
 
 
 # What others write is read as Zulip's own client reads it.
@@ -134,46 +123,30 @@ READ: dict[str, tuple[str, dict[str, Any]]] = {
     "unknown options": (LINES + "color=50%\n", {}),
     "a user ID": (LINES + "user_id=16\n", {"user_id": 16}),
     "invalid user IDs": (LINES + "user_id=0\n", {}),
-}
-
-
-@pytest.mark.parametrize(("content", "changes"), READ.values(), ids=READ)
-def test_load_is_like_zulips_client(
-    path: Path, content: str, changes: dict[str, Any], fake_zulip: FakeZulip
-) -> None:
-    write(path, content)
-    assert Credentials.load() == evolve(LOADED, **changes)
-    write(path, re.sub(r"(https://)?chat\.example\.com", fake_zulip.site, content))
-    ours, theirs = Credentials.load(), zulip.Client(config_file=str(path))
-    assert (*ours.basic_auth, f"{ours.site}/api/") == (
-        theirs.email,
-        theirs.api_key,
-        theirs.base_url,
-    )
-
-
-# It does not accept these, or wants certificates that exist.
-READ_TOO: dict[str, tuple[str, dict[str, Any]]] = {
+    # That client does not accept these.
     "a byte order mark": ("\ufeff" + LINES, {}),
     "a % written once": (LINES.replace("iago", "50%off"), {"email": "50%off@zulip.com"}),
-    "loopback": (LINES.replace("https://chat.example.com", "[::1]"), {"site": "http://[::1]"}),
-    "certificates": (
-        LINES + "cert_bundle=/ca.pem\nclient_cert=/c.pem\nclient_cert_key=\n",
-        {"cert_bundle": "/ca.pem", "client_cert": "/c.pem"},
-    ),
+    "loopback": (LINES.replace(LOADED.site, "[::1]"), {"site": "http://[::1]"}),
 }
 
 
-@pytest.mark.parametrize(("content", "changes"), READ_TOO.values(), ids=READ_TOO)
-def test_load(path: Path, content: str, changes: dict[str, Any]) -> None:
+@pytest.mark.parametrize("name", READ)
+def test_load_is_like_zulips_client(path: Path, name: str, fake_zulip: FakeZulip) -> None:
+    content, changes = READ[name]
     write(path, content)
     assert Credentials.load() == evolve(LOADED, **changes)
+    if name in ("a byte order mark", "a % written once", "loopback"):
+        return
+    write(path, re.sub(r"(https://)?chat\.example\.com", fake_zulip.site, content))
+    ours, theirs = Credentials.load(), zulip.Client(config_file=str(path))
+    assert ours.basic_auth == (theirs.email, theirs.api_key)
+    assert f"{ours.site}/api/" == theirs.base_url
 
 
 CHARACTERS = "is too long, or has spaces or other invalid characters."
 ERRORS: dict[str, tuple[str, str, str]] = {
     "no email": ("email", "mail", "No email in {file}. Run `zulip-auth login`."),
-    "passcmd": (f"key={KEY}", "passcmd=x", "No key in {file}, and its passcmd, an option of"),
+    "passcmd": (f"key={KEY}", "passcmd=x", "No key in {file}. Its passcmd is not run; set"),
     "capitals": ("[api]", "[API]", "Section [API] in {path} must be named [api]."),
     "key with a space": (KEY, f"{KEY} {KEY}", f"key in {{file}} {CHARACTERS}"),
     "key of two lines": (KEY, f"{KEY}\n {KEY}", f"key in {{file}} {CHARACTERS}"),
@@ -219,37 +192,36 @@ def test_not_logged_in(path: Path) -> None:
         )
 
 
-def test_load_section(path: Path) -> None:
-    write(path, LINES.replace("[api]", "[helper]") + LINES.replace("iago", "api"))
-    assert Credentials.load(section="helper") == LOADED
-    assert Credentials.from_env(section="helper") == LOADED
-
-
-def test_plain_http(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_section_and_plain_http(path: Path) -> None:
     credentials = evolve(LOADED, site="http://chat.example.com")
     for _ in range(2):  # in a new file, and over the same account
         credentials.save()
+    path.write_text(path.read_text() + LINES.replace("[api]", "[helper]"))
     for load in (Credentials.load, Credentials.from_env):
         assert "Plain http" in zuliprc_error(load)
         assert load(allow_http=True) == credentials
+        assert load(section="helper") == LOADED
 
 
-@pytest.mark.parametrize("load", [Credentials.load, Credentials.from_env])
-def test_warning_names_the_caller(path: Path, load: Callable[[], Credentials]) -> None:
+def test_warning_of_access(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(path, LINES)
-    path.chmod(0o644)
-    with pytest.warns(UserWarning, match="is readable by other users") as caught:
-        assert load() == LOADED
-    assert [warning.filename for warning in caught] == [__file__]
+    for mode in (0o604, 0o644, 0o601):
+        path.chmod(mode)
+        with pytest.warns(UserWarning, match="readable") as caught:
+            assert Credentials.load() == Credentials.from_env() == LOADED
+        assert [(str(warning.message), warning.filename) for warning in caught] == 2 * [
+            (f"{path} is readable by other users. Run: chmod 600 {path}", __file__)
+        ]
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    Credentials.load()  # the file of another user, such as a container secret
 
 
 def test_save_over_another_account(path: Path) -> None:
     options = "insecure=true\nlogin_name=jdoe\ncert_bundle=/ca.pem\n[zterm]\ntheme=dark\n"
     for content in (LINES + options, "precious"):
-        for other in (
-            evolve(LOADED, email="hamlet@zulip.com"),
-            evolve(LOADED, site="https://x.org"),
-        ):
+        changes: list[dict[str, Any]] = [{"email": "hamlet@zulip.com"}, {"site": "https://x.org"}]
+        for change in changes:
+            other = evolve(LOADED, **change)
             write(path, content)
             assert zuliprc_error(other.save) == (
                 f"{path} belongs to a different account or is not a zuliprc. "
@@ -264,43 +236,30 @@ def test_save_over_another_account(path: Path) -> None:
             assert ("theme=dark" in path.read_text()) == (content != "precious")
 
 
-@pytest.mark.parametrize(
-    "existing",
-    [
-        LINES.replace("iago", "IAGO").replace("https://", "").replace(KEY, "old"),
-        "[api]\n",
-        LINES.replace(f"key={KEY}\n", ""),
-    ],
-)
-def test_save_over_same_account(path: Path, existing: str) -> None:
-    options = "insecure = false\nlogin_name = jdoe\ncert_bundle = /ca.pem\nuser_id = 15\n"
-    write(path, existing + options)
-    CREDENTIALS.save()
-    assert Credentials.load() == evolve(CREDENTIALS, cert_bundle="/ca.pem")
-    assert "insecure = false" in path.read_text()
-    assert Credentials.load().login_name == "jdoe"
+def test_save_over_same_account(path: Path) -> None:
+    options = "insecure=false\nlogin_name=jdoe\ncert_bundle=/ca.pem\nuser_id=15\n"
+    spelled = LINES.replace("iago", "IAGO").replace("https://", "").replace(KEY, "old")
+    for existing in (spelled, "[api]\n", LINES.replace(f"key={KEY}\n", "")):
+        write(path, existing + options)
+        CREDENTIALS.save()
+        assert Credentials.load() == evolve(CREDENTIALS, cert_bundle="/ca.pem")
+        section = read_zuliprc(path)
+        assert (section["insecure"], section["login_name"]) == ("false", "jdoe")
     save_credentials(evolve(CREDENTIALS, login_name="john"), path, include_key=False)
     section = read_zuliprc(path)
     assert (section["email"], section["login_name"]) == (CREDENTIALS.email, "john")
     assert "key" not in section
 
 
-@pytest.mark.parametrize(
-    "invalid",
-    [
-        {"email": "iago\n@zulip.com"},
-        {"site": "chat.example.com"},
-        {"site": "https://chat.example.com/api"},
-        {"api_key": "a\n[api]"},
-        {"api_key": b"key"},
-        {"user_id": 0},
-        {"cert_bundle": ""},
-        {"cert_bundle": Path("/ca.pem")},
-    ],
-)
-def test_save_invalid_value(path: Path, invalid: dict[str, Any]) -> None:
-    assert "credentials" in zuliprc_error(evolve(CREDENTIALS, **invalid).save)
-    assert not path.exists()
+def test_save_invalid_value(path: Path) -> None:
+    invalid: list[dict[str, Any]] = [
+        *({"email": "iago\n@zulip.com"}, {"api_key": "a\n[api]"}, {"api_key": b"key"}),
+        *({"site": "chat.example.com"}, {"site": "https://chat.example.com/api"}, {"user_id": 0}),
+        *({"cert_bundle": ""}, {"cert_bundle": Path("/ca.pem")}),
+    ]
+    for values in invalid:
+        assert "credentials" in zuliprc_error(evolve(CREDENTIALS, **values).save)
+        assert not path.exists()
 
 
 # ---- In the environment
@@ -333,8 +292,8 @@ def test_precedence(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_environment_without_a_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     no_file = f"in the environment and section [api] of {path}. Run `zulip-auth login`."
-    message = f"No site and no email and no key {no_file}"
-    assert zuliprc_error(Credentials.from_env, NotLoggedInError) == message
+    error = zuliprc_error(Credentials.from_env, NotLoggedInError)
+    assert error == f"No site and no email and no key {no_file}"
     set_variables(monkeypatch, API_KEY=KEY, SITE="x.org")
     assert zuliprc_error(Credentials.from_env) == f"No email {no_file}"
     # Neither the file nor the home directory is needed.
@@ -344,61 +303,32 @@ def test_environment_without_a_file(path: Path, monkeypatch: pytest.MonkeyPatch)
     assert Credentials.from_env() == Credentials("https://x.org", "iago@zulip.com", KEY)
 
 
-DIFFER = "so email, key and site may be of different accounts. Set all three in one place."
-OTHER = {"EMAIL": "x@zulip.com", "API_KEY": "x"}
-ENVIRONMENT_ERRORS: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
-    "quotes": (OTHER | {"SITE": "'x.org'"}, {}, "ZULIP_SITE is invalid: site is in quotes; remove"),
-    "argument": (
-        {},
-        {"email": LOADED.email, "site": LOADED.site, "api_key": f"{KEY}\n"},
-        f"argument api_key {CHARACTERS}",
-    ),
-    "number": (OTHER, {"site": 7}, "argument site is invalid: site must be a str, not int."),
-    "plain http": (OTHER | {"SITE": "http://x.org"}, {}, "ZULIP_SITE is invalid: Plain http"),
-    "another key": ({"API_KEY": "x"}, {}, f"ZULIP_API_KEY and key in {{file}} differ, {DIFFER}"),
-    "another email": (
-        {"EMAIL": "x@zulip.com"},
-        {},
-        f"ZULIP_EMAIL and email in {{file}} differ, {DIFFER}",
-    ),
-    "another site": ({"SITE": "x.org"}, {}, f"ZULIP_SITE and site in {{file}} differ, {DIFFER}"),
-    "no site": (OTHER, {}, f"ZULIP_EMAIL and email in {{file}} differ, {DIFFER}"),
-    "argument site": (
-        OTHER | {"SITE": "x.org"},
-        {"site": "y.org"},
-        f"argument site and ZULIP_SITE differ, {DIFFER}",
-    ),
-    "argument key": (
-        OTHER | {"SITE": "x.org"},
-        {"api_key": "y"},
-        f"argument api_key and ZULIP_API_KEY differ, {DIFFER}",
-    ),
-    "twice": (
-        {"SITE": "x.org", "SITE_FILE": "x"},
-        {},
-        "ZULIP_SITE and ZULIP_SITE_FILE are both set. Unset one.",
-    ),
-    "missing file": (
-        {"API_KEY_FILE": "missing"},
-        {},
-        "Could not read the file of ZULIP_API_KEY_FILE: No such file or directory.",
-    ),
+# Variables, and arguments of `from_env` in small letters.
+OTHER = "EMAIL=x@zulip.com API_KEY=x"
+ENVIRONMENT_ERRORS = {
+    "API_KEY=x": "ZULIP_API_KEY and key in {file} differ, so email, key and site may be of diff",
+    "EMAIL=x@zulip.com": "ZULIP_EMAIL and email in {file} differ, ",
+    "SITE=x.org": "ZULIP_SITE and site in {file} differ, ",
+    OTHER: "ZULIP_EMAIL and email in {file} differ, ",
+    f"{OTHER} SITE=x.org site=y.org": "argument site and ZULIP_SITE differ, ",
+    f"{OTHER} SITE=x.org api_key=y": "argument api_key and ZULIP_API_KEY differ, ",
+    f"{OTHER} SITE='x.org'": "ZULIP_SITE is invalid: site is in quotes; remove them. Use the ",
+    f"{OTHER} SITE=http://x.org": "ZULIP_SITE is invalid: Plain http to x.org would send the ",
+    f"email=a@x.org site=x.org api_key={KEY}é": f"argument api_key {CHARACTERS}",
+    "SITE=x.org SITE_FILE=x": "ZULIP_SITE and ZULIP_SITE_FILE are both set. Unset one.",
+    "SITE_FILE=x": "Could not read the file of ZULIP_SITE_FILE: No such file or directory.",
 }
 
 
-@pytest.mark.parametrize(
-    ("variables", "arguments", "message"), ENVIRONMENT_ERRORS.values(), ids=ENVIRONMENT_ERRORS
-)
+@pytest.mark.parametrize(("settings", "message"), ENVIRONMENT_ERRORS.items())
 def test_environment_error(
-    path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    variables: dict[str, str],
-    arguments: dict[str, Any],
-    message: str,
+    path: Path, monkeypatch: pytest.MonkeyPatch, settings: str, message: str
 ) -> None:
     """Two accounts are never mixed."""
     write(path, LINES)
-    set_variables(monkeypatch, **variables)
+    values = dict(setting.split("=") for setting in settings.split())
+    set_variables(monkeypatch, **{name: v for name, v in values.items() if name.isupper()})
+    arguments: Any = {name: v for name, v in values.items() if name.islower()}
     error = zuliprc_error(lambda: Credentials.from_env(**arguments))
     assert error.startswith(message.format(file=f"section [api] of {path}"))
 
@@ -445,12 +375,11 @@ def test_environment_is_like_zulips_client(
         assert f"{ours.site}/api/" == theirs.base_url
 
 
-@pytest.mark.parametrize("email", ["iago@zulip.com", "50%off@zulip.com"])
-def test_zulips_client_loads_saved_file(path: Path, email: str, fake_zulip: FakeZulip) -> None:
-    account = fake_zulip.add_user(email, "secret")
-    Credentials(fake_zulip.site, email, account.api_key).save()
+def test_zulips_client_loads_saved_file(path: Path, fake_zulip: FakeZulip) -> None:
+    account = fake_zulip.add_user("50%off@zulip.com", "secret")
+    Credentials(fake_zulip.site, account.email, account.api_key).save()
     profile = zulip.Client(config_file=str(path)).get_profile()
-    assert (profile["user_id"], profile["delivery_email"]) == (account.user_id, email)
+    assert (profile["user_id"], profile["delivery_email"]) == (account.user_id, account.email)
 
 
 # ---- Certificates

@@ -334,14 +334,14 @@ def credentials_from_section(
         ZuliprcError: If a value is missing or invalid.
     """
     site, email, key = (section.get(name) or "" for name in _ACCOUNT_OPTIONS)
-    if not key and section.get("passcmd"):
-        raise ZuliprcError(
-            f"No key in {source}, and its passcmd, an option of zulip-terminal, is not run. "
-            "Set ZULIP_API_KEY to the output of that command."
-        )
     if missing := [name for name in _ACCOUNT_OPTIONS if not section.get(name)]:
-        exc_type = ZuliprcError if key else NotLoggedInError
-        raise exc_type(f"No {' and no '.join(missing)} in {source}. Run `zulip-auth login`.")
+        exc_type, hint = (ZuliprcError if key else NotLoggedInError), "Run `zulip-auth login`."
+        if not key and section.get("passcmd"):  # of zulip-terminal
+            exc_type, hint = (
+                ZuliprcError,
+                "Its passcmd is not run; set ZULIP_API_KEY to its output.",
+            )
+        raise exc_type(f"No {' and no '.join(missing)} in {source}. {hint}")
     labels = labels or {name: f"{name} in {source}" for name in _ACCOUNT_OPTIONS}
     for name, value, is_valid in (("email", email, is_email), ("key", key, is_api_key)):
         mistake = find_mistake(str(value))

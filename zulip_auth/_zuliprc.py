@@ -316,9 +316,9 @@ class _Directory:
                         yield
                         return
                     finally:
-                        if os.getpid() == pid:  # not in a forked process, which has a copy
+                        # A forked process has a copy of the locked file, and of this frame.
+                        if os.getpid() == pid:
                             self._remove(name)
-                            fcntl.flock(file, fcntl.LOCK_UN)
             if time.monotonic() >= deadline:
                 raise ZuliprcError(
                     f"Could not lock {self._path}: another process has locked "
