@@ -73,7 +73,6 @@ INVALID: dict[str, tuple[str | bytes, str]] = {
     "a line that is none": (LINES + "s3cret-line\n", FORM),
     "JSON": ('{"key": "s3cret-line"}', FORM),
     "a program": (b"\x7fELF\x02\x01\x01" + bytes(range(256)), FORM),
-    "UTF-16": (LINES.encode("utf-16"), FORM),
     "the section twice": (LINES + LINES, f"line 5 {REPEATED}"),
     "a value twice": (LINES + f"key={KEY}\n", f"line 5 {REPEATED}"),
 }
@@ -154,7 +153,6 @@ def test_update(path: Path, old: str | bytes | None, new: str | bytes) -> None:
 
 UNSAFE = {
     "a default": ("[DEFAULT]\nkey=old\n[api]\nemail=iago@zulip.com\n", {"key": None}),
-    "a header that is not read as one": ("[api] [x]\ncolor=red\n", {"key": "new"}),
     "a value of two lines": (LINES, {"cert_bundle": "a\nb"}),
     "a value that adds an option": (LINES, {"cert_bundle": "a\nb = c"}),
     "a value that begins a section": (LINES, {"cert_bundle": "a\n[x]"}),
@@ -333,15 +331,6 @@ def test_directory_that_is_swapped_in(tmp_path: Path) -> None:
     update_zuliprc(directory / "zuliprc", update)
     assert (other / "zuliprc").read_text() == LINES
     assert "key = new" in (tmp_path / "moved" / "zuliprc").read_text()
-
-
-def test_leftovers_of_a_killed_process(path: Path) -> None:
-    path.with_name(".zuliprc.tmp.lock").touch(0o644)
-    write(path.with_name(".zuliprc.tmp"), "[api]\nkey = leftover\n" * 100, 0o644)
-    update_zuliprc(path, constant(key="new"))
-    assert path.read_text() == "[api]\nkey = new\n"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert list(path.parent.iterdir()) == [path]
 
 
 def test_update_on_full_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
