@@ -97,8 +97,11 @@ def test_unreadable_file(path: Path) -> None:
     message = zuliprc_error(read_zuliprc, path, exc_type=NotLoggedInError)
     assert message == f"{path} does not exist. Run `zulip-auth login`."
     assert read_zuliprc(path, missing_ok=True) == {}
-    path.mkdir()
-    assert zuliprc_error(read_zuliprc, path) == f"Could not read {path}: Is a directory."
+    path.touch(0o600)
+    below = path / "zuliprc"
+    assert zuliprc_error(read_zuliprc, below) == f"Could not read {below}: Not a directory."
+    message = zuliprc_error(read_zuliprc, path.parent)
+    assert message == f"Could not read {path.parent}: Is a directory."
     long = Path("x" * 5000)
     assert zuliprc_error(read_zuliprc, long) == f"Could not read {long}: File name too long."
     message = zuliprc_error(check_replaceable, Path("a\0b"))

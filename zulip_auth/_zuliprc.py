@@ -67,11 +67,13 @@ def read_zuliprc(path: Path, *, section: str = SECTION, missing_ok: bool = False
             message repeats nothing of its content.
     """
     with os_errors(f"read {path}"):
-        if not path.exists():
+        try:
+            file = path.open(encoding="utf-8-sig", errors=_ERRORS)
+        except FileNotFoundError:
             if missing_ok:
                 return ZuliprcSection()
-            raise NotLoggedInError(f"{path} does not exist. Run `zulip-auth login`.")
-        with path.open(encoding="utf-8-sig", errors=_ERRORS) as file:
+            raise NotLoggedInError(f"{path} does not exist. Run `zulip-auth login`.") from None
+        with file:
             text, status = file.read(), os.fstat(file.fileno())
     parser = _parse(text, path)
     values = _get_section(parser, section)
