@@ -143,15 +143,15 @@ def test_load_is_like_zulips_client(path: Path, name: str, fake_zulip: FakeZulip
     assert f"{ours.site}/api/" == theirs.base_url
 
 
-CHARACTERS = "is too long, or has spaces or other invalid characters."
+CHARACTERS = "has spaces or other invalid characters."
 ERRORS: dict[str, tuple[str, str, str]] = {
     "no email": ("email", "mail", "No email in {file}. Run `zulip-auth login`."),
     "passcmd": (f"key={KEY}", "passcmd=x", "No key in {file}. Its passcmd is not run; set"),
     "capitals": ("[api]", "[API]", "Section [API] in {path} must be named [api]."),
     "key with a space": (KEY, f"{KEY} {KEY}", f"key in {{file}} {CHARACTERS}"),
-    "key of two lines": (KEY, f"{KEY}\n {KEY}", f"key in {{file}} {CHARACTERS}"),
+    "key of two lines": (KEY, f"{KEY}\n {KEY}", "key in {file} contains a line break"),
     "key beyond ASCII": (KEY, f"{KEY}é", f"key in {{file}} {CHARACTERS}"),
-    "key of 2,000 letters": (KEY, KEY * 63, f"key in {{file}} {CHARACTERS}"),
+    "key of 2,000 letters": (KEY, KEY * 63, "key in {file} is longer than 1024 characters."),
     "key in quotes": (KEY, f'"{KEY}"', "key in {file} is in quotes; remove them."),
     "key of a template": (KEY, "${KEY}", "key in {file} is a variable or placeholder that"),
     "email with a space": ("iago@", "iago @", f"email in {{file}} {CHARACTERS}"),
@@ -351,7 +351,8 @@ def test_files_named_by_the_environment(path: Path, monkeypatch: pytest.MonkeyPa
         set_variables(monkeypatch, **{f"{name}_FILE": str(path.with_name(name))})
     assert Credentials.from_env() == Credentials("https://x.org", "a@x.org", KEY)
     path.with_name("API_KEY").write_bytes(b"\xff")
-    assert zuliprc_error(Credentials.from_env) == f"the file of ZULIP_API_KEY_FILE {CHARACTERS}"
+    error = zuliprc_error(Credentials.from_env)
+    assert error.startswith("the file of ZULIP_API_KEY_FILE contains a line break, NUL")
 
 
 def test_environment_is_like_zulips_client(

@@ -16,7 +16,7 @@ from attrs import field, frozen
 from ._exceptions import InvalidSiteError, NotLoggedInError, ZuliprcError
 from ._redaction import hide_locals
 from ._site import normalize_site, try_normalize_site
-from ._validation import find_mistake
+from ._validation import find_problem
 from ._zuliprc import (
     SECTION,
     ZuliprcSection,
@@ -307,7 +307,7 @@ def _environment() -> _Values:
 
 def _comparable(name: str, value: str | None) -> str | None:
     if name == "site":
-        return try_normalize_site(value, allow_http=True)
+        return try_normalize_site(str(value), allow_http=True)
     return str(value).lower() if name == "email" else value
 
 
@@ -335,19 +335,19 @@ def credentials_from_section(
     """
     site, email, key = (section.get(name) or "" for name in _ACCOUNT_OPTIONS)
     if missing := [name for name in _ACCOUNT_OPTIONS if not section.get(name)]:
-        exc_type, hint = (ZuliprcError if key else NotLoggedInError), "Run `zulip-auth login`."
-        if not key and section.get("passcmd"):  # of zulip-terminal
-            exc_type, hint = (
-                ZuliprcError,
-                "Its passcmd is not run; set ZULIP_API_KEY to its output.",
+        message = f"No {' and no '.join(missing)} in {source}."
+        if section.get("passcmd") and not key:  # of zulip-terminal
+            raise ZuliprcError(
+                f"{message} Its passcmd is not run; set ZULIP_API_KEY to its output."
             )
-        raise exc_type(f"No {' and no '.join(missing)} in {source}. {hint}")
+        exc_type = ZuliprcError if key else NotLoggedInError
+        raise exc_type(f"{message} Run `zulip-auth login`.")
     labels = labels or {name: f"{name} in {source}" for name in _ACCOUNT_OPTIONS}
     for name, value, is_valid in (("email", email, is_email), ("key", key, is_api_key)):
-        mistake = find_mistake(str(value))
-        if mistake or not is_valid(value):
-            mistake = mistake or "is too long, or has spaces or other invalid characters"
-            raise ZuliprcError(f"{labels[name]} {mistake}.")
+        problem = find_problem(name, str(value))
+        if problem or not is_valid(value):
+            problem = problem or "has spaces or other invalid characters."
+            raise ZuliprcError(f"{labels[name]} {problem}")
     try:
         site = normalize_site(site, allow_http=allow_http)
     except InvalidSiteError as exc:

@@ -57,12 +57,12 @@ def validate_text(name: str, value: str) -> str:
             contains a line break, NUL or lone surrogate, or cannot be right.
             The message does not repeat it.
     """
-    if problem := _find_problem(name, validate_type(name, value, str)):
+    if problem := find_problem(name, validate_type(name, value, str)):
         raise InvalidInputError(f"{name} {problem}")
     return value
 
 
-def _find_problem(name: str, value: str) -> str:
+def find_problem(name: str, value: str) -> str:
     """Return why *value* cannot be right; empty if it may be."""
     if not value:
         return "is empty."
