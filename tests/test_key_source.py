@@ -755,7 +755,7 @@ async def test_wait_ends(bot: Credentials) -> None:
     store = FragileStore(bot)
     source = ApiKeySource.from_store(store, wait=0.1)
     await source.get()
-    counts = []
+    counts: list[int] = []
     for _ in range(2):
         store.loads = 0
         with seconds_between(0 if counts else 0.1, 5), pytest.raises(InvalidApiKeyError):
