@@ -458,16 +458,6 @@ async def test_request_under_way_during_a_rotation(create_client: ClientFactory)
 # ---- The rest
 
 
-async def test_middleware_given_twice(server: FakeZulip) -> None:
-    """The inner one has removed the header already."""
-    middleware = ApiKeyMiddleware(create_source(server))
-    async with (
-        aiohttp.ClientSession(server.site, middlewares=[middleware, middleware]) as http,
-        http.get(ME) as response,
-    ):
-        assert response.status == 200
-
-
 @pytest.mark.parametrize("module", [httpx, httpx2], ids=["httpx", "httpx2"])
 def test_synchronous_client_is_rejected(module: Any) -> None:
     auth_class = httpx_auth.ApiKeyAuth if module is httpx else httpx2_auth.ApiKeyAuth

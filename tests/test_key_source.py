@@ -5,12 +5,9 @@ import gc
 import gzip
 import json
 import logging
-import os
 import pickle
 import random
-import threading
 import time
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,7 +20,7 @@ from attrs import evolve
 import zulip_auth
 from helpers.clock import seconds_between
 from helpers.constants import AUTH_FAILED, PASSWORD, USERNAME
-from helpers.raw_server import ScriptedServer, never_respond, respond, succeed
+from helpers.raw_server import ScriptedServer, respond, succeed
 from helpers.secret_scanner import SecretScanner
 from zulip_auth import (
     ApiKeySource,
@@ -188,16 +185,6 @@ async def test_other_failures_are_not_remembered(server: FakeZulip) -> None:
     assert results == []
 
 
-async def test_timeout_of_a_caller_leaves_the_login() -> None:
-    async with ScriptedServer(never_respond, succeed) as server:
-        source = source_for(server, timeout=0.2)
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(source.get(), 0.01)
-        with pytest.raises(zulip_auth.APITimeoutError):
-            await source.get()
-        assert len(server.requests) == 1
-
-
 async def test_password_function_that_is_no_use(server: FakeZulip) -> None:
     async def wait_for_source() -> str:
         [credentials] = await asyncio.gather(source.get())
@@ -360,17 +347,6 @@ async def test_login_is_stored(server: FakeZulip, path: Path) -> None:
     assert logins(server) == 2
 
 
-async def test_store_over_http(path: Path) -> None:
-    """The client has allowed it, so the saved key is used."""
-    async with ScriptedServer(succeed) as server:
-        client = AuthClient(f"http://0.0.0.0:{server.port}", allow_http=True)
-        for _ in range(2):
-            store = ZuliprcStore(path, allow_http=True)
-            source = ApiKeySource(client, USERNAME, PASSWORD, store=store)
-            assert (await source.get()).site == client.site
-        assert len(server.requests) == 1
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -424,20 +400,15 @@ async def test_ldap_names(path: Path) -> None:
         assert len(server.requests) == 3
 
 
-@pytest.mark.parametrize("kind", ["missing directory", "symbolic link"])
-async def test_store_that_cannot_be_written(server: FakeZulip, tmp_path: Path, kind: str) -> None:
+async def test_store_that_cannot_be_written(server: FakeZulip, tmp_path: Path) -> None:
     """That is an error before the password is sent, and is not remembered."""
     path = tmp_path / "directory" / "zuliprc"
-    if kind == "symbolic link":
-        path.parent.mkdir()
-        path.symlink_to(tmp_path / "target")
     source = source_for(server, store=ZuliprcStore(path))
     for _ in range(2):
         with pytest.raises(ZuliprcError):
             await source.get()
     assert not server.requests
-    path.unlink(missing_ok=True)
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir()
     assert (await source.get()).email == USERNAME
 
 
@@ -504,20 +475,6 @@ async def test_store_that_hangs(
         assert logins(server) == len(set(results)) == 1
         [record] = caplog.records
         assert record.getMessage() == f"Logged in, but could not save the API key: {message}"
-
-
-async def test_zuliprc_that_hangs(server: FakeZulip, path: Path) -> None:
-    """A FIFO without a writer blocks its reader; the thread must not block the exit."""
-    os.mkfifo(path, 0o600)
-    with pytest.raises(CredentialStoreError, match=r"no response in 0\.1 s"):
-        await source_for(server, store=ZuliprcStore(path), timeout=0.1).get()
-    threads = [thread for thread in threading.enumerate() if thread.name == "zulip-auth"]
-    assert threads
-    assert all(thread.daemon for thread in threads)
-    path.open("w").close()
-    for thread in threads:
-        await asyncio.to_thread(thread.join, 10)
-    assert not server.requests
 
 
 @pytest.mark.parametrize(
@@ -660,9 +617,8 @@ async def test_from_store(server: FakeZulip, bot: Credentials, path: Path) -> No
     async with httpx.AsyncClient(auth=ApiKeyAuth(source), base_url=server.site) as http:
         assert (await http.get(ME)).status_code == 200
     assert source.site == server.site
-    path.unlink()
-    with pytest.raises(zulip_auth.NotLoggedInError):
-        await ApiKeySource.from_store(ZuliprcStore(path)).get()
+    with pytest.raises(zulip_auth.NotLoggedInError, match="No credentials in <FragileStore>"):
+        await ApiKeySource.from_store(FragileStore()).get()
 
 
 async def test_from_credentials(server: FakeZulip, bot: Credentials) -> None:
@@ -706,7 +662,7 @@ async def test_key_that_is_replaced_on_disk(
     source = ApiKeySource.from_zuliprc(path)
     async with httpx.AsyncClient(auth=ApiKeyAuth(source), base_url=server.site) as http:
         assert (await http.get(ME)).status_code == 200
-        new = replace_key(server, bot)
+        new, results = replace_key(server, bot), []
         for _ in range(2):
             results = await gather(*(source.refresh(bot) for _ in range(10)))
             assert {str(error) for error in results} == {
@@ -870,60 +826,52 @@ def test_pickle(bot: Credentials) -> None:
 # ---- Chaos
 
 
-CHAOS_LOOPS = 100
-CHAOS_TASKS = 21  # for each event loop
-
-
 class Chaos:
     """Use one source in one event loop after another, in as many ways as possible."""
 
-    def __init__(self, server: FakeZulip, seed: int) -> None:
+    def __init__(self, server: FakeZulip) -> None:
         self.server = server
-        self.random = random.Random(seed)
-        self.outcomes: Counter[str] = Counter()
+        self.random = random.Random(7)
+        self.outcomes: list[type[BaseException] | None] = []
         self.source = source_for(server, self.password)
+
+    def has_luck(self, probability: float) -> bool:
+        return self.random.random() < probability
 
     async def password(self) -> str:
         for _ in range(self.random.randrange(4)):
             await asyncio.sleep(0)
-        if self.random.random() < 0.1:
-            errors: list[type[BaseException]] = [OSError, MemoryError, pytest.skip.Exception]
-            raise self.random.choice(errors)("chaos")
+        if self.has_luck(0.1):
+            raise self.random.choice((OSError, MemoryError, pytest.skip.Exception))("chaos")
         return PASSWORD
 
     async def call(self) -> None:
-        credentials = await self.source.get()
-        assert (credentials.email, credentials.site) == (USERNAME, self.server.site)
-        chance = self.random.random()
-        if chance < 0.2:
-            assert (await self.source.refresh(credentials)).api_key != credentials.api_key
-        elif chance < 0.25:
-            self.server.account(USERNAME).regenerate_api_key()
-        elif chance < 0.3:
-            self.source.reset()
-
-    async def task(self) -> None:
         try:
-            await self.call()
-        except BaseException as exc:
-            self.outcomes[type(exc).__name__] += 1
-            if isinstance(exc, asyncio.CancelledError):
-                raise
-        else:
-            self.outcomes["success"] += 1
+            credentials = await self.source.get()
+            assert (credentials.email, credentials.site) == (USERNAME, self.server.site)
+            if self.has_luck(0.2):
+                assert (await self.source.refresh(credentials)).api_key != credentials.api_key
+            elif self.has_luck(0.05):
+                self.server.account(USERNAME).regenerate_api_key()
+            elif self.has_luck(0.05):
+                self.source.reset()
+            self.outcomes.append(None)
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as exc:  # noqa: BLE001 - counted
+            self.outcomes.append(type(exc))
 
     async def main(self) -> None:
-        tasks = [asyncio.create_task(self.task()) for _ in range(CHAOS_TASKS)]
+        tasks = [asyncio.create_task(self.call()) for _ in range(20)]
         for _ in range(self.random.randint(1, 20)):
             await asyncio.sleep(0)
         for task in self.random.sample(tasks, self.random.randrange(8)):
             task.cancel()
-        if self.random.random() < 0.05:
-            await asyncio.to_thread(asyncio.run, self.task())
-        if self.random.random() < 0.3:
-            return  # asyncio.run cancels the tasks
-        async with asyncio.timeout(60):
-            await asyncio.wait(tasks)
+        if self.has_luck(0.05):
+            await asyncio.to_thread(asyncio.run, self.call())
+        if self.has_luck(0.7):  # else asyncio.run cancels the tasks
+            async with asyncio.timeout(60):
+                await asyncio.wait(tasks)
 
     def stop(self) -> None:
         """Close an event loop in the middle, with all of its tasks."""
@@ -938,30 +886,26 @@ class Chaos:
 
 
 # An event loop that is closed during a login cannot close its sockets.
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore:coroutine:RuntimeWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_chaos(server: FakeZulip, record_property: Any) -> None:
+def test_chaos(server: FakeZulip) -> None:
     """Whatever happens to the event loops, each call ends, and the source goes on."""
-    chaos = Chaos(server, seed=7)
+    chaos = Chaos(server)
     gc.disable()
-    for _ in range(CHAOS_LOOPS):
-        if chaos.random.random() < 0.1:
+    for _ in range(100):
+        if chaos.has_luck(0.1):
             chaos.stop()
             # A collection inside a callback of an event loop can crash CPython 3.11.
             gc.collect()
         asyncio.run(chaos.main())
     gc.enable()
     gc.collect()
+    known = {OSError, MemoryError, pytest.skip.Exception, InvalidApiKeyError}
+    assert {outcome for outcome in chaos.outcomes if outcome} <= known
+    assert chaos.outcomes.count(None) > 500
     chaos.source.reset()
-
-    async def current() -> Credentials:
-        credentials = await chaos.source.get()
-        if credentials.api_key != server.account(USERNAME).api_key:
-            return await chaos.source.refresh(credentials)
-        return credentials
-
-    chaos.random.random = lambda: 0.9  # type: ignore[method-assign]
-    assert asyncio.run(current()).api_key == server.account(USERNAME).api_key
-    assert chaos.outcomes["success"] > CHAOS_LOOPS * CHAOS_TASKS / 4
-    record_property("outcomes", dict(chaos.outcomes))
+    chaos.random.random = lambda: 1.0  # type: ignore[method-assign]
+    server.account(USERNAME).regenerate_api_key()
+    old = asyncio.run(chaos.source.get())
+    new = asyncio.run(chaos.source.refresh(old))
+    assert new.api_key == server.account(USERNAME).api_key
