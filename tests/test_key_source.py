@@ -459,7 +459,7 @@ async def test_store_that_hangs(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Such as a keyring that waits for a prompt that nobody sees."""
+    """Such as a keyring that waits for an invisible prompt."""
     monkeypatch.setattr("zulip_auth._stores._LOCK_GRACE", 0)
     store = FragileStore()
     store.errors = {method: None}

@@ -201,7 +201,7 @@ def test_event_loop_that_continues(flights: SingleFlight[int], work: Work) -> No
 def test_event_loop_that_is_closed(
     flights: SingleFlight[int], work: Work, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What the work holds is released before the next work starts, not by a collection."""
+    """The work releases its lock before the next work starts, and not when it is collected."""
     order = []
 
     async def hold() -> int:

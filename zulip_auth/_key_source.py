@@ -50,7 +50,7 @@ PasswordProvider = str | Callable[[], Awaitable[str]]
 
 @define
 class _Memory:
-    """What a source remembers until `reset()`, or until the server accepts a key again."""
+    """A rejected key and a rejected login, until `reset()` or until a key is accepted again."""
 
     rejected: Credentials | None = None
     rejected_at: float = Factory(lambda: monotonic())

@@ -23,7 +23,7 @@ Work = Callable[[], Coroutine[Any, Any, T]]
 
 
 class Flight(Generic[T]):
-    """Work that is under way in one event loop.
+    """Do work in one event loop.
 
     Attributes:
         work: The function that does it.
