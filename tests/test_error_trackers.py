@@ -30,6 +30,7 @@ EXPECTED = {
     "source, refresh": "AuthenticationFailedError",
     "source, invalid password": "InvalidInputError",
     "httpx auth, wrong password": "AuthenticationFailedError",
+    "httpx auth with a tuple": "InvalidInputError",
     "save": "ZuliprcError",
 }
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NoReturn
 from ._credentials import Credentials, basic_auth_header
 from ._exceptions import InvalidApiKeyError, InvalidInputError
 from ._key_source import ApiKeySource, is_same_key
+from ._redaction import hide_locals
 
 _CHALLENGE = 'basic realm="zulip"'
 
@@ -80,6 +81,7 @@ class HTTPXAuthFlow:
     _url_class: ClassVar[type[Any]]
     _bytes_class: ClassVar[type[Any]]
 
+    @hide_locals
     def __init__(self, source: ApiKeySource | Credentials) -> None:
         self._source = as_source(source)
 

@@ -19,6 +19,7 @@ except ImportError:  # also if it is older than 3.12, which has no middlewares
 from ._auth_flow import Renewal, as_source
 from ._credentials import Credentials, basic_auth_header
 from ._key_source import ApiKeySource
+from ._redaction import hide_locals
 
 
 class ApiKeyMiddleware:
@@ -43,6 +44,7 @@ class ApiKeyMiddleware:
     Source: https://zulip.com/api/http-headers, and recorded 401 responses.
     """
 
+    @hide_locals
     def __init__(self, source: ApiKeySource | Credentials) -> None:
         self._source = as_source(source)
 

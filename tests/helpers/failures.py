@@ -78,6 +78,10 @@ async def request_with_auth(site: str) -> None:
         await http.get(f"{site}/api/v1/users/me")
 
 
+async def auth_with_a_tuple(site: str) -> None:
+    ApiKeyAuth(credentials(site).basic_auth)  # type: ignore[arg-type]
+
+
 async def cancel(site: str) -> None:
     await asyncio.wait_for(log_in(site), 0.05)
 
@@ -146,6 +150,7 @@ FAILURES: dict[str, tuple[Callable[[str], Awaitable[object]], Scenario]] = {
     "source, refresh": (refresh_source, WRONG),
     "source, invalid password": (source_with_newline, WRONG),
     "httpx auth, wrong password": (request_with_auth, WRONG),
+    "httpx auth with a tuple": (auth_with_a_tuple, WRONG),
     "save": (save_to_directory, WRONG),
 }
 
