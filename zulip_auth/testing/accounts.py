@@ -110,7 +110,6 @@ class UserGroup:
     name: str
     description: str
     members: list[int]
-    deactivated: bool = False
 
 
 @frozen
@@ -221,6 +220,10 @@ class Realm:
         bot = self.add_user(email, "", full_name=full_name)
         bot.owner, bot.bot_type = owner, type_
         return bot
+
+    def bots_of(self, owner: Account) -> list[Account]:
+        """Return the bots of an account."""
+        return [user for user in self.accounts if user.owner is owner]
 
     def account(self, email: str) -> Account:
         """Return an account by its case-insensitive email.

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-from zulip_auth.testing.errors import ErrorResponse, bad_request
+from zulip_auth.testing.errors import ErrorResponse, bad_request, reject_if
 from zulip_auth.testing.http import Fields, UserCall, endpoint
 from zulip_auth.testing.messages import normalize_content, render
-from zulip_auth.testing.parameters import choice, json, text
+from zulip_auth.testing.parameters import Topic
 from zulip_auth.testing.state import ScheduledMessage
 
 from .messages import find_recipients
 
-_TYPES = ("direct", "private", "stream", "channel")
+_Type = Literal["direct", "private", "stream", "channel"]
 
 
 @endpoint("GET /api/v1/scheduled_messages")
@@ -23,23 +23,14 @@ def list_scheduled_messages(call: UserCall) -> Fields:
     return {"scheduled_messages": [_to_dict(call, message) for message in own]}
 
 
-@endpoint(
-    "POST /api/v1/scheduled_messages",
-    type_=choice(*_TYPES),
-    to=text(),
-    topic=text(default=None, alias="subject"),
-    content=text(),
-    scheduled_delivery_timestamp=json(int),
-    read_by_sender=json(bool, default=None),
-)
+@endpoint("POST /api/v1/scheduled_messages", read_by_sender=bool)
 def schedule_message(
     call: UserCall,
-    type_: str,
+    type_: _Type,
     to: str,
-    topic: str | None,
     content: str,
     scheduled_delivery_timestamp: int,
-    **_: object,
+    topic: Topic | None = None,
 ) -> Fields:
     """Schedule a message."""
     _check_future(call, scheduled_delivery_timestamp)
@@ -58,39 +49,37 @@ def schedule_message(
     return {"scheduled_message_id": id_}
 
 
-@endpoint(
-    "PATCH /api/v1/scheduled_messages/{id_:int}",
-    type_=choice(*_TYPES, default=None),
-    to=text(default=None),
-    topic=text(default=None, alias="subject"),
-    content=text(default=None),
-    scheduled_delivery_timestamp=json(int, default=None),
-)
+@endpoint("PATCH /api/v1/scheduled_messages/{id_:int}")
 def edit_scheduled_message(
     call: UserCall,
     id_: int,
-    type_: str | None,
-    to: str | None,
-    topic: str | None,
-    content: str | None,
-    scheduled_delivery_timestamp: int | None,
+    type_: _Type | None = None,
+    to: str | None = None,
+    topic: Topic | None = None,
+    content: str | None = None,
+    scheduled_delivery_timestamp: int | None = None,
 ) -> Fields:
     """Change a scheduled message."""
-    if all(value is None for value in (type_, to, topic, content, scheduled_delivery_timestamp)):
-        raise bad_request("Nothing to change")
-    if type_ is not None and to is None:
-        raise bad_request("Recipient required when updating type of scheduled message.")
-    if type_ in ("stream", "channel") and topic is None:
-        raise bad_request("Topic required when updating scheduled message type to channel.")
+    given = (type_, to, topic, content, scheduled_delivery_timestamp)
+    reject_if(
+        (given == (None,) * len(given), "Nothing to change"),
+        (
+            type_ is not None and to is None,
+            "Recipient required when updating type of scheduled message.",
+        ),
+        (
+            type_ in ("stream", "channel") and topic is None,
+            "Topic required when updating scheduled message type to channel.",
+        ),
+    )
     if scheduled_delivery_timestamp is not None:
         _check_future(call, scheduled_delivery_timestamp)
     message = _find(call, id_)
-    if to is not None or topic is not None:
+    if topic is not None:
+        message.topic = topic
+    if to is not None:
         old_type = "stream" if isinstance(message.to, str) else "private"
-        new, new_topic = message.to, message.topic if topic is None else topic
-        if to is not None:
-            new, new_topic = find_recipients(call, type_ or old_type, to, new_topic)
-        message.to, message.topic = new, new_topic
+        message.to, message.topic = find_recipients(call, type_ or old_type, to, message.topic)
     if content is not None:
         message.content = normalize_content(content)
     if scheduled_delivery_timestamp is not None:
