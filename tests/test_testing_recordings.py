@@ -7,7 +7,7 @@ import json
 import re
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from urllib.parse import urlencode, urlsplit
 
@@ -58,44 +58,26 @@ def send(
     path = exchange.path + ("?" + urlencode(exchange.query) if exchange.query else "")
     connection.request(exchange.method, path, body, headers)
     response = connection.getresponse()
-    result = (
-        response.status,
-        {k.lower(): v for k, v in response.getheaders()},
-        response.read().decode(),
-    )
+    received = {name.lower(): value for name, value in response.getheaders()}
+    text = response.read().decode()
     connection.close()
-    return result
+    return response.status, received, text
 
 
-# Changes on the recorded server between two exchanges.
-def one_more_attempt(server: FakeZulip) -> None:
-    server._state.attempts.record("hamlet@zulip.com", time.time())
-
-
-def deactivate_othello(server: FakeZulip) -> None:
-    server._state.realms["localhost"].account("othello@zulip.com").active = False
-
-
-def deactivate_realm(server: FakeZulip) -> None:
-    server._state.realms["localhost"].active = False
-
-
-def reactivate_realm_without_passwords(server: FakeZulip) -> None:
+def change(server: FakeZulip, name: str) -> None:
+    """Make the changes that the recorded server saw before an exchange."""
     realm = server._state.realms["localhost"]
-    realm.active, realm.password_login = True, False
-
-
-def disable_dev_login(server: FakeZulip) -> None:
-    server._state.realms["localhost"].dev_login = False
-
-
-STEPS: dict[str, Callable[[FakeZulip], None]] = {
-    "fetch: empty password": one_more_attempt,
-    "fetch: user deactivated": deactivate_othello,
-    "fetch: realm deactivated": deactivate_realm,
-    "fetch: password auth disabled": reactivate_realm_without_passwords,
-    "dev: dev auth disabled in realm": disable_dev_login,
-}
+    match name:
+        case "fetch: empty password":
+            server._state.attempts.record("hamlet@zulip.com", time.time())
+        case "fetch: user deactivated":
+            realm.account("othello@zulip.com").active = False
+        case "fetch: realm deactivated":
+            realm.active = False
+        case "fetch: password auth disabled":
+            realm.active, realm.password_login = True, False
+        case "dev: dev auth disabled in realm":
+            realm.dev_login = False
 
 
 def normalized(body: str) -> object:
@@ -116,8 +98,7 @@ def test_recorded_logins(server: FakeZulip) -> None:
     exchanges = load_recordings("fetch:", "dev:")
     assert len(exchanges) == 30
     for exchange in exchanges:
-        if exchange.name in STEPS:
-            STEPS[exchange.name](server)
+        change(server, exchange.name)
         status, headers, body = send(server, exchange)
         assert status == exchange.status, exchange.name
         assert normalized(body) == normalized(exchange.body), exchange.name
@@ -142,9 +123,7 @@ def shape(value: object) -> object:
 UNCOMPARED = ("profile_data", "external_authentication_methods")
 
 
-def test_recorded_settings_and_keys(
-    server: FakeZulip,
-) -> None:
+def test_recorded_settings_and_keys(server: FakeZulip) -> None:
     realm = server._state.realms["localhost"]
     server.add_realm("analytics.zulipdev.com")
     server._state.root_landing_page = True
@@ -236,6 +215,7 @@ DIFFERENCES = {
 }
 # Keys, ids and times. Ids that a request or an email contains are set to the recorded ones.
 VARYING = {"api_key", "date_joined", "max_message_id", "retry-after"}
+Row = tuple[str, object]
 WINDOWS = {"5": 1800, "200": 60}
 
 
@@ -267,14 +247,8 @@ def bot_server() -> Iterator[FakeZulip]:
             bot = realm.create_bot(owner, f"Zulip {short_name} Bot", short_name.lower(), 1)
             rename(server, bot, f"{short_name.lower()}-bot@zulip.com")
         for email in ("hamlet@zulip.com", "shiva@zulip.com"):
-            keys = [
-                exchange.basic_auth[1].strip()
-                for exchange in load_level(283)
-                if exchange.basic_auth
-                and exchange.basic_auth[0] == email
-                and exchange.status == 200
-            ]
-            realm.account(email).api_key = keys[0]
+            auths = [e.basic_auth for e in load_level(283) if e.status == 200 and e.basic_auth]
+            realm.account(email).api_key = next(k.strip() for name, k in auths if name == email)
         realm.create_bot(owner, "Echo", "echo", 1)
         realm.create_bot(owner, "Hook", "hook", 2)
         yield server
@@ -346,9 +320,17 @@ def is_part(path: str, part: str) -> bool:
     return part == path or part in re.split(r"[.\[]", path)
 
 
+def parts(rows: list[Row], part: str) -> list[Row]:
+    return [row for row in rows if is_part(row[0], part)]
+
+
+def others(rows: list[Row], part: str) -> list[Row]:
+    return [row for row in rows if not is_part(row[0], part)]
+
+
 def response_parts(
-    status: int, headers: dict[str, str], body: str, names: Iterable[str]
-) -> Iterable[tuple[str, object]]:
+    status: int, headers: Mapping[str, str], body: str, names: Iterable[str]
+) -> Iterable[Row]:
     """Return what is compared of a response."""
     yield "status", status
     for name in names:
@@ -375,17 +357,12 @@ def test_recorded_level_283(bot_server: FakeZulip) -> None:
             assert body.startswith(beginning)
             body = recorded.body
         actual = list(response_parts(status, headers, body, names))
-        expected = list(
-            response_parts(recorded.status, dict(recorded.headers), recorded.body, names)
-        )
+        expected = list(response_parts(recorded.status, recorded.headers, recorded.body, names))
         for prefix, part in DIFFERENCES:
             if recorded.name.startswith(prefix):
-                if [row for row in actual if is_part(row[0], part)] != [
-                    row for row in expected if is_part(row[0], part)
-                ]:
+                if parts(actual, part) != parts(expected, part):
                     used.add((prefix, part))
-                actual = [row for row in actual if not is_part(row[0], part)]
-                expected = [row for row in expected if not is_part(row[0], part)]
+                actual, expected = others(actual, part), others(expected, part)
         assert actual == expected, recorded.name
         check_times(headers, body)
         use_recorded_key(bot_server, recorded, body)

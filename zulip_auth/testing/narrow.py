@@ -139,11 +139,11 @@ def select_page(
     newer = [message for message in messages if message.id > anchor][:after]
     older = older[-before:] if before else []
     oldest, newest = to_left or len(older) < before, to_right or len(newer) < after
-    ends = dict(zip(ENDS, (bool(found), oldest, newest, False), strict=True))
-    return [*older, *found, *newer], ends
+    ends = (bool(found), oldest, newest, False)
+    return [*older, *found, *newer], dict(zip(ENDS, ends, strict=True))
 
 
-ENDS = ("found_anchor", "found_oldest", "found_newest", "history_limited")
+ENDS: tuple[str, ...] = ("found_anchor", "found_oldest", "found_newest", "history_limited")
 NEWEST = 10**16
 """The anchor `newest`, which is above all message ids."""
 

@@ -98,14 +98,16 @@ class Parameter:
             if rule.max_length is not None and len(text) > rule.max_length:
                 raise bad_request(f"{name} is too long (limit: {rule.max_length} characters)")
             return text
+        value: Any
         try:
             value = json.loads(text)
         except ValueError:
             raise bad_request(f"{name} is not valid JSON") from None
-        if not (value is None and self.optional):
-            _check(name, value, self.kind)
-            if rule.minimum is not None and value < rule.minimum:
-                raise bad_request(f"{name} is too small")
+        if self.optional and text.strip() == "null":
+            return None
+        _check(name, value, self.kind)
+        if rule.minimum is not None and value < rule.minimum:
+            raise bad_request(f"{name} is too small")
         return value
 
 
@@ -131,6 +133,8 @@ def _check(name: str, value: Any, kind: Any) -> None:
         raise bad_request(f"{name} is not {_NAMES[origin]}")
     if not arguments:
         return
-    items: Iterable[tuple[Any, Any]] = value.items() if origin is dict else enumerate(value)
+    items: Iterable[tuple[Any, Any]] = enumerate(value)
+    if isinstance(value, dict):
+        items = value.items()
     for key, item in items:
         _check(f"{name}[{json.dumps(key)}]", item, arguments[-1])
