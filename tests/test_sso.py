@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
+import chromium
 import httpx
 import pytest
 from attrs import evolve
@@ -18,7 +19,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import zulip_auth
-from helpers.chromium import needs_chromium, run_chromium
 from helpers.constants import API_KEY
 from helpers.raw_server import ScriptedServer, respond
 from helpers.recordings import load_recordings
@@ -526,7 +526,7 @@ def test_flow_cannot_be_copied_or_pickled(flow: SSOFlow) -> None:
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Any]:
     """A headless Chromium that logs its requests."""
-    with run_chromium(tmp_path / "profile", performance="ALL") as driver:
+    with chromium.run_chromium(tmp_path / "profile", performance="ALL") as driver:
         yield driver
 
 
@@ -545,7 +545,7 @@ def find_zulip_url(browser: Any) -> str | Literal[False]:
 
 
 @pytest.mark.slow
-@needs_chromium
+@pytest.mark.skipif(not chromium.is_installed(), reason=chromium.MISSING)
 async def test_real_chromium_browser(browser: Any) -> None:
     from selenium.webdriver.support.wait import WebDriverWait
 

@@ -221,10 +221,6 @@ class Realm:
         bot.owner, bot.bot_type = owner, type_
         return bot
 
-    def bots_of(self, owner: Account) -> list[Account]:
-        """Return the bots of an account."""
-        return [user for user in self.accounts if user.owner is owner]
-
     def account(self, email: str) -> Account:
         """Return an account by its case-insensitive email.
 

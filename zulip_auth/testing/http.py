@@ -103,6 +103,11 @@ class UserCall(Call):
     account: Account
 
     @property
+    def bots(self) -> list[Account]:
+        """Return the bots of the account."""
+        return [user for user in self.realm.accounts if user.owner is self.account]
+
+    @property
     def messages(self) -> list[Message]:
         """Return the messages of the organization, oldest first."""
         return [m for m in self.state.messages.values() if m.realm is self.realm]

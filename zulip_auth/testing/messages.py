@@ -66,17 +66,6 @@ class Message:
         return "private" if self.channel is None else "stream"
 
     @property
-    def version(self) -> Version:
-        """Return what an edit can change."""
-        return self.content, self.topic, self.channel
-
-    def edit(self, editor: Account, timestamp: int, version: Version) -> None:
-        """Change the message, if the version differs."""
-        if version != self.version:
-            self.edits.append(Edit(editor, timestamp, self.version))
-            self.content, self.topic, self.channel = version
-
-    @property
     def rendered_content(self) -> str:
         """Return the content as HTML. Markdown is escaped, not rendered."""
         return render(self.content)
@@ -145,7 +134,7 @@ class Message:
 
     def _history(self) -> list[dict[str, Any]]:
         """Return the edits as in the API, with the values that they replaced, oldest first."""
-        versions = [*(edit.before for edit in self.edits), self.version]
+        versions = [*(edit.before for edit in self.edits), version_of(self)]
         entries = []
         for edit, before, after in zip(self.edits, versions, versions[1:], strict=False):
             entry = {"user_id": edit.editor.user_id, "timestamp": edit.timestamp}
@@ -168,7 +157,7 @@ class Message:
         """Return the versions of the message as in the API, oldest first."""
         first = {"user_id": self.sender.user_id, "timestamp": self.timestamp}
         entries = [first, *self._history()]
-        versions = [*(edit.before for edit in self.edits), self.version]
+        versions = [*(edit.before for edit in self.edits), version_of(self)]
         for entry, (content, topic, _) in zip(entries, versions, strict=True):
             entry.pop("prev_rendered_content_version", None)
             entry |= {"topic": topic, "content": content, "rendered_content": render(content)}
@@ -179,6 +168,18 @@ class Message:
                     f'<span class="highlight_text_inserted">{inserted}</span></p></div>'
                 )
         return entries
+
+
+def version_of(message: Message) -> Version:
+    """Return what an edit can change."""
+    return message.content, message.topic, message.channel
+
+
+def edit(message: Message, editor: Account, timestamp: int, version: Version) -> None:
+    """Change a message, if the version differs."""
+    if version != version_of(message):
+        message.edits.append(Edit(editor, timestamp, version_of(message)))
+        message.content, message.topic, message.channel = version
 
 
 def render(content: str) -> str:

@@ -164,7 +164,7 @@ def remove_subscriptions(
 ) -> Fields:
     """Unsubscribe accounts from channels."""
     users = _find_principals(call, principals)
-    own = {call.account, *call.realm.bots_of(call.account)}
+    own = {call.account, *call.bots}
     if not (own.issuperset(users) or call.account.admin):
         raise bad_request("Insufficient permission")
     names = {name: call.realm.find_channel(name) for name in subscriptions}

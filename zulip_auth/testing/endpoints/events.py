@@ -87,7 +87,7 @@ def _bot_data(call: UserCall) -> Fields:
                 **BOT_SETTINGS,
                 "services": [],
             }
-            for bot in call.realm.bots_of(call.account)
+            for bot in call.bots
         ]
     }
 

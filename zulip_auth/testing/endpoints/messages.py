@@ -12,9 +12,11 @@ from zulip_auth.testing.http import WEBHOOKS, Fields, UserCall, endpoint, not_se
 from zulip_auth.testing.messages import (
     Message,
     Version,
+    edit,
     normalize_content,
     normalize_topic,
     render,
+    version_of,
 )
 from zulip_auth.testing.parameters import Count, Topic
 
@@ -136,14 +138,14 @@ def edit_message(
         (edits and not owned, "You don't have permission to edit this message"),
         (edits and expired, "The time limit for editing this message has passed"),
     )
-    moved, before = _moved_messages(call, message, propagate_mode), message.version
+    moved, before = _moved_messages(call, message, propagate_mode), version_of(message)
     new_topic = message.topic if topic is None else normalize_topic(topic)
     new_channel = None if stream_id is None else _find_channel(call.realm, str(stream_id))
     new_content = None if content is None else normalize_content(content)
     for other in moved:
         changed = new_content if other is message else None
         version = changed or other.content, new_topic, new_channel or other.channel
-        other.edit(call.account, int(now), version)
+        edit(other, call.account, int(now), version)
     _deliver_edit(call, message, moved, before, propagate_mode)
     return {"detached_uploads": []}
 

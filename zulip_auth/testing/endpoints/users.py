@@ -137,7 +137,7 @@ def update_settings(call: UserCall, full_name: str | None = None) -> Fields:
 @endpoint("GET /api/v1/bots", HUMANS)
 def list_bots(call: UserCall) -> Fields:
     """Return the active bots of the account."""
-    bots = [bot for bot in call.realm.bots_of(call.account) if bot.active]
+    bots = [bot for bot in call.bots if bot.active]
     bots.sort(key=lambda bot: bot.user_id)
     fields = [
         {"username": bot.email, "full_name": bot.full_name, "api_key": bot.api_key} for bot in bots

@@ -1,30 +1,33 @@
-"""Click through the documentation site with a real browser."""
+"""Check the built site (`make docs`): its inventory, and with Chromium its links and widths."""
 
 from __future__ import annotations
 
 import pkgutil
-import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin
-from urllib.request import urlopen
 
-import pytest
+import chromium
 from sphinx.util.inventory import InventoryFile
 
 import zulip_auth
-from helpers.chromium import needs_chromium, run_chromium
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parent.parent
+SITE = ROOT / "site"
 PAGES = [
     path.relative_to(ROOT).with_suffix(".html").as_posix()
     for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "examples" / "README.md"]
 ]
+PHONE = {"width": 390, "height": 900, "deviceScaleFactor": 1, "mobile": True}
+# The first result of a search.
+SEARCHES = {"login": "docs/first-steps.html", "docker": "docs/deployment.html"}
 
 # Everything on a page that is of interest here, in one call.
 INSPECT = """
@@ -46,91 +49,93 @@ return {
 """
 
 
-class SilentHandler(SimpleHTTPRequestHandler):
+class _SilentHandler(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         pass
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of the built site, on a server of this machine."""
-    directory = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "sphinx", "--quiet", "--fail-on-warning"]
-    subprocess.run([*command, "-c", "docs", ".", str(directory)], cwd=ROOT, check=True)
-    handler = partial(SilentHandler, directory=str(directory))
+@contextmanager
+def serve() -> Iterator[str]:
+    """Serve the site on this machine, and yield its URL."""
+    handler = partial(_SilentHandler, directory=str(SITE))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with run_chromium(tmp_path_factory.mktemp("chromium"), browser="ALL") as driver:
-        yield driver
+def check_inventory() -> None:
+    """Check that other projects can link to each name, and that each can be imported."""
+    with (SITE / "objects.inv").open("rb") as file:
+        inventory = InventoryFile.load(file, "", urljoin)
+    names = {name for kind, items in inventory.items() if kind != "std:doc" for name in items}
+    names = {name for name in names if name.startswith("zulip_auth.")}
+    assert {f"zulip_auth.{name}" for name in zulip_auth.__all__} <= names
+    for name in names:
+        pkgutil.resolve_name(name)
 
 
-@pytest.mark.slow
-@needs_chromium
-@pytest.mark.xdist_group("site")
-def test_pages_in_chromium(site: str, browser: Any) -> None:
-    """Follow every link of every page. Links to other hosts are not followed."""
-    metrics = {"width": 390, "height": 900, "deviceScaleFactor": 1, "mobile": True}  # a phone
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    browser.get("about:blank")
-    browser.get_log("browser")  # that of a search which another test has left
+def check_pages(site: str, browser: Any) -> None:
+    """Follow every link of every page, on a phone. Links to other hosts are not followed."""
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
     waiting, pages = [site, f"{site}404.html"], {}
     while waiting:
         url = waiting.pop()
         browser.get(url)
         page = pages[url] = browser.execute_script(INSPECT)
         assert page["width"] == 0, f"{url} is wider than the window: {page['overflowing']}"
-        assert page["overflowing"] == [], url
-        assert page["broken"] == [], url
+        assert page["overflowing"] == [], (url, page["overflowing"])
+        assert page["broken"] == [], (url, page["broken"])
         for link in page["links"]:
             target = urldefrag(link)[0]
             internal = target.startswith(site) and "/_" not in target
             if internal and target not in pages and target not in waiting:
                 waiting.append(target)
     errors = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
-    assert errors == []
+    assert errors == [], errors
 
     for url, page in pages.items():
         for link in page["links"]:
             target, anchor = urldefrag(link)
             if target in pages and anchor:
                 assert unquote(anchor) in pages[target]["ids"], f"{url} links to {link}"
-    assert {url.removeprefix(site) for url in pages} >= set(PAGES)
+    missing = {*PAGES} - {url.removeprefix(site) for url in pages}
+    assert not missing, f"no links lead to {missing}"
     titles = [page["title"] for url, page in pages.items() if url != site]
     assert len(titles) == len(set(titles)), sorted(titles)
 
 
-@pytest.mark.slow
-@needs_chromium
-@pytest.mark.xdist_group("site")
-@pytest.mark.parametrize(
-    ("text", "page"), [("login", "docs/first-steps.html"), ("docker", "docs/deployment.html")]
-)
-def test_search_in_chromium(text: str, page: str, site: str, browser: Any) -> None:
+def check_search(site: str, browser: Any) -> None:
+    """Check the first result of a few searches."""
     from selenium.webdriver.support.wait import WebDriverWait
 
-    browser.get(f"{site}search.html?q={text}")
-    found = WebDriverWait(browser, 30).until(
-        lambda driver: driver.find_elements("css selector", "#search-results li > a")
-    )
-    assert found[0].get_attribute("href").startswith(site + page)
+    for text, page in SEARCHES.items():
+        browser.get(f"{site}search.html?q={text}")
+        found = WebDriverWait(browser, 30).until(
+            lambda driver: driver.find_elements("css selector", "#search-results li > a")
+        )
+        link = found[0].get_attribute("href")
+        assert link.startswith(site + page), f"a search for {text} finds {link}"
 
 
-@pytest.mark.slow
-@pytest.mark.xdist_group("site")
-def test_inventory(site: str) -> None:
-    """Other projects can link to each name, and each can be imported."""
-    with urlopen(f"{site}objects.inv") as response:
-        inventory = InventoryFile.load(response, site, urljoin)
-    names = {name for kind, items in inventory.items() if kind != "std:doc" for name in items}
-    names = {name for name in names if name.startswith("zulip_auth.")}
-    assert {f"zulip_auth.{name}" for name in zulip_auth.__all__} <= names
-    for name in names:
-        pkgutil.resolve_name(name)
+def main() -> None:
+    """Check the site; without Chromium, the inventory only."""
+    check_inventory()
+    if not chromium.is_installed():
+        print(f"The pages are not checked: this {chromium.MISSING}.", file=sys.stderr)
+        return
+    with (
+        serve() as site,
+        TemporaryDirectory() as profile,
+        chromium.run_chromium(Path(profile), browser="ALL") as browser,
+    ):
+        check_pages(site, browser)
+        check_search(site, browser)
+
+
+if __name__ == "__main__":
+    main()
