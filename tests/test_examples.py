@@ -28,7 +28,7 @@ import pytest
 import small_bot
 import test_my_bot
 from cryptography.fernet import Fernet
-from test_my_bot import USER, running_bot
+from test_my_bot import running_bot
 
 import zulip_auth
 from helpers import raw_server
@@ -38,7 +38,6 @@ from helpers.secret_scanner import SecretScanner
 from zulip_auth import ApiKeySource, AuthClient, Credentials, NotLoggedInError, ZulipAuthError
 from zulip_auth.testing import Account, FakeZulip
 
-BOT = "ping-bot@zulipdev.com"
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NAMES = sorted(path.name for path in EXAMPLES.glob("*.py"))
 README = (EXAMPLES / "README.md").read_text(encoding="utf-8")
@@ -113,7 +112,8 @@ def run(
             if isinstance(code, str):
                 print(code, file=sys.stderr)
                 code = 1
-        return Finished(code, *capsys.readouterr(), scanner)
+        output = capsys.readouterr()
+        return Finished(code, output.out, output.err, scanner)
 
     return run
 
@@ -220,28 +220,6 @@ def test_official_client_renews_revoked_key(fake_zulip: FakeZulip, zuliprc: Path
 # ---- httpx_bot.py
 
 
-@asynccontextmanager
-async def user_client(server: FakeZulip) -> AsyncIterator[httpx.AsyncClient]:
-    """Log in as a user and return an authenticated client."""
-    credentials = await zulip_auth.login(server.site, USER, "correct horse")
-    api = f"{server.site}/api/v1"
-    async with httpx.AsyncClient(auth=credentials.basic_auth, base_url=api, timeout=30) as http:
-        yield http
-
-
-async def send(http: httpx.AsyncClient, text: str) -> str:
-    """Send a direct message to the bot and return its reply."""
-    queue = await httpx_bot.register(http)
-    form = {"type": "direct", "to": json.dumps([BOT]), "content": text}
-    await httpx_bot.call(http, "POST", "/messages", data=form)
-    while True:
-        params = {name: queue[name] for name in ("queue_id", "last_event_id")}
-        for event in (await httpx_bot.call(http, "GET", "/events", params=params))["events"]:
-            queue["last_event_id"] = event["id"]
-            if event["type"] == "message" and event["message"]["sender_email"] == BOT:
-                return str(event["message"]["content"])
-
-
 bot = test_my_bot.bot
 bot_zuliprc = test_my_bot.zuliprc
 
@@ -285,19 +263,17 @@ async def test_httpx_bot_survives_replaced_key(
     fake_zulip: FakeZulip, bot: Account, bot_zuliprc: Path
 ) -> None:
     old_key = bot.api_key
-    async with user_client(fake_zulip) as http:
-        logins = count(fake_zulip, "fetch_api_key")
-        async with bot_process(fake_zulip, bot_zuliprc, SecretScanner(old_key), signal.SIGTERM):
-            assert await send(http, "ping") == "pong"
-            # The bot polls at any time, and stops if the old key is rejected before.
-            Credentials(fake_zulip.site, bot.email, API_KEY).save(bot_zuliprc)
-            bot.api_key = API_KEY
-            assert await send(http, "ping") == "pong"
-            assert await send(http, "ping") == "pong"
-        scanner = SecretScanner(old_key, bot.api_key)
-        async with bot_process(fake_zulip, bot_zuliprc, scanner, signal.SIGINT):
-            assert await send(http, "ping") == "pong"
-        assert count(fake_zulip, "fetch_api_key") == logins
+    async with bot_process(fake_zulip, bot_zuliprc, SecretScanner(old_key), signal.SIGTERM):
+        assert await test_my_bot.ask(fake_zulip, bot, "ping") == "pong"
+        # The bot polls at any time, and stops if the old key is rejected before.
+        Credentials(fake_zulip.site, bot.email, API_KEY).save(bot_zuliprc)
+        bot.api_key = API_KEY
+        assert await test_my_bot.ask(fake_zulip, bot, "ping") == "pong"
+        assert await test_my_bot.ask(fake_zulip, bot, "ping") == "pong"
+    scanner = SecretScanner(old_key, bot.api_key)
+    async with bot_process(fake_zulip, bot_zuliprc, scanner, signal.SIGINT):
+        assert await test_my_bot.ask(fake_zulip, bot, "ping") == "pong"
+    assert count(fake_zulip, "fetch_api_key") == 0
 
 
 def test_httpx_bot_key_errors(
@@ -309,12 +285,14 @@ def test_httpx_bot_key_errors(
     assert count(fake_zulip, "users/me") == 1
 
 
-async def test_httpx_bot_replaces_expired_queue(fake_zulip: FakeZulip, bot_zuliprc: Path) -> None:
-    async with running_bot(fake_zulip, bot_zuliprc), user_client(fake_zulip) as http:
+async def test_httpx_bot_replaces_expired_queue(
+    fake_zulip: FakeZulip, bot: Account, bot_zuliprc: Path
+) -> None:
+    async with running_bot(fake_zulip, bot_zuliprc):
         fake_zulip.expire_queues()
-        await wait_until(lambda: count(fake_zulip, "register") == 2)
-        assert await send(http, "ping") == "pong"
-        assert count(fake_zulip, "register") == 3  # one of them for the other user
+        await fake_zulip.wait_for("POST", "/api/v1/register", count=2)
+        assert await test_my_bot.ask(fake_zulip, bot, "ping") == "pong"
+        assert count(fake_zulip, "register") == 2
 
 
 def ping_events(number: int) -> dict[str, Any]:
