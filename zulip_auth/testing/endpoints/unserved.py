@@ -36,6 +36,7 @@ PATCH /settings/notifications
 PATCH,DELETE /streams/{stream_id:int}
 POST /streams/{stream_id:int}/delete_topic
 GET /streams/{stream_id:int}/email_address
+PATCH /scheduled_messages/{id_:int}
 POST /submessage
 POST /user_groups/{group_id:int}/deactivate
 GET /user_groups/{group_id:int}/members
