@@ -7,7 +7,6 @@ import json
 import os
 import re
 import runpy
-import shutil
 import signal
 import sqlite3
 import stat
@@ -33,7 +32,6 @@ from test_my_bot import running_bot
 import zulip_auth
 from helpers import raw_server
 from helpers.constants import API_KEY, PASSWORD, USERNAME
-from helpers.pytest_run import run_pytest
 from helpers.secret_scanner import SecretScanner
 from zulip_auth import ApiKeySource, AuthClient, Credentials, NotLoggedInError, ZulipAuthError
 from zulip_auth.testing import Account, FakeZulip
@@ -451,16 +449,7 @@ def test_accounts_in_sqlite_of_organizations(
     SecretScanner(*new).check(result.err, "standard error")
 
 
-# ---- test_my_bot.py
-
-
-@pytest.mark.slow
-def test_my_bot_passes(tmp_path: Path) -> None:
-    for name in ("test_my_bot.py", "httpx_bot.py"):
-        shutil.copy(EXAMPLES / name, tmp_path)
-    output = run_pytest(tmp_path)
-    assert "6 passed" in output, output
-    SecretScanner(PASSWORD).check(output, "the output")
+# ---- test_my_bot.py, which pytest collects as well
 
 
 async def test_my_bot_fails_with_a_broken_bot(
