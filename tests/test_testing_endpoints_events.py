@@ -13,8 +13,6 @@ from helpers.caller import Caller, Organization, org
 
 __all__ = ["org"]
 
-PATH = "/api/v1/events"
-
 
 def send(org: Organization, content: str = "hi") -> None:
     org.server.send("iago@zulip.com", org.bot.account, content)
@@ -26,9 +24,11 @@ def poll(caller: Caller, queue_id: str, last_event_id: int = -1) -> Any:
 
 async def start_poll(caller: Caller, queue_id: str) -> asyncio.Future[Any]:
     """Return a poll that waits for an event."""
-    mark = caller.server.mark()
+    queue = caller.server._state.queues[queue_id]
+    previous = queue._poll
     polling = asyncio.create_task(asyncio.to_thread(poll, caller, queue_id))
-    await caller.server.wait_for("GET", PATH, since=mark)
+    while queue._poll in (None, previous):  # noqa: ASYNC110 - set in another thread
+        await asyncio.sleep(0.001)
     return polling
 
 

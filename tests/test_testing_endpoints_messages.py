@@ -166,6 +166,7 @@ def test_move_topic(org: Organization) -> None:
         org.server.send("iago@zulip.com", "general", "hi", topic=topic)
     queue = org.bot.register(event_types=["update_message"])
     org.bot.ok("PATCH /messages/2", topic="A")  # no change
+    assert "edit_history" not in org.bot.ok("GET /messages/2")["message"]
     body = org.bot.ok("PATCH /messages/2", topic="c", propagate_mode="change_later")
     assert body == {"detached_uploads": []}
     assert [message.topic for message in org.server.messages] == ["a", "c", "c", "b"]

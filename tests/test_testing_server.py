@@ -370,12 +370,14 @@ def test_changes_while_requests_run(org: Organization) -> None:
     server, done, statuses = org.server, threading.Event(), set[int]()
 
     def call() -> None:
-        while not done.is_set():
+        while True:
             server._state.calls.reset(org.iago.account)
             statuses.add(org.iago.send("GET /users").status_code)
             page = {"anchor": "newest", "num_before": 9}
             statuses.add(org.iago.send("GET /messages", **page).status_code)
             statuses.add(org.iago.send("GET /dev_list_users").status_code)
+            if done.is_set():
+                return
 
     threads = [threading.Thread(target=call) for _ in range(2)]
     for thread in threads:
