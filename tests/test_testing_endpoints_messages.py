@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 
 from helpers.caller import Organization, org
@@ -32,7 +33,7 @@ def test_direct_message(org: Organization) -> None:
         ]
     note = org.iago.events(queues[org.iago])[3]["message"]
     assert [user["id"] for user in note["display_recipient"]] == [10]
-    assert note["client"] == "python-httpx"
+    assert note["client"] == f"python-{httpx.__name__}"
     assert org.bot.events(queues[org.bot]) == []
 
 
