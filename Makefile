@@ -82,11 +82,12 @@ types: $(VENV)/.lint ## check types with mypy and pyright
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	PATH="$(BIN):$$PATH" pyright --ignoreexternal --verifytypes zulip_auth
 
-docs: $(VENV)/.docs ## build the documentation in site/
+docs: $(VENV)/.docs ## build the documentation in site/, and check it
 	$(BIN)/python scripts/pages.py --check
 	rm -rf site
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs . site
 	rm -r site/.doctrees
+	$(BIN)/python scripts/check_site.py
 	@echo 'Open site/index.html in a browser.'
 
 pages: $(VENV)/.docs ## write what docs/ shows of the code: reference, help texts, screenshots

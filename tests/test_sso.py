@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+import chromium
 import pytest
 from attrs import evolve
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 import zulip_auth
-from helpers.chromium import needs_chromium, run_chromium
 from helpers.constants import API_KEY
 from helpers.secret_scanner import SecretScanner
 from zulip_auth import (
@@ -342,9 +342,9 @@ def find_zulip_url(browser: Any) -> str | Literal[False]:
 
 
 @pytest.mark.slow
-@needs_chromium
+@pytest.mark.skipif(not chromium.is_installed(), reason=chromium.MISSING)
 async def test_real_chromium_browser(tmp_path: Path) -> None:
-    with run_chromium(tmp_path / "profile", performance="ALL") as browser:
+    with chromium.run_chromium(tmp_path / "profile", performance="ALL") as browser:
         await log_in_with(browser)
 
 
