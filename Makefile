@@ -43,9 +43,10 @@ interop: $(VENV)/.interop ## run bots of other libraries against the stand-in se
 test-3.14: $(VENV)/.pyodide ## run the tests without sockets on Python 3.14, which npm provides
 	node --stack-size=8000 scripts/test_pyodide.mjs $(VENV)/pyodide $(VENV)/pyodide/packages $(ARGS)
 
-check: $(VENV)/.generate ## validate the OpenAPI description and compare generated/ with it
+check: $(VENV)/.test ## compare generated/ and the stand-in server with the OpenAPI description
 	$(BIN)/openapi-spec-validator openapi/zulip-auth.yaml
 	$(BIN)/python scripts/check_generated.py
+	$(BIN)/python scripts/check_stand_in.py
 
 generate: $(VENV)/.generate ## generate the client in generated/ from openapi/
 	$(BIN)/python scripts/generate.py
@@ -63,12 +64,9 @@ generators: $(VENV)/.test ## generate with other releases of the generator, and 
 			tests/test_generated.py tests/test_recordings.py || exit; \
 	done
 
-# Pass variables through the environment so that the shell does not expand them.
+# Pass UPSTREAM through the environment so that the shell does not expand it.
 upstream-diff: $(VENV)/.generate ## compare with Zulip's own description, UPSTREAM=path/to/zulip.yaml
-	$(BIN)/python scripts/upstream_diff.py $(if $(OURS),--ours "$$OURS") -- "$$UPSTREAM"
-
-upstream-differences: $(VENV)/.generate ## write tests/data/upstream/*.differences.txt
-	$(BIN)/python scripts/upstream_diff.py --write
+	$(BIN)/python scripts/upstream_diff.py "$$UPSTREAM"
 
 lint: $(VENV)/.lint ## check style, types and prose (.pre-commit-config.yaml)
 	@git rev-parse --git-dir >/dev/null || \
@@ -84,11 +82,12 @@ types: $(VENV)/.lint ## check types with mypy and pyright
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	PATH="$(BIN):$$PATH" pyright --ignoreexternal --verifytypes zulip_auth
 
-docs: $(VENV)/.docs ## build the documentation in site/
+docs: $(VENV)/.docs ## build the documentation in site/, and check it
 	$(BIN)/python scripts/pages.py --check
 	rm -rf site
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs . site
 	rm -r site/.doctrees
+	$(BIN)/python scripts/check_site.py
 	@echo 'Open site/index.html in a browser.'
 
 pages: $(VENV)/.docs ## write what docs/ shows of the code: reference, help texts, screenshots

@@ -77,7 +77,7 @@ STATES: tuple[tuple[str, Callable[[_Session], object], tuple[str, ...]], ...] = 
         lambda s: s.server.account(USERNAME).regenerate_api_key(),
         ("whoami",),
     ),
-    ("server unreachable", lambda s: s.server.stop(), ("whoami --timeout 1",)),
+    ("server unreachable", lambda s: s.server.stop(), ("whoami --timeout 10",)),
     ("server back", lambda s: s.server.start(), ("logout", "logout")),
     ("five wrong passwords", _fail_five_times, (_LOGIN,)),
     ("no terminal", lambda _: None, (f"login chat.example.com {USERNAME}",)),

@@ -110,7 +110,7 @@ def run_in_pty(
     """
     master, slave = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-c", _PTY_WRAPPER, _SITE_RE.sub(site, command)],
+        [sys.executable, "-S", "-c", _PTY_WRAPPER, _SITE_RE.sub(site, command)],
         stdin=slave,
         cwd=home,
         env={

@@ -18,7 +18,7 @@ from jupyter_client.manager import start_new_kernel
 import zulip_auth
 from helpers.constants import PASSWORD, USERNAME
 from helpers.secret_scanner import SecretScanner
-from zulip_auth import ApiKeySource, AuthClient, Bot, Credentials
+from zulip_auth import ApiKeySource, AuthClient
 from zulip_auth.httpx_auth import ApiKeyAuth
 from zulip_auth.testing import FakeZulip
 
@@ -31,23 +31,10 @@ async def send_request(client: AuthClient) -> None:
         await http.get(client.site)
 
 
-def credentials_for(client: AuthClient) -> Credentials:
-    return Credentials(client.site, USERNAME, "a" * 32)
-
-
 CALLS: dict[str, Callable[[AuthClient], Coroutine[Any, Any, object]]] = {
     "login()": lambda client: zulip_auth.login(client.site, USERNAME, PASSWORD),
     "dev_login()": lambda client: zulip_auth.dev_login(client.site, USERNAME),
-    "login": lambda client: client.login(USERNAME, PASSWORD),
-    "dev_login": lambda client: client.dev_login(USERNAME),
-    "jwt_login": lambda client: client.jwt_login("token"),
     "server_settings": lambda client: client.server_settings(),
-    "verify": lambda client: client.verify(credentials_for(client)),
-    "regenerate_api_key": lambda client: client.regenerate_api_key(credentials_for(client)),
-    "bots": lambda client: client.bots(credentials_for(client)),
-    "bot_credentials": lambda client: client.bot_credentials(
-        credentials_for(client), Bot("echo-bot@zulip.com", "Echo", None, 7)
-    ),
     "source": lambda client: ApiKeySource(client, USERNAME, PASSWORD).get(),
     "ApiKeyAuth": send_request,
 }

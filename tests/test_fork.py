@@ -1,39 +1,44 @@
-"""Keep nothing between two calls that is wrong after a fork, in threads, or after a pause."""
+"""Keep nothing between two calls that is wrong after a fork, or after a pause."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import json
-import multiprocessing
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
 import trustme
 
-from helpers.constants import PASSWORD, SUCCESS
+from helpers.constants import PASSWORD, SUCCESS, USERNAME
 from helpers.raw_server import Connection, ScriptedServer, raw_response
 from helpers.tls import client_context, server_context
-from zulip_auth import AuthClient
+from zulip_auth import ApiKeySource, AuthClient, ZuliprcStore
+from zulip_auth.testing import FakeZulip
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="requires os.fork")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="requires os.fork"),
+    pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning"),
+]
+
+
+async def send_key_of_username(connection: Connection, times: int = 1) -> None:
+    """Respond to a login with a key that is made of its username."""
+    body = await connection.read()
+    [username] = parse_qs(body.decode())["username"]
+    success = {**SUCCESS, "email": username, "api_key": f"key-of-{username}"}
+    response = raw_response(200, json.dumps(success)).replace(b"connection: close\r\n", b"")
+    await connection.write(response * times)
 
 
 async def key_of_username(connection: Connection) -> None:
-    """Respond to each login on a connection with a key that is made of its username."""
     while True:
-        body = await connection.read()
-        [username] = parse_qs(body.decode())["username"]
-        success = {**SUCCESS, "email": username, "api_key": f"key-of-{username}"}
-        await connection.write(
-            raw_response(200, json.dumps(success)).replace(b"connection: close\r\n", b"")
-        )
+        await send_key_of_username(connection)
 
 
 def log_in_often(client: AuthClient, username: str) -> bool:
@@ -45,7 +50,7 @@ def log_in_often(client: AuthClient, username: str) -> bool:
     return set(asyncio.run(logins())) == {f"key-of-{username}"}
 
 
-def in_fork(func: Callable[[], bool]) -> int:
+def in_fork(func: Callable[[], object]) -> int:
     pid = os.fork()
     if pid:
         return pid
@@ -56,7 +61,7 @@ def in_fork(func: Callable[[], bool]) -> int:
         os._exit(code)
 
 
-async def exit_codes(pids: list[int]) -> list[int]:
+async def exit_codes(*pids: int) -> list[int]:
     statuses = [await asyncio.to_thread(os.waitpid, pid, 0) for pid in pids]
     return [os.waitstatus_to_exitcode(status) for _, status in statuses]
 
@@ -65,9 +70,8 @@ async def exit_codes(pids: list[int]) -> list[int]:
 async def test_forked_processes(tls: bool, test_ca: trustme.CA) -> None:
     """As with gunicorn's --preload: the parent has logged in before it forks."""
     context = client_context(test_ca) if tls else None
-    async with ScriptedServer(
-        key_of_username, tls=server_context(test_ca) if tls else None
-    ) as server:
+    server_tls = server_context(test_ca) if tls else None
+    async with ScriptedServer(key_of_username, tls=server_tls) as server:
         client = AuthClient(server.site, ssl_context=context)
         await client.login("parent@zulip.com", PASSWORD)
         gc.collect()
@@ -75,29 +79,9 @@ async def test_forked_processes(tls: bool, test_ca: trustme.CA) -> None:
             in_fork(lambda name=name: log_in_often(client, f"{name}@zulip.com"))  # type: ignore[misc]
             for name in ("one", "two")
         ]
-        assert await exit_codes(pids) == [0, 0]
-        assert (await client.login("parent@zulip.com", PASSWORD)).api_key.endswith(
-            "parent@zulip.com"
-        )
-
-
-def exit_with(client: AuthClient, username: str) -> None:  # pragma: no cover - the child
-    sys.exit(0 if log_in_often(client, username) else 2)
-
-
-async def test_multiprocessing() -> None:
-    fork = multiprocessing.get_context("fork")
-    async with ScriptedServer(key_of_username) as server:
-        client = AuthClient(server.site)
-        await client.login("parent@zulip.com", PASSWORD)
-        children: list[Any] = [
-            fork.Process(target=exit_with, args=(client, f"{name}@zulip.com")) for name in "ab"
-        ]
-        for child in children:
-            child.start()
-        for child in children:
-            await asyncio.to_thread(child.join)
-        assert [child.exitcode for child in children] == [0, 0]
+        assert await exit_codes(*pids) == [0, 0]
+        credentials = await client.login("parent@zulip.com", PASSWORD)
+        assert credentials.api_key == "key-of-parent@zulip.com"
 
 
 @pytest.mark.slow
@@ -115,23 +99,67 @@ async def test_frozen_process() -> None:
         pid = in_fork(freeze)
         await asyncio.to_thread(os.waitpid, pid, os.WUNTRACED)
         os.kill(pid, signal.SIGCONT)
-        assert await exit_codes([pid]) == [0]
+        assert await exit_codes(pid) == [0]
 
 
 async def test_second_response_in_the_same_record(test_ca: trustme.CA) -> None:
     """Bytes after a response, also such that wait inside OpenSSL, reach no other login."""
 
     async def respond_twice(connection: Connection) -> None:
-        body = await connection.read()
-        [username] = parse_qs(body.decode())["username"]
-        success = {**SUCCESS, "email": username, "api_key": f"key-of-{username}"}
-        response = raw_response(200, json.dumps(success))
-        await connection.write(response.replace(b"connection: close\r\n", b"") * 2)
+        await send_key_of_username(connection, times=2)
         await connection.wait_closed()
 
     async with ScriptedServer(respond_twice, tls=server_context(test_ca)) as server:
         client = AuthClient(server.site, ssl_context=client_context(test_ca))
-        for number in range(5):
+        for number in range(3):
             username = f"user{number}@zulip.com"
             assert (await client.login(username, PASSWORD)).api_key == f"key-of-{username}"
-        assert server.connections == 5
+        assert server.connections == 3
+
+
+# ---- Sources
+
+
+def logins(server: FakeZulip) -> int:
+    return [request.path for request in server.requests].count("/api/v1/fetch_api_key")
+
+
+@pytest.mark.parametrize("state", ["during a login", "after a login"])
+async def test_source_of_the_parent(server: FakeZulip, state: str) -> None:
+    """A child process logs in by itself, or uses the credentials of its parent."""
+    parent = os.getpid()
+    asked, release = asyncio.Event(), asyncio.Event()
+
+    async def password() -> str:
+        if os.getpid() == parent:
+            asked.set()
+            await release.wait()
+        return PASSWORD
+
+    source = ApiKeySource(AuthClient(server.site), USERNAME, password)
+    getting = asyncio.create_task(source.get())
+    await asked.wait()
+    if state == "after a login":
+        release.set()
+        await getting
+    pid = in_fork(lambda: asyncio.run(asyncio.wait_for(source.get(), 10)))
+    assert await exit_codes(pid) == [0]
+    release.set()
+    assert (await getting).email == USERNAME
+    assert logins(server) == (1 if state == "after a login" else 2)
+
+
+async def test_eight_workers_log_in_once(server: FakeZulip, tmp_path: Path) -> None:
+    path = tmp_path / "zuliprc"
+    key = server.account(USERNAME).api_key
+    server.password_check_time = 0.2
+
+    def work() -> bool:  # pragma: no cover - the child
+        client = AuthClient(server.site)
+        source = ApiKeySource(client, USERNAME, PASSWORD, store=ZuliprcStore(path))
+        return asyncio.run(source.get()).api_key == key
+
+    pids = [in_fork(work) for _ in range(8)]
+    assert await exit_codes(*pids) == [0] * 8
+    assert logins(server) == 1
+    assert list(tmp_path.iterdir()) == [path]

@@ -6,9 +6,7 @@ import ast
 import re
 import subprocess
 import sys
-import tomllib
 from graphlib import TopologicalSorter
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -29,33 +27,32 @@ def test_public_names() -> None:
         _ = zulip_auth.log_in  # type: ignore[attr-defined]
 
 
-def modules_loaded_by(statement: str) -> set[str]:
-    script = f"import sys; {statement}; print(*sys.modules)"
-    result = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    return set(result.stdout.split())
+IMPORTS = """
+import sys
+import zulip_auth
+print(*sys.modules)
+import pytest
+before = {*sys.modules}
+import zulip_auth._pytest_plugin
+print(*sys.modules.keys() - before)
+zulip_auth.login
+zulip_auth.AuthClient('x.org')
+print(*sys.modules)
+"""
 
 
-def test_import_loads_no_server_and_no_cli() -> None:
-    loaded = modules_loaded_by("from zulip_auth import AuthClient")
-    assert "zulip_auth._client" in loaded
-    for name in ("starlette", "uvicorn", "pytest", "zulip_auth._cli", "getpass"):
-        assert name not in loaded
-    assert not {name for name in loaded if name.startswith("zulip_auth.testing")}
-
-
-@pytest.mark.slow
 def test_imports_are_lazy() -> None:
-    heavy = {"asyncio", "attrs", "httpx", "zulip_auth._client", "zulip_auth_client"}
-    assert not heavy & modules_loaded_by("import zulip_auth")
-    plugin = modules_loaded_by("import zulip_auth._pytest_plugin")
-    assert not heavy & (plugin - modules_loaded_by("import pytest"))
-    # The first request imports them in a thread.
-    loaded = modules_loaded_by(
-        "import zulip_auth; zulip_auth.login; zulip_auth.AuthClient('x.org')"
+    result = subprocess.run(
+        [sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=True
     )
-    assert not loaded & {"httpx", "anyio", "httpcore", "zulip_auth_client"}
+    package, plugin, client = (set(line.split()) for line in result.stdout.splitlines())
+    heavy = {"asyncio", "attrs", "httpx", "zulip_auth._client", "zulip_auth_client"}
+    assert not heavy & (package | plugin)
+    assert "zulip_auth._client" in client
+    # The first request imports them in a thread.
+    assert not client & {"httpx", "anyio", "httpcore", "zulip_auth_client"}
+    others = ("starlette", "uvicorn", "getpass", "zulip_auth._cli", "zulip_auth.testing")
+    assert not client & {*others}
 
 
 def imports_of(path: Path) -> set[str]:
@@ -99,33 +96,9 @@ def test_http_libraries_are_imported_in_one_place() -> None:
         for path in (ROOT / "zulip_auth").rglob("*.py")
         if re.search(r"\b(import|from) (httpx2?|aiohttp)\b", path.read_text(encoding="utf-8"))
     }
-    assert naming == {
-        "_client.py",  # for its types
-        "_http.py",
-        "httpx_auth.py",
-        "httpx2_auth.py",
-        "aiohttp_auth.py",
-    }
-
-
-def test_dependencies() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    names = {re.split(r"[<>=~]", need)[0] for need in project["dependencies"]}
-    assert names == {"anyio", "attrs", "httpx", "idna"}
-
-
-def test_entry_points() -> None:
-    [plugin] = [entry for entry in entry_points(group="pytest11") if entry.name == "zulip_auth"]
-    assert plugin.value == "zulip_auth._pytest_plugin"
-    [script] = [
-        entry for entry in entry_points(group="console_scripts") if entry.name == "zulip-auth"
-    ]
-    assert script.value == "zulip_auth.__main__:main"
-
-
-@pytest.mark.parametrize("package", ["zulip_auth", "generated/zulip_auth_client"])
-def test_packages_are_typed(package: str) -> None:
-    assert (ROOT / package / "py.typed").exists()
+    # In _client.py for its types
+    auth = {"httpx_auth.py", "httpx2_auth.py", "aiohttp_auth.py"}
+    assert naming == {"_client.py", "_http.py", *auth}
 
 
 def test_version_is_in_changelog_and_citation() -> None:

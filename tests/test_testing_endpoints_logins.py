@@ -1,11 +1,16 @@
-"""Endpoints of the stand-in server that log in."""
+"""Endpoints of the stand-in server that log in, and the rate limit of attempts."""
 
 from __future__ import annotations
+
+import re
+from html import unescape
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import jwt
 import pytest
 
+from helpers.caller import EMPTY_CONTEXT
 from zulip_auth import (
     AuthClient,
     AuthenticationFailedError,
@@ -13,6 +18,7 @@ from zulip_auth import (
     DevAuthDisabledError,
     InvalidSubdomainError,
     PasswordResetRequiredError,
+    RateLimitedError,
     RealmDeactivatedError,
     SubdomainRequiredError,
     dev_login,
@@ -20,132 +26,84 @@ from zulip_auth import (
 )
 from zulip_auth.testing import ExternalMethod, FakeZulip
 
-
-async def test_jwt_login_of_rejected_account() -> None:
-    key = "a key of thirty-two bytes or more"
-    async with FakeZulip({"othello@zulip.com": "x"}) as server:
-        server.realm.jwt_key = key
-        server.account("othello@zulip.com").active = False
-        for email, status, code in (
-            ("unknown@zulip.com", 401, "AUTHENTICATION_FAILED"),
-            ("othello@zulip.com", 401, "USER_DEACTIVATED"),
-            (7, 400, "BAD_REQUEST"),
-        ):
-            token = jwt.encode({"email": email}, key, "HS256")
-            async with httpx.AsyncClient(base_url=server.site) as http:
-                response = await http.post("/api/v1/jwt/fetch_api_key", data={"token": token})
-            assert (response.status_code, response.json()["code"]) == (status, code)
+IAGO = "iago@zulip.com"
+JWT_KEY = "a key of thirty-two bytes or more"
 
 
-async def test_parameters_in_query_string() -> None:
-    async with FakeZulip({"iago@zulip.com": "x"}) as server:
-        async with httpx.AsyncClient(base_url=server.site) as http:
-            params = {"username": "iago@zulip.com", "password": "x"}
-            response = await http.post("/api/v1/fetch_api_key", params=params)
-        assert response.status_code == 200
-        assert response.json()["api_key"] == server.account("iago@zulip.com").api_key
+def request(method: str, server: FakeZulip, path: str, host: str = "127.0.0.1") -> httpx.Response:
+    return httpx.request(method, f"{server.site.replace('127.0.0.1', host)}/api/v1{path}")
 
 
-async def test_password_reset_required() -> None:
-    async with FakeZulip(users={"iago@zulip.com": "secret"}) as server:
-        server.account("iago@zulip.com").password_reset_required = True
-        with pytest.raises(PasswordResetRequiredError) as caught:
-            await login(server.site, "iago@zulip.com", "secret")
-        assert caught.value.message == "Your password has been disabled and needs to be reset"
-        with pytest.raises(AuthenticationFailedError) as wrong:
-            await login(server.site, "iago@zulip.com", "a guess")
-        assert wrong.value.code == "AUTHENTICATION_FAILED"
+async def test_changed_account(server: FakeZulip) -> None:
+    account = server.account("IAGO@zulip.com")
+    account.password, account.api_key = "new secret", "newkey"
+    credentials = await login(server.site, IAGO, "new secret")
+    assert credentials == Credentials(server.site, IAGO, "newkey", 10)
+    account.password_reset_required = True
+    with pytest.raises(PasswordResetRequiredError) as caught:
+        await login(server.site, IAGO, "new secret")
+    assert caught.value.message == "Your password has been disabled and needs to be reset"
+    with pytest.raises(AuthenticationFailedError) as wrong:
+        await login(server.site, IAGO, "a guess")
+    assert wrong.value.code == "AUTHENTICATION_FAILED"
+    server.add_user("iago", "secret")
+    server.realm.email_usernames = False
+    assert (await login(server.site, "iago", "secret")).email == "iago"
 
 
-async def test_changed_password_and_api_key() -> None:
-    async with FakeZulip(users={"iago@zulip.com": "secret"}) as server:
-        account = server.account("IAGO@zulip.com")
-        account.password, account.api_key = "new secret", "newkey"
-        credentials = await login(server.site, "iago@zulip.com", "new secret")
-        assert credentials == Credentials(server.site, "iago@zulip.com", "newkey", 10)
-
-
-async def test_second_realm() -> None:
-    async with FakeZulip(users={"iago@zulip.com": "secret"}) as server:
-        second = server.add_realm("localhost")
-        second.add_user("hamlet@zulip.com", "secret")
-        assert (await login(second.site, "hamlet@zulip.com", "secret")).user_id == 11
-        with pytest.raises(InvalidSubdomainError):  # the account is in the other one
-            await login(server.site, "hamlet@zulip.com", "secret")
-        second.active = False
-        with pytest.raises(RealmDeactivatedError):
-            await dev_login(second.site, "hamlet@zulip.com")
-        await dev_login(server.site, "iago@zulip.com")
-
-
-async def test_username_that_is_not_an_email() -> None:
-    async with FakeZulip(users={"iago": "secret"}) as server:
-        server.realm.email_usernames = False
-        assert (await login(server.site, "iago", "secret")).email == "iago"
+async def test_second_realm(server: FakeZulip) -> None:
+    second = server.add_realm("localhost")
+    second.add_user("hamlet@zulip.com", "secret")
+    assert (await login(second.site, "hamlet@zulip.com", "secret")).user_id == 11
+    with pytest.raises(InvalidSubdomainError):  # the account is in the other one
+        await login(server.site, "hamlet@zulip.com", "secret")
+    second.active = False
+    with pytest.raises(RealmDeactivatedError):
+        await dev_login(second.site, "hamlet@zulip.com")
+    await dev_login(server.site, IAGO)
 
 
 async def test_dev_login_off_or_missing() -> None:
-    async with FakeZulip(users={"iago@zulip.com": "x"}, dev_login="production") as server:
-        with pytest.raises(DevAuthDisabledError) as missing:
-            await dev_login(server.site, "iago@zulip.com")
-        assert missing.value.status_code == 404
+    async with FakeZulip(users={IAGO: "x"}, dev_login="production") as server:
+        for path in ("/dev_fetch_api_key", "/dev_list_users"):
+            response = request("POST", server, path)
+            assert response.status_code == 404
+            assert response.headers["content-type"].startswith("text/html")
         server.dev_login = "off"
         with pytest.raises(DevAuthDisabledError) as off:
-            await dev_login(server.site, "iago@zulip.com")
+            await dev_login(server.site, IAGO)
         assert (off.value.status_code, off.value.code) == (400, "BAD_REQUEST")
         assert server.dev_login == "off"
         server.dev_login = "on"
-        await dev_login(server.site, "iago@zulip.com")
-
-
-async def test_jwt_login_with_profile() -> None:
-    key = "a key of thirty-two bytes or more"
-    async with FakeZulip({"othello@zulip.com": "x"}) as server:
-        server.realm.jwt_key = key
-        form = {"token": jwt.encode({"email": "othello@zulip.com"}, key, "HS256")}
-        async with httpx.AsyncClient(base_url=server.site) as http:
-            body = (await http.post("/api/v1/jwt/fetch_api_key", data=form)).json()
-            assert "user" not in body
-            form["include_profile"] = "true"
-            body = (await http.post("/api/v1/jwt/fetch_api_key", data=form)).json()
-        assert (body["user"]["user_id"], body["user"]["email"]) == (10, "othello@zulip.com")
-
-
-async def test_bots_are_not_listed_as_users() -> None:
-    async with FakeZulip({"iago@zulip.com": "x"}) as server:
-        bot = server.add_bot("iago@zulip.com", "Echo")
-        async with httpx.AsyncClient(base_url=server.site) as http:
-            body = (await http.post("/api/v1/dev_list_users")).json()
-        assert [user["email"] for user in body["direct_users"]] == ["iago@zulip.com"]
+        bot = server.add_bot(IAGO, "Echo")
         assert (await dev_login(server.site, bot.email)).api_key == bot.api_key
+        body = request("POST", server, "/dev_list_users").json()
+        assert [user["email"] for user in body["direct_users"]] == [IAGO]
 
 
-async def test_root_settings() -> None:
-    async with FakeZulip() as server:
-        server.add_realm("acme.localhost")
-        root = server.site.replace("127.0.0.1", "localhost")
-        async with httpx.AsyncClient(base_url=root) as http:
-            body = (await http.get("/api/v1/server_settings")).json()
-            assert "realm_name" not in body
-            assert body["realm_url"] == body["realm_uri"] == root
-        with pytest.raises(SubdomainRequiredError):
-            await AuthClient(root).server_settings()
+def test_jwt_login(server: FakeZulip) -> None:
+    server.realm.jwt_key = JWT_KEY
+    server.add_user("othello@zulip.com", "x").active = False
+    for email, status, code in (
+        (IAGO, 200, None),
+        ("unknown@zulip.com", 401, "AUTHENTICATION_FAILED"),
+        ("othello@zulip.com", 401, "USER_DEACTIVATED"),
+        (7, 400, "BAD_REQUEST"),
+    ):
+        form = {"token": jwt.encode({"email": email}, JWT_KEY, "HS256")}
+        form["include_profile"] = "true"
+        response = httpx.post(f"{server.site}/api/v1/jwt/fetch_api_key", data=form)
+        body = response.json()
+        assert (response.status_code, body.get("code")) == (status, code)
+        if status == 200:
+            assert (body["user"]["user_id"], body["user"]["email"]) == (10, email)
 
 
-async def test_root_with_landing_page() -> None:
-    async with FakeZulip() as server:
-        server.add_realm("acme.localhost")
-        server._state.root_landing_page = True
-        with pytest.raises(SubdomainRequiredError) as caught:
-            await AuthClient(server.site.replace("127.0.0.1", "localhost")).server_settings()
-        assert caught.value.message == "Subdomain required"
-
-
-async def test_external_methods_in_settings() -> None:
+async def test_settings() -> None:
+    """Of an organization, and of the root without and with a landing page."""
     async with FakeZulip() as server:
         server.realm.external_methods.append(ExternalMethod("google", "Google"))
-        async with httpx.AsyncClient(base_url=server.site) as http:
-            body = (await http.get("/api/v1/server_settings")).json()
+        body = request("GET", server, "/server_settings").json()
         assert body["authentication_methods"]["google"]
         assert body["external_authentication_methods"] == [
             {
@@ -156,30 +114,122 @@ async def test_external_methods_in_settings() -> None:
                 "signup_url": "/accounts/register/social/google",
             }
         ]
+        server.add_realm("acme.localhost")
+        root = server.site.replace("127.0.0.1", "localhost")
+        body = request("GET", server, "/server_settings", host="localhost").json()
+        assert "realm_name" not in body
+        assert body["realm_url"] == body["realm_uri"] == root
+        with pytest.raises(SubdomainRequiredError):
+            await AuthClient(root).server_settings()
+        server._state.root_landing_page = True
+        with pytest.raises(SubdomainRequiredError) as caught:
+            await AuthClient(root).server_settings()
+        assert caught.value.message == "Subdomain required"
 
 
-@pytest.mark.parametrize(
-    ("username", "valid"),
-    [
-        ("iago+x@zulip.com", True),
-        ("iago@localhost", True),
-        ("iago@zülip.example", True),
-        ("iago@a-b.c1.org", True),
-        ("iago", False),
-        ("iago@zulip", False),
-        ("i ago@zulip.com", False),
-        ("iágo@zulip.com", False),
-        (".iago@zulip.com", False),
-        ("iago@-zulip.com", False),
-        ("iago@zu_lip.com", False),
-        ("iago@zulip.c-", False),
-        ("iago@zulip.com\n", False),
-        (f"{'x' * 311}@zulip.com", False),
-    ],
-)
-async def test_invalid_email_costs_no_attempt(username: str, valid: bool) -> None:
-    async with FakeZulip() as server, httpx.AsyncClient(base_url=server.site) as http:
-        login = {"username": username, "password": "x"}
-        response = await http.post("/api/v1/fetch_api_key", data=login)
-        assert response.status_code == (401 if valid else 400)
+# ---- Attempts
+
+
+async def test_sixth_attempt_is_blocked(server: FakeZulip) -> None:
+    server.account(IAGO).password = "secret"
+    for _ in range(2):
+        for remaining in (4, 3, 2, 1):
+            with pytest.raises(AuthenticationFailedError) as caught:
+                await login(server.site, IAGO, "a guess")
+            assert caught.value.attempts_remaining == remaining
+        await login(server.site, IAGO, "secret")  # resets the attempts
+    for username in (IAGO, "IAGO@zulip.com", "hamlet@zulip.com"):  # each spelling has its own
+        with pytest.raises(AuthenticationFailedError) as caught:
+            await login(server.site, username, "a guess")
+        assert caught.value.attempts_remaining == 4
+    for _ in range(4):
+        server.advance(60)
+        with pytest.raises(AuthenticationFailedError):
+            await login(server.site, IAGO, "a guess")
+    # A blocked attempt does not extend the block.
+    for wait, left in ((0, 1560), (1000, 560)):
+        server.advance(wait)
+        with pytest.raises(RateLimitedError) as blocked:
+            await login(server.site, IAGO, "secret")
+        assert blocked.value.retry_after == pytest.approx(left, abs=5)
+    server.advance(561)
+    await login(server.site, IAGO, "secret")
+
+
+def test_invalid_email_costs_no_attempt(server: FakeZulip) -> None:
+    usernames = {
+        "iago+x@zulip.com": True,
+        "iago@localhost": True,
+        "iago@zülip.example": True,
+        "iago@a-b.c1.org": True,
+        "iago": False,
+        "iago@zulip": False,
+        "i ago@zulip.com": False,
+        "iágo@zulip.com": False,
+        ".iago@zulip.com": False,
+        "iago@-zulip.com": False,
+        "iago@zu_lip.com": False,
+        "iago@zulip.c-": False,
+        "iago@zulip.com\n": False,
+        f"{'x' * 311}@zulip.com": False,
+    }
+    for username, valid in usernames.items():
+        form = {"username": username, "password": "x"}
+        url = f"{server.site}/api/v1/fetch_api_key"
+        response = httpx.post(url, data=form, verify=EMPTY_CONTEXT)
+        assert response.status_code == (401 if valid else 400), username
         assert ("x-ratelimit-remaining" in response.headers) is valid
+
+
+# ---- Browser
+
+
+def test_page_lists_active_accounts() -> None:
+    with FakeZulip({"iago+1&2@zulip.com": "x", "hamlet@zulip.com": "x"}) as sso:
+        sso.realm.name = "<Zulip>"
+        sso.add_user("gone@zulip.com", "x").active = False
+        method = ExternalMethod("saml:idp_name", "SAML")
+        sso.realm.external_methods.append(method)
+        url = f"{sso.site}{method.login_path}"
+        page = httpx.get(url, params={"mobile_flow_otp": "aB" * 32})
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        assert "<h1>Log in to &lt;Zulip&gt;</h1>" in page.text
+        links = dict(re.findall(r'<a href="(.*?)">(.*?)</a>', page.text))
+        assert list(links.values()) == ["hamlet@zulip.com", "iago+1&amp;2@zulip.com"]
+        for link, email in links.items():
+            chosen = httpx.get(f"{url}{unescape(link)}")
+            assert chosen.status_code == 302
+            parts = urlsplit(chosen.headers["location"])
+            assert (parts.scheme, parts.netloc, parts.path) == ("zulip", "login", "")
+            params = dict(parse_qsl(parts.query))
+            account = sso.account(unescape(email))
+            key = int(params.pop("otp_encrypted_api_key"), 16) ^ int("ab" * 32, 16)
+            assert key.to_bytes(32).decode() == account.api_key
+            user_id = str(account.user_id)
+            assert params == {"email": account.email, "user_id": user_id, "realm": sso.site}
+
+
+def test_page_with_invalid_parameters(server: FakeZulip) -> None:
+    server.realm.external_methods.append(ExternalMethod("google", "Google"))
+    http = httpx.Client(verify=EMPTY_CONTEXT)
+    for path, query, status in (
+        ("google", {"mobile_flow_otp": "ab" * 32}, 200),
+        ("google", {"mobile_flow_otp": "ab" * 33}, 400),
+        ("google", {"mobile_flow_otp": "g" * 64}, 400),
+        ("google", {}, 400),
+        ("google", {"mobile_flow_otp": "ab" * 32, "email": "unknown@zulip.com"}, 404),
+        ("github", {"mobile_flow_otp": "ab" * 32}, 404),
+        ("", {"mobile_flow_otp": "ab" * 32}, 404),
+    ):
+        url = f"{server.site}/accounts/login/social/{path}"
+        server.realm.active = True
+        response = http.get(url, params=query)
+        assert response.status_code == status
+        if status == 400:
+            body = {"result": "error", "msg": "Invalid OTP", "code": "BAD_REQUEST"}
+            assert response.json() == body
+        elsewhere = {"Host": "elsewhere.example.com"}
+        assert http.get(url, params=query, headers=elsewhere).status_code == 404
+        server.realm.active = False
+        assert http.get(url, params=query).status_code == 404
+    http.close()

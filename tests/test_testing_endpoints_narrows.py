@@ -1,4 +1,4 @@
-"""Endpoints of the stand-in server that find messages."""
+"""Endpoints of the stand-in server that find messages, and their flags."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from helpers.caller import Organization, org
 
 __all__ = ["org"]
 
+GET, FLAGS = "GET /messages", "POST /messages/flags"
 PAGE = {"anchor": "newest", "num_before": 99}
 
 
 @pytest.fixture(autouse=True)
 def messages(org: Organization) -> None:
-    org.server.send("iago@zulip.com", "general", "one https://example.com", topic="✔ lunch")
+    org.server.send("iago@zulip.com", "general", "one <https://example.com>", topic="✔ lunch")
     org.server.send("hamlet@zulip.com", "sandbox", "two @**Echo**", topic="dinner")
     org.server.send("iago@zulip.com", org.bot.account, "three")
     org.server.send("hamlet@zulip.com", [org.bot.account, org.iago.account], "four")
     org.server.send("iago@zulip.com", org.hamlet.account, "not for the bot")
     org.bot.account.alert_words.append("three")
     for flag in ("starred", "read"):
-        org.bot.ok("POST /messages/flags", messages=[1], op="add", flag=flag)
+        org.bot.ok(FLAGS, messages=[1], op="add", flag=flag)
     org.iago.ok("POST /messages/1/reactions", emoji_name="wave")
 
 
@@ -30,9 +31,8 @@ def ids(body: dict[str, Any]) -> list[int]:
     return [message["id"] for message in body["messages"]]
 
 
-@pytest.mark.parametrize(
-    ("narrow", "expected"),
-    [
+def test_narrows(org: Organization) -> None:
+    narrows: list[tuple[list[Any], list[int]]] = [
         ([], [1, 2, 3, 4]),
         ([["channel", "GENERAL"]], [1]),
         ([["stream", 2]], [2]),
@@ -59,15 +59,17 @@ def ids(body: dict[str, Any]) -> list[int]:
         ([["has", "reaction"]], [1]),
         ([["channels", "public"]], [1, 2]),
         ([["in", "home"]], [1, 2, 3, 4]),
-    ],
-)
-def test_narrow(narrow: list[Any], expected: list[int], org: Organization) -> None:
-    assert ids(org.bot.ok("GET /messages", narrow=narrow, **PAGE)) == expected
+    ]
+    for narrow, expected in narrows:
+        assert ids(org.bot.ok(GET, narrow=narrow, **PAGE)) == expected, narrow
+    query = {"msg_ids": [1, 2, 5], "narrow": [["topic", "dinner"]]}
+    body = org.bot.ok("GET /messages/matches_narrow", **query)
+    match = {"match_content": "<p>two @**Echo**</p>", "match_subject": "dinner"}
+    assert body["messages"] == {"2": match}
 
 
-@pytest.mark.parametrize(
-    ("term", "desc"),
-    [
+def test_bad_narrows(org: Organization) -> None:
+    for term, desc in (
         (["color", "red"], "unknown operator color"),
         (["channel", "Rome"], "unknown channel"),
         (["channels", "private"], "unknown channel"),
@@ -76,37 +78,34 @@ def test_narrow(narrow: list[Any], expected: list[int], org: Organization) -> No
         (["is", "x"], "unknown 'is' operand"),
         (["has", "x"], "unknown 'has' operand"),
         (["in", "x"], "unknown 'in' operand"),
-    ],
-)
-def test_bad_narrow(term: list[Any], desc: str, org: Organization) -> None:
-    assert org.bot("GET /messages", narrow=[term], **PAGE) == {
-        "result": "error",
-        "msg": f"Invalid narrow operator: {desc}",
-        "desc": desc,
-        "code": "BAD_NARROW",
-    }
+    ):
+        assert org.bot(GET, narrow=[term], **PAGE) == {
+            "result": "error",
+            "msg": f"Invalid narrow operator: {desc}",
+            "desc": desc,
+            "code": "BAD_NARROW",
+        }
 
 
 def test_history_of_a_channel(org: Organization) -> None:
     """Messages that were sent before a subscription are found by a narrow to the channel."""
-    other = org.server.add_user("late@zulip.com", "x")
-    late = type(org.bot)(org.server, other)
-    with late.http:
-        assert ids(late.ok("GET /messages", **PAGE)) == []
-        body = late.ok("GET /messages", narrow=[["channel", "general"]], **PAGE)
-        assert [(m["id"], m["flags"]) for m in body["messages"]] == [(1, ["read", "historical"])]
-        narrow = [["channel", "general"], ["is", "unread"]]
-        assert ids(late.ok("GET /messages", narrow=narrow, **PAGE)) == []
-        assert late.ok("GET /messages/2")["message"]["flags"] == ["read", "historical"]
-        assert late.error("GET /messages/3") == "Invalid message(s)"
-    other.role = 600
-    with type(org.bot)(org.server, other).http:
-        assert not org.server.messages[0].is_visible_to(other)
+    late = org.add(org.server.add_user("late@zulip.com", "x"))
+    assert ids(late.ok(GET, **PAGE)) == []
+    body = late.ok(GET, narrow=[["channel", "general"]], **PAGE)
+    assert [(m["id"], m["flags"]) for m in body["messages"]] == [(1, ["read", "historical"])]
+    narrow = [["channel", "general"], ["is", "unread"]]
+    assert ids(late.ok(GET, narrow=narrow, **PAGE)) == []
+    assert late.ok("GET /messages/2")["message"]["flags"] == ["read", "historical"]
+    assert late.error("GET /messages/3") == "Invalid message(s)"
+    late.account.role = 600
+    assert late.error("GET /messages/1") == "Invalid message(s)"
 
 
-@pytest.mark.parametrize(
-    ("params", "expected", "ends"),
-    [
+def test_pages(org: Organization) -> None:
+    """The messages, and whether the anchor, the oldest and the newest are among them."""
+    pages: list[tuple[dict[str, Any], list[int], tuple[bool, bool, bool]]] = [
+        ({"anchor": "newest", "num_before": 2}, [3, 4], (False, False, True)),
+        ({"anchor": "oldest", "num_after": 2}, [1, 2], (False, True, False)),
         ({"anchor": "2", "num_before": 1, "num_after": 1}, [1, 2, 3], (True, False, False)),
         ({"anchor": "2", "num_before": 2}, [1, 2], (True, True, False)),
         ({"anchor": "2", "num_after": 1, "include_anchor": False}, [3], (False, False, False)),
@@ -114,53 +113,79 @@ def test_history_of_a_channel(org: Organization) -> None:
         ({"anchor": str(10**20), "num_before": 4}, [1, 2, 3, 4], (False, False, True)),
         ({"anchor": "x", "use_first_unread_anchor": True}, [2], (True, False, False)),
         ({"message_ids": [1, 3, 5]}, [1, 3], (False, False, False)),
-    ],
-)
-def test_page(
-    params: dict[str, Any],
-    expected: list[int],
-    ends: tuple[bool, bool, bool],
-    org: Organization,
-) -> None:
-    body = org.bot.ok("GET /messages", **params)
-    assert ids(body) == expected
-    assert (body["found_anchor"], body["found_oldest"], body["found_newest"]) == ends
-
-
-@pytest.mark.parametrize(
-    ("params", "error"),
-    [
-        ({}, "Missing 'anchor' argument."),
-        ({"anchor": "x"}, "Invalid anchor"),
-        ({"anchor": "1", "num_before": -1}, "num_before is too small"),
-        ({"anchor": "1", "num_before": "x"}, "num_before is not valid JSON"),
-        ({"anchor": "1", "num_before": 4000, "num_after": 1001}, "Too many messages requested"),
-        (
-            {"anchor": "1", "num_before": 1, "num_after": 1, "include_anchor": False},
-            "The anchor can only be excluded at an end of the range",
-        ),
-        ({"anchor": "1", "message_ids": [1]}, "Unsupported parameter combination: "),
-        ({"anchor": "1", "narrow": [1]}, "narrow[0] is not a valid term"),
-    ],
-)
-def test_invalid_page(params: dict[str, Any], error: str, org: Organization) -> None:
-    assert org.bot.error("GET /messages", **params).startswith(error)
-
-
-def test_unknown_parameters_are_listed(org: Organization) -> None:
-    body = org.bot.ok("GET /messages", color="red", anker="1", **PAGE)
+    ]
+    for params, expected, ends in pages:
+        body = org.bot.ok(GET, **params)
+        names = ("found_anchor", "found_oldest", "found_newest")
+        assert (ids(body), tuple(body[name] for name in names)) == (expected, ends), params
+    body = org.bot.ok(GET, **PAGE)
+    assert body["messages"][0]["content"] == "<p>one &lt;https://example.com&gt;</p>"
+    body = org.bot.ok(GET, apply_markdown=False, color="red", anker="1", **PAGE)
+    assert body["messages"][0]["content"] == "one <https://example.com>"
     assert body["ignored_parameters_unsupported"] == ["anker", "color"]
 
 
-def test_first_unread_anchor_without_unread_messages(org: Organization) -> None:
-    org.bot.ok("POST /mark_all_as_read")
-    body = org.bot.ok("GET /messages", anchor="first_unread", num_before=1)
-    assert (ids(body), body["anchor"]) == ([4], 10**16)
+def test_invalid_pages(org: Organization) -> None:
+    both = {"num_before": 1, "num_after": 1, "include_anchor": False}
+    org.bot.check_errors(
+        GET,
+        {"anchor": "1"},
+        [
+            ({"anchor": None}, "Missing 'anchor' argument."),
+            ({"anchor": "x"}, "Invalid anchor"),
+            ({"num_before": -1}, "num_before is too small"),
+            ({"num_before": "x"}, "num_before is not valid JSON"),
+            ({"num_before": 4000, "num_after": 1001}, "Too many messages requested"),
+            (both, "The anchor can only be excluded at an end of the range"),
+            ({"message_ids": [1]}, "Unsupported parameter combination: "),
+            ({"narrow": [1]}, "narrow[0] is not a valid term"),
+        ],
+    )
 
 
-def test_matches_narrow(org: Organization) -> None:
-    query = {"msg_ids": [1, 2, 5], "narrow": [["topic", "dinner"]]}
-    body = org.bot.ok("GET /messages/matches_narrow", **query)
-    assert body["messages"] == {
-        "2": {"match_content": "<p>two @**Echo**</p>", "match_subject": "dinner"}
-    }
+# ---- Flags
+
+
+def unread(org: Organization) -> list[int]:
+    return ids(org.bot.ok(GET, narrow=[["is", "unread"]], **PAGE))
+
+
+def test_flags(org: Organization) -> None:
+    queue = org.bot.register(event_types=["update_message_flags"])
+    add = {"messages": [2, 3], "op": "add", "flag": "read"}
+    assert org.bot.ok(FLAGS, **add) == {"messages": [2, 3]}
+    org.bot.ok(FLAGS, **add)  # no change, and so no event
+    assert unread(org) == [4]
+    assert org.bot.ok("GET /messages/2")["message"]["flags"] == ["read", "mentioned"]
+    org.bot.ok(FLAGS, **add | {"op": "remove"})
+    added, removed = org.bot.events(queue)
+    assert (added["op"], added["messages"], "message_details" in added) == ("add", [2, 3], False)
+    details = removed["message_details"]
+    assert (details["2"]["topic"], details["2"]["mentioned"]) == ("dinner", True)
+    assert details["3"] == {"type": "private", "user_ids": [org.iago.id]}
+    body = org.bot.ok("POST /register", event_types=["starred_messages"])
+    assert body["starred_messages"] == [1]
+    org.bot.check_errors(
+        FLAGS,
+        add,
+        [
+            ({"flag": "x"}, "Invalid flag: 'x'"),
+            ({"flag": "mentioned"}, "Flag not editable: 'mentioned'"),
+            ({"op": "x"}, "Invalid message flag operation: 'x'"),
+            ({"messages": [9]}, "Invalid message(s)"),
+        ],
+    )
+
+
+def test_mark_as_read(org: Organization) -> None:
+    assert org.bot.ok("POST /mark_topic_as_read", stream_id=2, topic_name="Dinner") == {}
+    assert unread(org) == [3, 4]
+    error = org.bot.error("POST /mark_topic_as_read", stream_id=1, topic_name="x")
+    assert error == "No such topic 'x'"
+    org.server.send("iago@zulip.com", "general", "more", topic="t")
+    assert org.bot.ok("POST /mark_stream_as_read", stream_id=1) == {}
+    assert unread(org) == [3, 4]
+    assert org.bot.ok("POST /mark_all_as_read") == {"complete": True}
+    assert unread(org) == []
+    body = org.bot.ok(GET, anchor="first_unread", num_before=1)
+    assert (ids(body), body["anchor"]) == ([6], 10**16)

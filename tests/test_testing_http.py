@@ -1,18 +1,65 @@
-"""Parameters and authentication of requests to the stand-in server."""
+"""Parameters, methods and authentication of requests to the stand-in server."""
 
 from __future__ import annotations
 
 import base64
 import time
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import httpx
 import pytest
 
-from helpers.api_client import APIClient
+from helpers.caller import Organization, org
 from zulip_auth.testing import FakeZulip
+from zulip_auth.testing.errors import ErrorResponse
 from zulip_auth.testing.http import parse_form
+from zulip_auth.testing.parameters import Count, Parameter, Topic, declared_parameters
 
-BOUNDARY = "multipart/form-data; boundary=xyz"
+__all__ = ["org"]
+
+FETCH = "/api/v1/fetch_api_key"
+
+
+def parse(kind: Any, text: str) -> Any:
+    return Parameter.declare("x_", kind).parse({"x": text})
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "error"),
+    [
+        (Literal["a", "b"], "c", "Invalid x"),
+        (int, "x", "x is not valid JSON"),
+        (int, '"1"', "x is not an integer"),
+        (int, "true", "x is not an integer"),
+        (int, "null", "x is not an integer"),
+        (Count, "-1", "x is too small"),
+        (bool, "1", "x is not a boolean"),
+        (Sequence[int], "{}", "x is not a list"),
+        (list[int], '[1, "2"]', "x[1] is not an integer"),
+        (dict[str, str], "[]", "x is not a dict"),
+        (dict[str, str], '{"a": 1}', 'x["a"] is not a string'),
+        (list[dict[str, Any]], "[[]]", "x[0] is not a dict"),
+    ],
+)
+def test_rejected_value(kind: Any, text: str, error: str) -> None:
+    with pytest.raises(ErrorResponse) as caught:
+        parse(kind, text)
+    assert (str(caught.value), caught.value.status) == (error, 400)
+
+
+def test_accepted_values() -> None:
+    assert parse(int | None, "null") is None
+    assert parse(list[Any], '[1, "2"]') == [1, "2"]
+    assert parse(Literal["a", "b"], "b") == "b"
+
+    def handler(call: object, id_: int, topic: Topic, limit: int = 7, **_: object) -> None:
+        """Handle `GET /x/{id_:int}`."""
+
+    topic, limit = declared_parameters(handler, "/x/{id_:int}")
+    assert (topic.parse({"subject": "t"}), limit.parse({})) == ("t", 7)
+    with pytest.raises(ErrorResponse, match="Missing 'topic' argument"):
+        topic.parse({})
 
 
 def multipart(*parts: str) -> bytes:
@@ -20,179 +67,115 @@ def multipart(*parts: str) -> bytes:
     return "".join(f"{prefix}{part}\r\n" for part in parts).encode() + b"--xyz--\r\n"
 
 
+FORM, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data; boundary=xyz"
+FILE = '"f"; filename="x.txt"\r\n\r\ntext'
+
+
 @pytest.mark.parametrize(
     ("content_type", "body", "form"),
     [
-        ("application/x-www-form-urlencoded", b"a=1&b=&c=%C3%A9", {"a": "1", "b": "", "c": "é"}),
-        ("Application/X-WWW-Form-Urlencoded; charset=utf-8", b"a=1", {"a": "1"}),
+        (FORM, b"a=1&b=&c=%C3%A9", {"a": "1", "b": "", "c": "é"}),
+        (f"{FORM.upper()}; charset=utf-8", b"a=1", {"a": "1"}),
         ("application/json", b'{"a": 1}', {}),
         ("", b"a=1", {}),
-        (
-            BOUNDARY,
-            multipart('"a"\r\n\r\né\n1'),
-            {"a": "é\n1"},
-        ),
-        (
-            BOUNDARY,
-            multipart(
-                '"a"\r\n\r\n1',
-                '"f"; filename="x.txt"\r\n\r\ntext',
-            ),
-            {"a": "1"},
-        ),
-        (BOUNDARY, b"not multipart", {}),
+        (MULTIPART, multipart('"a"\r\n\r\né\n1'), {"a": "é\n1"}),
+        (MULTIPART, multipart('"a"\r\n\r\n1', FILE), {"a": "1"}),
+        (MULTIPART, b"not multipart", {}),
     ],
 )
 def test_parse_form(content_type: str, body: bytes, form: dict[str, str]) -> None:
     assert parse_form(content_type, body)[0] == form
 
 
-async def test_form_takes_precedence_over_query() -> None:
-    async with FakeZulip({"iago@zulip.com": "x"}) as server:
-        async with httpx.AsyncClient(base_url=server.site) as http:
-            query, form = {"username": "x", "password": "x"}, {"username": "iago@zulip.com"}
-            response = await http.post("/api/v1/fetch_api_key", params=query, data=form)
-        assert response.json()["email"] == "iago@zulip.com"
+def test_login_with_other_forms() -> None:
+    """Parameters in the query string, which a form overrides, and in a multipart form."""
+    with FakeZulip({"iago@zulip.com": "pässword"}) as server:
+        url, valid = f"{server.site}{FETCH}", {"username": "iago@zulip.com", "password": "pässword"}
+        assert httpx.post(url, params=valid).is_success
+        assert httpx.post(url, params={**valid, "username": "x@y.z"}, data=valid).is_success
+        fields = {name: (None, value) for name, value in valid.items()}
+        assert httpx.post(url, files=fields).is_success
+        assert server.requests[2].form == valid
 
 
-async def test_multipart_login() -> None:
-    async with FakeZulip({"iago@zulip.com": "pässword"}) as server:
-        async with httpx.AsyncClient(base_url=server.site) as http:
-            fields = {"username": (None, "iago@zulip.com"), "password": (None, "pässword")}
-            response = await http.post("/api/v1/fetch_api_key", files=fields)
-        assert response.status_code == 200
-        assert server.requests[0].form["password"] == "pässword"
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "allowed"),
-    [
-        ("GET", "/api/v1/fetch_api_key", ["POST"]),
-        ("OPTIONS", "/api/v1/fetch_api_key", ["POST"]),
-        ("PUT", "/api/v1/dev_list_users", ["GET", "POST", "HEAD"]),
-        ("PUT", "/api/v1/users/me", ["GET", "DELETE", "HEAD"]),
-    ],
-)
-async def test_method_not_allowed(method: str, path: str, allowed: list[str]) -> None:
-    async with FakeZulip() as server, httpx.AsyncClient(base_url=server.site) as http:
-        response = await http.request(method, path)
+def test_methods(org: Organization) -> None:
+    for method, path, allowed in (
+        ("GET", "/fetch_api_key", ["POST"]),
+        ("OPTIONS", "/fetch_api_key", ["POST"]),
+        ("PUT", "/dev_list_users", ["GET", "POST", "HEAD"]),
+        ("PUT", "/users/me", ["GET", "DELETE", "HEAD"]),
+    ):
+        response = httpx.request(method, f"{org.server.site}/api/v1{path}")
         assert (response.status_code, response.headers["allow"]) == (405, ", ".join(allowed))
         assert response.json()["allowed_methods"] == allowed
-
-
-async def test_head_and_options() -> None:
-    async with FakeZulip({"iago@zulip.com": "x"}) as server:
-        auth = ("iago@zulip.com", server.account("iago@zulip.com").api_key)
-        async with httpx.AsyncClient(base_url=f"{server.site}/api/v1") as http:
-            response = await http.head("/users/me", auth=auth)
-            assert (response.status_code, response.content) == (200, b"")
-            assert response.headers["x-ratelimit-remaining"] == "199"
-            assert int(response.headers["content-length"]) > 100
-            assert (await http.head("/users/me")).status_code == 401
-            response = await http.options("/messages")  # without an API key
-            assert (response.status_code, response.content) == (204, b"")
-            assert response.headers["allow"] == "GET, HEAD, POST"
-
-
-async def test_production() -> None:
-    async with FakeZulip(dev_login="production") as server, httpx.AsyncClient() as http:
-        for path in ("/dev_fetch_api_key", "/dev_list_users"):
-            response = await http.post(f"{server.site}/api/v1{path}")
-            assert response.status_code == 404
-            assert response.headers["content-type"].startswith("text/html")
-
-
-async def test_invalid_json_parameter() -> None:
-    async with FakeZulip({"iago@zulip.com": "x"}) as server:
-        auth = ("iago@zulip.com", server.account("iago@zulip.com").api_key)
-        async with httpx.AsyncClient(base_url=server.site, auth=auth) as http:
-            response = await http.post("/api/v1/register", data={"event_types": "message"})
-        assert response.json()["msg"] == "event_types is not valid JSON"
+    response = org.bot.send("HEAD /users/me")
+    assert (response.status_code, response.content) == (200, b"")
+    assert response.headers["x-ratelimit-remaining"] == "199"
+    assert int(response.headers["content-length"]) > 100
+    assert httpx.head(f"{org.server.site}/api/v1/users/me").status_code == 401
+    response = httpx.options(f"{org.server.site}/api/v1/messages")  # without an API key
+    assert (response.status_code, response.content) == (204, b"")
+    assert response.headers["allow"] == "GET, HEAD, POST"
 
 
 # ---- Authentication
 
 
-@pytest.mark.parametrize(
-    ("header", "status", "msg"),
-    [
-        ("Bearer abc", 400, "This endpoint requires HTTP basic authentication."),
-        ("Basic", 401, "Invalid authorization header for basic auth"),
-        ("Basic !", 401, "Invalid authorization header for basic auth"),
-        ("Basic YWJj", 401, "Invalid authorization header for basic auth"),
-        ("Basic //8=", 401, "Invalid authorization header for basic auth"),
-    ],
-)
-async def test_invalid_authorization_header(header: str, status: int, msg: str) -> None:
-    async with FakeZulip() as server, httpx.AsyncClient(base_url=server.site) as http:
-        response = await http.get("/api/v1/users/me", headers={"Authorization": header})
-    code = {400: "BAD_REQUEST", 401: "UNAUTHORIZED"}[status]
+@pytest.mark.parametrize("header", ["Bearer abc", "Basic", "Basic !", "Basic YWJj", "Basic //8="])
+def test_invalid_authorization_header(header: str, server: FakeZulip) -> None:
+    response = httpx.get(f"{server.site}/api/v1/users/me", headers={"Authorization": header})
+    if header.startswith("Bearer"):
+        status, code = 400, "BAD_REQUEST"
+        msg = "This endpoint requires HTTP basic authentication."
+    else:
+        status, code = 401, "UNAUTHORIZED"
+        msg = "Invalid authorization header for basic auth"
     assert response.status_code == status
     assert response.json() == {"result": "error", "msg": msg, "code": code}
 
 
-async def test_api_key_of_other_or_inactive_account() -> None:
-    async with FakeZulip(users={"iago@zulip.com": "x", "hamlet@zulip.com": "x"}) as server:
-        iago = server.account("iago@zulip.com")
-        second = server.add_realm("localhost")
+def test_api_key_of_other_or_inactive_account(org: Organization) -> None:
+    iago = org.iago.account
+    second = org.server.add_realm("localhost")
 
-        async def me(site: str, email: str) -> str:
-            async with httpx.AsyncClient(base_url=site, auth=(email, iago.api_key)) as http:
-                body = (await http.get("/api/v1/users/me")).json()
-                return str(body.get("delivery_email") or body["msg"])
+    def me(email: str, site: str = org.server.site) -> str:
+        body = httpx.get(f"{site}/api/v1/users/me", auth=(email, iago.api_key)).json()
+        return str(body.get("delivery_email") or body["msg"])
 
-        assert await me(server.site, "IAGO@zulip.com") == "iago@zulip.com"
-        assert await me(server.site, "hamlet@zulip.com") == "Invalid API key"
-        assert await me(second.site, iago.email) == "Account is not associated with this subdomain"
-        iago.active = False
-        assert await me(server.site, iago.email) == "Account is deactivated"
-        server.realm.active = False
-        assert await me(server.site, iago.email) == "This organization has been deactivated"
-
-
-async def test_spaces_around_email_and_api_key() -> None:
-    async with FakeZulip(users={"iago@zulip.com": "x"}) as server:
-        credentials = f" iago@zulip.com : {server.account('iago@zulip.com').api_key} "
-        headers = {"Authorization": f"Basic {base64.b64encode(credentials.encode()).decode()}"}
-        async with httpx.AsyncClient(base_url=server.site, headers=headers) as http:
-            assert (await http.get("/api/v1/users/me")).status_code == 200
+    assert me("IAGO@zulip.com") == "iago@zulip.com"
+    assert me("hamlet@zulip.com") == "Invalid API key"
+    assert me(iago.email, second.site) == "Account is not associated with this subdomain"
+    spaces = base64.b64encode(f" {iago.email} : {iago.api_key} ".encode()).decode()
+    headers = {"Authorization": f"Basic {spaces}"}
+    assert httpx.get(f"{org.server.site}/api/v1/users/me", headers=headers).is_success
+    iago.active = False
+    assert me(iago.email) == "Account is deactivated"
+    org.server.realm.active = False
+    assert me(iago.email) == "This organization has been deactivated"
 
 
-async def test_incoming_webhook_only_sends_messages() -> None:
-    async with FakeZulip(users={"iago@zulip.com": "x"}) as server:
-        hook = server.add_bot("iago@zulip.com", "Hook")
-        hook.bot_type = 2
-        client = APIClient(server, hook.email)
-        body = await client.call("GET", "/users/me")
-        assert body["msg"] == "This API is not available to incoming webhook bots."
-        message = {"type": "direct", "to": "iago@zulip.com", "content": "hi"}
-        assert (await client.call("POST", "/messages", **message))["result"] == "success"
+def test_incoming_webhook_only_sends_messages(org: Organization) -> None:
+    org.bot.account.bot_type = 2
+    error = org.bot.error("GET /users/me")
+    assert error == "This API is not available to incoming webhook bots."
+    org.bot.ok("POST /messages", type="direct", to="iago@zulip.com", content="hi")
 
 
-async def test_200_requests_a_minute_for_each_account() -> None:
-    async with FakeZulip(users={"iago@zulip.com": "x", "hamlet@zulip.com": "x"}) as server:
-        iago, hamlet = APIClient(server, "iago@zulip.com"), APIClient(server, "hamlet@zulip.com")
-        first = await iago.request("GET", "/users/me")
-        assert first.headers["x-ratelimit-limit"] == "200"
-        assert first.headers["x-ratelimit-remaining"] == "199"
-        for _ in range(199):
-            server._state.calls.record(iago.account, time.time())
-        iago.account.regenerate_api_key()  # the limit is not that of the key
-        blocked = await iago.request("GET", "/users/me")
-        assert (blocked.status_code, blocked.json()["code"]) == (429, "RATE_LIMIT_HIT")
-        assert 50 < float(blocked.headers["retry-after"]) <= 60
-        assert (await hamlet.request("GET", "/users/me")).status_code == 200
-        server.advance(60)
-        assert (await iago.request("GET", "/users/me")).status_code == 200
-
-
-async def test_rejected_key_is_not_counted() -> None:
-    async with FakeZulip(users={"iago@zulip.com": "x"}) as server:
-        iago = APIClient(server, "iago@zulip.com")
-        iago.account.active = False
-        response = await iago.request("GET", "/users/me")
-        assert response.status_code == 401 and "x-ratelimit-limit" not in response.headers
-        iago.account.active = True
-        response = await iago.request("GET", "/streams/7")
-        assert response.status_code == 400  # an error counts
-        assert response.headers["x-ratelimit-remaining"] == "199"
+def test_200_requests_a_minute_for_each_account(org: Organization) -> None:
+    org.iago.account.active = False
+    response = org.iago.send("GET /users/me")  # a rejected key is not counted
+    assert response.status_code == 401 and "x-ratelimit-limit" not in response.headers
+    org.iago.account.active = True
+    response = org.iago.send("GET /streams/7")  # an error is
+    assert (response.status_code, response.headers["x-ratelimit-limit"]) == (400, "200")
+    assert response.headers["x-ratelimit-remaining"] == "199"
+    for _ in range(199):
+        org.server._state.calls.record(org.iago.account, time.time())
+    org.iago.account.regenerate_api_key()  # the limit is not that of the key
+    org.iago.http.auth = (org.iago.account.email, org.iago.account.api_key)
+    blocked = org.iago.send("GET /users/me")
+    assert (blocked.status_code, blocked.json()["code"]) == (429, "RATE_LIMIT_HIT")
+    assert 50 < float(blocked.headers["retry-after"]) <= 60
+    org.hamlet.ok("GET /users/me")
+    org.server.advance(60)
+    org.iago.ok("GET /users/me")

@@ -12,8 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-import zipapp
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -32,10 +31,8 @@ class Run:
     def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
         self.capture, self.output = capture, ""
 
-    def __call__(
-        self, client: Callable[[str], None], *arguments: str, signum: int = signal.SIGINT
-    ) -> int:
-        """Run the program; when the client has ended, send a signal. Return the exit code."""
+    def __call__(self, client: Callable[[str], None], *arguments: str) -> int:
+        """Run the program; when the client has ended, interrupt it. Return the exit code."""
         errors: list[BaseException] = []
 
         def run_client() -> None:
@@ -47,7 +44,7 @@ class Run:
             except BaseException as error:  # noqa: BLE001 - raised in the main thread
                 errors.append(error)
             finally:
-                os.kill(os.getpid(), signum)
+                os.kill(os.getpid(), signal.SIGINT)
 
         thread = threading.Thread(target=run_client)
         thread.start()
@@ -63,26 +60,14 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
     return Run(capsys)
 
 
-@pytest.mark.parametrize(("signum", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_default_accounts(signum: int, exit_code: int, run: Run) -> None:
+def test_default_accounts(run: Run, capsys: Capture) -> None:
     def client(site: str) -> None:
-        login = {"username": "iago@zulip.com", "password": "secret"}
-        response = httpx.post(f"{site}/api/v1/fetch_api_key", data=login)
-        assert response.json()["email"] == "iago@zulip.com"
         assert run.output.startswith(f"FakeZulip is running at {site}\n")
         assert "  user  iago@zulip.com: password secret\n" in run.output
-        assert re.search(
-            r"^  bot   echo-bot@zulipdev\.com: API key \w{32}$", run.output, re.MULTILINE
-        )
         assert f"\n  zulip-auth login {site} iago@zulip.com\n" in run.output
-
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    assert run(client, signum=signum) == exit_code
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
-
-
-def test_commands_that_it_prints(run: Run, capsys: Capture) -> None:
-    def client(site: str) -> None:
+        [key] = re.findall(
+            r"^  bot   echo-bot@zulipdev\.com: API key (\w{32})$", run.output, re.MULTILINE
+        )
         commands = re.findall(r"^  (curl .*)$", run.output, re.MULTILINE)
         assert len(commands) == 3
         for command in commands:
@@ -90,14 +75,15 @@ def test_commands_that_it_prints(run: Run, capsys: Capture) -> None:
             assert b'"error"' not in shell.stdout, shell.stdout
         response = httpx.get(f"{site}/api/v1/users/me")
         assert response.status_code == 502  # the last command
-        [auth, *_] = re.findall(r"-u (\S+):(\w+)", run.output)
-        url = f"{site}/api/v1/realm/domains"
+        auth, url = ("echo-bot@zulipdev.com", key), f"{site}/api/v1/realm/domains"
         assert httpx.get(url, auth=auth).status_code == 404
         expected = "FakeZulip does not serve GET /api/v1/realm/domains.\n"
         while capsys.readouterr().err != expected:
             time.sleep(0.01)
 
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     assert run(client) == 130
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
 def test_organizations_and_zuliprcs(run: Run, tmp_path: Path) -> None:
@@ -152,80 +138,45 @@ def test_tls(run: Run, tmp_path: Path) -> None:
     assert run(client, "--tls", "--write", str(tmp_path)) == 130
 
 
-def test_tls_with_temporary_ca(run: Run) -> None:
-    def client(site: str) -> None:
-        assert httpx.get(f"{site}/api/v1/server_settings", verify=False).status_code == 200
-
-    assert run(client, "--tls", signum=signal.SIGTERM) == 143
-    path = re.search(r"^  CA    (\S+)$", run.output, re.MULTILINE)
-    assert path and not Path(path[1]).exists()
-
-
-def test_tls_without_trustme(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    monkeypatch.setitem(sys.modules, "trustme", None)
-    assert main(["--tls", "--port", "0"]) == 69
-    assert "--tls requires an extra: pip install 'zulip-auth[testing]'" in capsys.readouterr().err
-
-
-def test_taken_port(capsys: Capture) -> None:
+@pytest.fixture
+def taken_port() -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        assert main(["--port", str(port)]) == 69
-    output = capsys.readouterr()
-    expected = f"Could not listen on 127.0.0.1:{port}: Address already in use. Pass another --port"
-    assert expected in output.err
-    assert output.out == ""
-
-
-def test_unknown_address(capsys: Capture) -> None:
-    assert main(["--host", "192.0.2.1", "--port", "0"]) == 69
-    assert "Could not listen on 192.0.2.1:0: " in capsys.readouterr().err
-
-
-def test_unwritable_directory(tmp_path: Path, capsys: Capture) -> None:
-    (tmp_path / "file").write_text("")
-    assert main(["--port", "0", "--write", str(tmp_path / "file" / "x")]) == 73
-    assert f"Could not write {tmp_path}/file/x: Not a directory\n" in capsys.readouterr().err
+        yield taken.getsockname()[1]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error"),
+    ("arguments", "exit_code", "error"),
     [
-        ("--port 99999", "argument --port: expected a number from 0 to 65535"),
-        ("--port x", "argument --port: expected a number"),
-        ("--hots x", "unrecognized arguments: --hots x"),
-        ("--user a@example.com", "argument --user: expected EMAIL:PASSWORD"),
-        ("--user a/b:x", "argument --user: expected EMAIL:PASSWORD"),
-        ("--user a@b.c:x --user A@b.c:y", "argument --user: A@b.c occurs twice"),
-        ("--bot a@example.com:One", "argument --bot: no --user a@example.com before it"),
-        ("--user a@b.c:x --bot a@b.c:One --bot a@b.c:One", "argument --bot: one-bot@"),
+        ("--port 99999", 64, "argument --port: expected a number from 0 to 65535"),
+        ("--port x", 64, "argument --port: expected a number"),
+        ("--hots x", 64, "unrecognized arguments: --hots x"),
+        ("--user a@example.com", 64, "argument --user: expected EMAIL:PASSWORD"),
+        ("--user a/b:x", 64, "argument --user: expected EMAIL:PASSWORD"),
+        ("--user a@b.c:x --user A@b.c:y", 64, "argument --user: A@b.c occurs twice"),
+        ("--bot a@example.com:One", 64, "argument --bot: no --user a@example.com before it"),
+        ("--user a@b.c:x --bot a@b.c:One --bot a@b.c:One", 64, "argument --bot: one-bot@"),
+        ("--tls --port 0", 69, "--tls requires an extra: pip install 'zulip-auth[testing]'"),
+        ("--host 192.0.2.1 --port 0", 69, "Could not listen on 192.0.2.1:0: "),
+        ("--port TAKEN", 69, "Could not listen on 127.0.0.1:TAKEN: Address already in use. Pass "),
+        ("--port 0 --write /dev/null/x", 73, "Could not write /dev/null/x: Not a directory\n"),
     ],
 )
-def test_invalid_arguments(arguments: str, error: str, capsys: Capture) -> None:
+def test_errors(
+    arguments: str,
+    exit_code: int,
+    error: str,
+    taken_port: int,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "trustme", None)
     try:
-        assert main(arguments.split()) == 64
+        actual = main(arguments.replace("TAKEN", str(taken_port)).split())
     except SystemExit as exit_:
-        assert exit_.code == 64
-    assert error in capsys.readouterr().err
-
-
-def first_line(*command: str | Path, directory: Path) -> tuple[str, int]:
-    """Run a program until it has printed a line; return the line and the exit code."""
-    environment = {**os.environ, "PYTHONPATH": ""}
-    process = subprocess.Popen(
-        [sys.executable, *command, "--port", "0"],
-        cwd=directory,
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    with process, process.stdout:
-        line = process.stdout.readline()
-        site = line.rsplit(maxsplit=1)[-1]
-        assert httpx.get(f"{site}/api/v1/server_settings").json()["realm_name"] == "Zulip Dev"
-        process.terminate()
-        return line, process.wait(10)
+        actual = int(exit_.code or 0)
+    output = capsys.readouterr()
+    assert (actual, output.out) == (exit_code, "")
+    assert error.replace("TAKEN", str(taken_port)) in output.err
 
 
 BLOCK_RE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -261,29 +212,22 @@ def test_documented_commands(run: Run, tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("measured_subprocesses")
-@pytest.mark.parametrize(
-    "command", [["-m", "zulip_auth.testing"], ["-m", "zulip_auth", "fake-server"]]
-)
-def test_command(command: list[str], tmp_path: Path) -> None:
-    line, exit_code = first_line("-W", "error", *command, directory=tmp_path)
-    assert (line[:31], exit_code) == ("FakeZulip is running at http://", 143)
-
-
-@pytest.mark.slow
-def test_zip_archive(tmp_path: Path) -> None:
-    """The server reads no file by its path. The same is so in a frozen program."""
-    package = Path(zulip_auth.__file__).parent
-    sources = [path for path in package.rglob("*") if path.suffix in (".py", ".json")]
-    for path in sources:
-        copy = tmp_path / "source" / "zulip_auth" / path.relative_to(package)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes(path.read_bytes())
-    archive = tmp_path / "server.pyz"
-    (tmp_path / "source" / "__main__.py").write_text(
-        "import sys, zulip_auth.testing.program as program\n"
-        "assert 'server.pyz' in program.__file__\n"
-        "sys.exit(program.main())\n"
+def test_command(tmp_path: Path) -> None:
+    """Run it as a process, with a temporary CA. tests/test_zipapp.py runs `fake-server`."""
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "zulip_auth.testing", "--port", "0", "--tls"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
     )
-    zipapp.create_archive(tmp_path / "source", archive)
-    line, exit_code = first_line(archive, directory=tmp_path)
-    assert (line[:31], exit_code) == ("FakeZulip is running at http://", 143)
+    assert process.stdout is not None
+    with process, process.stdout:
+        lines = list(iter(process.stdout.readline, "Press Ctrl-C to stop.\n"))
+        site = lines[0].removeprefix("FakeZulip is running at ").strip()
+        [ca] = [line.split()[1] for line in lines if line.startswith("  CA ")]
+        context = ssl.create_default_context(cafile=ca)
+        body = httpx.get(f"{site}/api/v1/server_settings", verify=context).json()
+        assert body["realm_name"] == "Zulip Dev"
+        process.terminate()
+        assert process.wait(10) == 143
+    assert not Path(ca).exists()

@@ -44,32 +44,16 @@ async def test_dead_thread_is_reported() -> None:
     with pytest.raises(RuntimeError, match="died"):
         _ = server.site
     with pytest.raises(RuntimeError, match="died"):
-        _ = server.realm.site
-    with pytest.raises(RuntimeError, match="died"):
         await server.wait_for("GET", "/")
+    error = ZeroDivisionError()  # which it does not hide
+    server.__exit__(type(error), error, None)
     with pytest.raises(RuntimeError, match=r"died: OSError\('too many open files'\)") as caught:
         server.__exit__(None, None, None)
     assert isinstance(caught.value.__cause__, OSError)
-
-
-def test_start_after_thread_died() -> None:
-    server = FakeZulip()
     server.start()
-    kill(server)
-    server.stop()
-    with pytest.raises(RuntimeError, match="died"):
-        _ = server.site
-    server.start()
-    assert httpx.get(f"{server.site}/api/v1/server_settings").status_code == 200
+    async with httpx.AsyncClient(base_url=server.site) as http:
+        assert (await http.get("/api/v1/server_settings")).status_code == 200
     server.__exit__(None, None, None)
-
-
-def test_dead_thread_does_not_hide_other_error() -> None:
-    server = FakeZulip()
-    server.start()
-    kill(server)
-    error = ZeroDivisionError()
-    server.__exit__(type(error), error, None)
 
 
 def test_frozen_clock() -> None:
@@ -104,19 +88,16 @@ async def test_wait_for_with_frozen_clock() -> None:
 
 
 def test_date_header() -> None:
-    with freeze_time("2026-01-02") as clock, FakeZulip() as server:
-        dates = set()
-        for _ in range(1000):
-            response = httpx.get(f"{server.site}/api/v1/server_settings")
-            dates.add(response.headers["date"])
-            if len(dates) == 2:
-                break
+    dates: set[str] = set()
+    with freeze_time("2026-01-02") as clock, FakeZulip() as server, httpx.Client() as http:
+        while len(dates) < 2:
+            dates.add(http.get(f"{server.site}/api/v1/server_settings").headers["date"])
             clock.move_to("2026-01-03")
     assert dates == {"Fri, 02 Jan 2026 00:00:00 GMT", "Sat, 03 Jan 2026 00:00:00 GMT"}
 
 
-@pytest.mark.parametrize("stop_after", range(5))
-@pytest.mark.parametrize("connect_after", range(5))
+@pytest.mark.parametrize("stop_after", range(4))
+@pytest.mark.parametrize("connect_after", range(4))
 def test_connection_at_stop_is_closed(
     connect_after: int, stop_after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

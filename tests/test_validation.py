@@ -9,132 +9,100 @@ from typing import Any
 import pytest
 
 from helpers.errors import error_message
-from zulip_auth import ApiKeySource, AuthClient, Credentials, InvalidInputError, login
-from zulip_auth._validation import (
-    MAX_LENGTH,
-    validate_headers,
-    validate_positive_int,
-    validate_seconds,
-    validate_text,
-    validate_type,
-    validate_user_agent,
+from zulip_auth import (
+    ApiKeySource,
+    AuthClient,
+    Credentials,
+    InvalidInputError,
+    RetryPolicy,
+    login,
 )
+from zulip_auth._validation import validate_headers, validate_seconds, validate_text
 from zulip_auth.httpx_auth import ApiKeyAuth
 
 
 @pytest.mark.parametrize(
     "text",
-    ["x", "correct horse & battery=+%é", " spaces ", "\t", "🔑", "a" * MAX_LENGTH],
-    ids=["short", "symbols", "spaces", "tab", "beyond the BMP", "longest"],
+    ["x", "correct horse & battery=+%é", " spaces ", "\t", "🔑", '"quoted"'],
+    ids=ascii,
 )
-def test_text_valid(text: str) -> None:
+def test_password_valid(text: str) -> None:
     assert validate_text("password", text) == text
 
 
-INVALID_TEXT = {
-    "empty": "",
-    "line feed": "hunter2\n",
-    "carriage return": "hunter2\r",
-    "NUL": "hunter2\x00",
-    "high surrogate": "hunter2\ud800",
-    "low surrogate": "hunter2\udfff",
-    "too long": "hunter2" * MAX_LENGTH,
-    "None": None,
-    "bytes": b"hunter2",
-    "number": 7,
-}
+def test_text_too_long() -> None:
+    for name, length in (("username", 1024), ("password", 1024), ("token", 16 * 1024)):
+        assert validate_text(name, "a" * length)
+        message = error_message(lambda: validate_text(name, "a" * (length + 1)))  # noqa: B023
+        assert message == f"{name} is longer than {length} characters."
 
 
-@pytest.mark.parametrize("text", INVALID_TEXT.values(), ids=INVALID_TEXT)
-def test_invalid_text_is_not_echoed(text: Any) -> None:
-    message = error_message(lambda: validate_text("password", text), secrets=("hunter2",))
-    assert re.fullmatch(r"password .*\.", message)
+def test_joiner_between_letters_is_valid() -> None:
+    assert validate_text("username", "نامه\u200cای") == "نامه\u200cای"
 
 
+LINE_BREAK = "contains a line break, NUL or lone surrogate; strip a trailing newline."
+
+
+@pytest.mark.parametrize("name", ["username", "password", "token"])
 @pytest.mark.parametrize(
-    ("text", "reason"),
+    ("text", "problem"),
     [
-        (7, "must be a str, not int"),
-        ("", "is empty"),
-        ("a" * 1025, "is longer than 1024 characters"),
-        (
-            "a\n",
-            "contains a line break, NUL or lone surrogate; "
-            "check how it was read (trailing newline?)",
-        ),
+        (None, "must be a str, not NoneType."),
+        (b"hunter2", "must be a str, not bytes."),
+        ("", "is empty."),
+        *((f"hunter2{char}", LINE_BREAK) for char in "\n\r\0\ud800\udfff"),
     ],
+    ids=lambda value: ascii(value)[:12],
 )
-def test_text_error_message(text: Any, reason: str) -> None:
-    assert error_message(lambda: validate_text("username", text)) == f"username {reason}."
+def test_invalid_text_is_not_echoed(name: str, text: Any, problem: str) -> None:
+    message = error_message(lambda: validate_text(name, text), secrets=("hunter2",))
+    assert message == f"{name} {problem}"
 
 
-@pytest.mark.parametrize("agent", [None, "bot", "my-bot/1.0 (+https://example.com)", "a" * 1024])
-def test_user_agent_valid(agent: str | None) -> None:
-    assert validate_user_agent(agent) == agent
-
-
-@pytest.mark.parametrize("agent", ["", " bot", "bot ", "bot\r\nX: y", "bøt", "a" * 1025, 7, b"bot"])
-def test_user_agent_invalid(agent: Any) -> None:
-    with pytest.raises(InvalidInputError, match="user_agent"):
-        validate_user_agent(agent)
-
-
-@pytest.mark.parametrize("value", [1, 0.5, 1e9])
-def test_seconds_valid(value: float) -> None:
-    assert validate_seconds("timeout", value, allow_zero=False) == value
-
-
-def test_seconds_zero() -> None:
+def test_seconds_valid() -> None:
+    for value in (1, 0.5, 1e9):
+        assert validate_seconds("timeout", value) == value
     assert validate_seconds("wait_max", 0, allow_zero=True) == 0
-    with pytest.raises(InvalidInputError, match=r"timeout must be .* greater than 0\."):
-        validate_seconds("timeout", 0, allow_zero=False)
 
 
-@pytest.mark.parametrize(
-    "value", [-1, -0.1, 10**400, 1.1e9, math.nan, math.inf, -math.inf, True, None, "1", 1j]
-)
-def test_seconds_invalid(value: Any) -> None:
-    with pytest.raises(InvalidInputError, match=r"wait_max must be .* of at least 0\."):
-        validate_seconds("wait_max", value, allow_zero=True)
+NOT_POSITIVE: list[Any] = [-1, 10**400, 1.1e9, math.nan, math.inf, True, None, "1", 1j]
 
 
-def test_positive_int_valid() -> None:
-    assert validate_positive_int("attempts", 1) == 1
-
-
-@pytest.mark.parametrize("value", [0, -1, 1.0, True, None, "1", math.inf])
-def test_positive_int_invalid(value: Any) -> None:
-    with pytest.raises(InvalidInputError, match="attempts must be an integer of at least 1"):
-        validate_positive_int("attempts", value)
-
-
-def test_type_mismatch() -> None:
-    assert validate_type("retry", 7, int) == 7
-    with pytest.raises(InvalidInputError, match="retry must be an instance of int, not str"):
-        validate_type("retry", "7", int)
-
-
-HEADERS = {"CF-Access-Client-Secret": "a b=~", "cookie": "a=b; c=d", "X!#$%&'*+.^_`|~-9": "x"}
+@pytest.mark.parametrize("value", [*NOT_POSITIVE, 0])
+def test_number_invalid(value: Any) -> None:
+    message = error_message(lambda: AuthClient("x.org", timeout=value))
+    assert message == "timeout must be a finite number of seconds greater than 0."
+    if value in NOT_POSITIVE:
+        message = error_message(lambda: RetryPolicy(wait_max=value))
+        assert message == "wait_max must be a finite number of seconds of at least 0."
+    if value != 10**400:
+        message = error_message(lambda: RetryPolicy(max_sends=value))
+        assert message == "max_sends must be an integer of at least 1."
 
 
 def test_headers_valid() -> None:
-    assert validate_headers(HEADERS) == HEADERS
+    headers = {"CF-Access-Client-Secret": "a b=~", "cookie": "a=b; c=d", "X!#$%&'*+.^_`|~-9": "x"}
+    assert validate_headers(headers) == headers
     assert validate_headers(None) == {}
 
 
 @pytest.mark.parametrize(
-    "name", ["", "a b", "a:", "ä", "X\r\nY", "a" * 257, 7, None, "Host", "user-agent", "TE"]
+    "name", ["", "a b", "a:", "ä", "X\r\nY", "a" * 257, 7, None, "Host", "user-agent"]
 )
 def test_header_name_invalid(name: Any) -> None:
-    with pytest.raises(InvalidInputError, match="headers"):
-        validate_headers({name: "x"})
+    assert error_message(lambda: validate_headers({name: "x"})).startswith("headers ")
 
 
 @pytest.mark.parametrize(
     "value", ["", "hunter2\n", "hunter2\r\nX: y", " hunter2", "hünter2", 7, b"hunter2", None]
 )
 def test_header_value_is_not_echoed(value: Any) -> None:
-    error_message(lambda: validate_headers({"X-Token": value}), secrets=("hunter2",))
+    message = error_message(lambda: validate_headers({"X-Token": value}), secrets=("hunter2",))
+    assert message == "headers['X-Token'] must be printable ASCII."
+    if value is not None:
+        message = error_message(lambda: AuthClient("x.org", user_agent=value))
+        assert message == "user_agent must be printable ASCII."
 
 
 def test_headers_are_in_no_frame_of_another_error() -> None:
@@ -147,12 +115,7 @@ SITE: Any = "chat.example.com"
 PAIR: Any = ("iago@zulip.com", "hunter2")
 MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "basic_auth": (lambda: ApiKeyAuth(CREDENTIALS.basic_auth), "an ApiKeySource or Credentials"),
-    "username as site": (lambda: AuthClient("iago@zulip.com"), "Is the site the first argument?"),
-    "a pair": (
-        lambda: asyncio.run(login("chat.example.com", PAIR, "")),
-        "username must be a str, not tuple.",
-    ),
-    "credentials as site": (lambda: AuthClient(CREDENTIALS), "site must be a str, not Credentials"),
+    "a pair": (lambda: asyncio.run(login(SITE, PAIR, "")), "username must be a str, not tuple."),
     "site as client": (
         lambda: ApiKeySource(SITE, "iago@zulip.com", "hunter2"),
         "client must be an instance of AuthClient, not str.",
@@ -165,5 +128,4 @@ def test_mistake_at_the_keyboard(call: Callable[[], object], message: str) -> No
     with pytest.raises(InvalidInputError) as caught:
         call()
     assert message in str(caught.value)
-    assert "hunter2" not in str(caught.value)
-    assert "x" * 32 not in str(caught.value)
+    assert not {"hunter2", "x" * 32} & set(re.split(r"\W", str(caught.value)))

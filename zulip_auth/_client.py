@@ -27,17 +27,16 @@ from ._limits import attempt_slot
 from ._models import Bot, ExternalMethod, Owner, ServerSettings
 from ._redaction import hide_locals
 from ._retry import RetryPolicy, RetryState
-from ._site import is_development_site, is_secure_url, normalize_site
+from ._site import is_development_site, normalize_site
 from ._sso import SSOFlow
 from ._validation import (
-    MAX_TOKEN_LENGTH,
     header_secrets,
+    validate_ascii,
     validate_headers,
     validate_seconds,
     validate_ssl_context,
     validate_text,
     validate_type,
-    validate_user_agent,
 )
 
 if TYPE_CHECKING:
@@ -48,10 +47,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("zulip_auth")
 DEFAULT_RETRY_POLICY = RetryPolicy()
-_REGENERATE_HINT = (
-    "The key may have been replaced anyway. Check the old key with verify(); if it is "
-    "rejected, log in again to get the new one."
-)
+_REGENERATE_HINT = "The key may have been replaced: if verify() rejects it, log in again."
 
 T = TypeVar("T")
 
@@ -99,13 +95,12 @@ class AuthClient:
         allow_http: bool = False,
     ) -> None:
         self._allow_http = validate_type("allow_http", allow_http, bool)
-        self._site = normalize_site(site, allow_http=True)
-        self._is_secure = is_secure_url(self._site, allow_http=allow_http)
-        if not is_development_site(self._site):
-            self._check_secure()
-        self._timeout = validate_seconds("timeout", timeout, allow_zero=False)
+        site = normalize_site(site, allow_http=True)
+        # Secrets are not sent to a development site over http, see _request.
+        self._site = normalize_site(site, allow_http=allow_http or is_development_site(site))
+        self._timeout = validate_seconds("timeout", timeout)
         self._retry = validate_type("retry", retry, RetryPolicy)
-        self._user_agent = validate_user_agent(user_agent)
+        self._user_agent = None if user_agent is None else validate_ascii("user_agent", user_agent)
         self._headers = validate_headers(headers)
         self._ssl_context = validate_ssl_context(ssl_context)
         if transport is not None:
@@ -205,8 +200,7 @@ class AuthClient:
 
         Source: feature level 160 in https://zulip.com/api/changelog
         """
-        validate_text("token", token, max_length=MAX_TOKEN_LENGTH)
-        context = self._context("jwt", token)
+        context = self._context("jwt", validate_text("token", token))
         deadline = await self._start()
         return await self._request(_operations.jwt_login(token), context, deadline)
 
@@ -230,8 +224,7 @@ class AuthClient:
         """
         context = self._context("none")
         deadline = await self._start()
-        operation = _operations.server_settings()
-        return await self._request(operation, context, deadline, self._get_policy)
+        return await self._request(_operations.server_settings(), context, deadline)
 
     def start_sso(self, method: ExternalMethod) -> SSOFlow:
         """Start a login in a browser.
@@ -278,10 +271,7 @@ class AuthClient:
 
         Source: https://zulip.com/api/get-own-user
         """
-        context = self._api_key_context(credentials)
-        deadline = await self._start()
-        operation = _operations.own_user(credentials.user_id)
-        return await self._request(operation, context, deadline, self._get_policy)
+        return await self._owner(credentials, await self._start())
 
     @hide_locals
     async def regenerate_api_key(
@@ -315,13 +305,15 @@ class AuthClient:
         `POST /bots/{id}/api_key/regenerate`, recorded from Zulip 10.
         """
         context = self._api_key_context(credentials)
-        deadline, once = await self._start(), evolve(self._retry, max_sends=1)
+        deadline = await self._start()
         old, bot_id = credentials, None
         if bot is not None:
-            old, bot_id = await self._with_user_id(bot, context, deadline)
+            old = await self._credentials_of(bot, context, deadline)
+            bot_id = bot.user_id or (await self._owner(old, deadline)).user_id
+            old = evolve(old, user_id=bot_id)
         operation = _operations.regenerate_api_key(bot_id)
         try:
-            api_key = await self._request(operation, context, deadline, once)
+            api_key = await self._request(operation, context, deadline)
         except ZulipAuthError as error:
             if may_have_succeeded(error):
                 error.args = (f"{error} {_REGENERATE_HINT}",)
@@ -354,10 +346,14 @@ class AuthClient:
         """
         context = self._api_key_context(credentials)
         deadline = await self._start()
-        bots = await self._request(_operations.own_bots(), context, deadline, self._get_policy)
+        bots = await self._request(_operations.own_bots(), context, deadline)
         if not keys:
             return bots
-        return tuple([await self._with_key(bot, context, deadline) for bot in bots])
+
+        async def with_key(bot: Bot) -> Bot:
+            return evolve(bot, credentials=await self._credentials_of(bot, context, deadline))
+
+        return tuple([await with_key(bot) for bot in bots])
 
     @hide_locals
     async def bot_credentials(self, credentials: Credentials, bot: Bot) -> Credentials:
@@ -376,39 +372,24 @@ class AuthClient:
         Source: https://zulip.com/api/get-bot-api-key (feature level 463).
         """
         context = self._api_key_context(credentials)
-        validate_type("bot", bot, Bot)
-        deadline = await self._start()
-        bot = await self._with_key(bot, context, deadline)
-        assert bot.credentials is not None
-        return bot.credentials
+        return await self._credentials_of(bot, context, await self._start())
 
-    async def _with_key(self, bot: Bot, context: RequestContext, deadline: float) -> Bot:
+    async def _credentials_of(
+        self, bot: Bot, context: RequestContext, deadline: float
+    ) -> Credentials:
+        """Return the credentials of a bot; the context is that of its owner."""
+        validate_type("bot", bot, Bot)
         if bot.credentials is not None:
-            return bot
+            return bot.credentials
         if bot.user_id is None:
             raise InvalidInputError("bot has neither credentials nor a user ID.")
-        operation = _operations.bot_api_key(bot.user_id)
-        api_key = await self._request(operation, context, deadline, self._get_policy)
-        return evolve(bot, credentials=Credentials(self._site, bot.username, api_key, bot.user_id))
+        api_key = await self._request(_operations.bot_api_key(bot.user_id), context, deadline)
+        return Credentials(self._site, bot.username, api_key, bot.user_id)
 
-    async def _with_user_id(
-        self, bot: Bot, context: RequestContext, deadline: float
-    ) -> tuple[Credentials, int]:
-        """Return the credentials of a bot and its user ID, which `GET /bots` may leave out."""
-        validate_type("bot", bot, Bot)
-        bot = await self._with_key(bot, context, deadline)
-        assert bot.credentials is not None
-        if bot.user_id is not None:
-            return bot.credentials, bot.user_id
-        context = self._api_key_context(bot.credentials)
-        operation = _operations.own_user(None)
-        owner = await self._request(operation, context, deadline, self._get_policy)
-        return evolve(bot.credentials, user_id=owner.user_id), owner.user_id
-
-    def _check_secure(self) -> None:
-        """Raise InsecureSiteError if secrets must not be sent to the site."""
-        if not self._is_secure:
-            normalize_site(self._site)
+    async def _owner(self, credentials: Credentials, deadline: float) -> Owner:
+        context = self._api_key_context(credentials)
+        operation = _operations.own_user(credentials.user_id)
+        return await self._request(operation, context, deadline)
 
     def _api_key_context(self, credentials: Credentials) -> RequestContext:
         """Return the context of requests with these credentials, if they are valid."""
@@ -428,11 +409,6 @@ class AuthClient:
         secrets += header_secrets(self._headers)
         return RequestContext(self._site, auth, secrets, username, headers=self._headers)
 
-    @property
-    def _get_policy(self) -> RetryPolicy:
-        """The policy of requests that may be sent any number of times."""
-        return evolve(self._retry, max_sends=self._retry.attempts)
-
     async def _start(self) -> float:
         """Prepare for requests, and return the end of the call, by the clock of the loop."""
         deadline = get_asyncio_loop().time() + self._timeout
@@ -440,24 +416,14 @@ class AuthClient:
         return deadline
 
     async def _request(
-        self,
-        operation: Operation[T],
-        context: RequestContext,
-        deadline: float,
-        policy: RetryPolicy | None = None,
+        self, operation: Operation[T], context: RequestContext, deadline: float
     ) -> T:
-        """Send a request, with retries, and parse the response.
-
-        Args:
-            operation: The operation.
-            context: The request.
-            deadline: The end of the call, by the clock of the running loop.
-            policy: The retry policy, in place of the client's.
-        """
+        """Send a request, with retries until the deadline, and parse the response."""
         if context.auth not in ("dev", "none"):
-            self._check_secure()
-        state = RetryState(policy or self._retry)
-        check_site = context.auth in ("password", "dev")
+            normalize_site(self._site, allow_http=self._allow_http)
+        state = RetryState(
+            evolve(self._retry, max_sends=operation.max_sends or self._retry.max_sends)
+        )
         while True:
             try:
                 async with attempt_slot(context, deadline):
@@ -472,9 +438,8 @@ class AuthClient:
                     )
                 return operation.parse(parsed, context)
             except ZulipAuthError as error:
-                if check_site and _may_have_no_organization(error):
-                    check_site = False
-                    await self._check_organization(deadline)
+                if state.attempts == 0 and context.auth in ("password", "dev"):
+                    await self._check_organization(error, deadline)
                 remaining = deadline - asyncio.get_running_loop().time()
                 delay = state.next_wait(error, remaining=remaining)
                 if delay is None:
@@ -494,13 +459,18 @@ class AuthClient:
                 )
             await asyncio.sleep(delay)
 
-    async def _check_organization(self, deadline: float) -> None:
-        """Raise the exception of `server_settings` if there is no organization."""
-        context, once = self._context("none"), RetryPolicy(attempts=1)
+    async def _check_organization(self, error: ZulipAuthError, deadline: float) -> None:
+        """Raise the exception of `server_settings` if there is no organization.
+
+        For that, Zulip 3 responds to logins with a status that others have too.
+        """
+        if not isinstance(error, ServerError) or error.message != "Internal server error":
+            return
+        operation = evolve(_operations.server_settings(), max_sends=1)
         try:
-            await self._request(_operations.server_settings(), context, deadline, once)
-        except ZulipAuthError as error:
-            if isinstance(error, InvalidSubdomainError | SubdomainRequiredError):
+            await self._request(operation, self._context("none"), deadline)
+        except ZulipAuthError as exc:
+            if isinstance(exc, InvalidSubdomainError | SubdomainRequiredError):
                 raise
 
 
@@ -509,15 +479,6 @@ def _import_http() -> None:
     """Import httpx and the generated client, which takes longer than a login."""
     global _http, _operations
     from . import _http, _operations
-
-
-def _may_have_no_organization(error: ZulipAuthError) -> bool:
-    """Return whether *error* may be that of Zulip 3 for a site without an organization."""
-    return (
-        isinstance(error, ServerError)
-        and (error.status_code, error.code, error.attempts_remaining) == (500, None, None)
-        and error.message == "Internal server error"
-    )
 
 
 @hide_locals

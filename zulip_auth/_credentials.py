@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import pathlib
 import re
 import ssl
-import warnings
 from base64 import b64encode
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NoReturn, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -17,9 +16,11 @@ from attrs import field, frozen
 from ._exceptions import InvalidSiteError, NotLoggedInError, ZuliprcError
 from ._redaction import hide_locals
 from ._site import normalize_site, try_normalize_site
+from ._validation import find_problem
 from ._zuliprc import (
     SECTION,
     ZuliprcSection,
+    os_errors,
     read_zuliprc,
     render_zuliprc,
     resolve_zuliprc_path,
@@ -30,29 +31,28 @@ FilePath = str | os.PathLike[str]
 C = TypeVar("C", bound="Credentials")
 
 ENV_VARS = {
+    "site": "ZULIP_SITE",
     "email": "ZULIP_EMAIL",
     "key": "ZULIP_API_KEY",
-    "site": "ZULIP_SITE",
     "cert_bundle": "ZULIP_CERT_BUNDLE",
     "client_cert": "ZULIP_CERT",
     "client_cert_key": "ZULIP_CERT_KEY",
 }
 _ACCOUNT_OPTIONS = ("site", "email", "key")
-ACCOUNT_VARIABLES = (
-    *(ENV_VARS[name] for name in _ACCOUNT_OPTIONS),
-    *(f"{ENV_VARS[name]}_FILE" for name in _ACCOUNT_OPTIONS),
-)
-_LOGIN_NAME = "login_name"  # other tools ignore this option, and user_id
-_MAX_SECRET_FILE = 64 * 1024
-_TLS_OPTIONS = ("cert_bundle", "client_cert", "client_cert_key")
-STORED_OPTIONS = (*_ACCOUNT_OPTIONS, "user_id", _LOGIN_NAME, *_TLS_OPTIONS)
-"""The options that a login saves."""
+_SECRET_FILES = {name: f"{ENV_VARS[name]}_FILE" for name in _ACCOUNT_OPTIONS}
+ACCOUNT_VARIABLES = (*(ENV_VARS[name] for name in _ACCOUNT_OPTIONS), *_SECRET_FILES.values())
+# A login does not return these; other tools ignore login_name, and user_id.
+_OPTIONAL = ("cert_bundle", "client_cert", "client_cert_key", "login_name")
+# The options that a login saves, with the attributes of Credentials.
+STORED_OPTIONS = {n: n for n in ("email", "key", "site", "user_id", *_OPTIONAL)}
+STORED_OPTIONS["key"] = "api_key"
 
 _API_KEY_RE = re.compile(r"[\x21-\x7e]{1,1024}")
 _EMAIL_RE = re.compile(r"[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,1024}")
-_HIDDEN_EMAIL_RE = re.compile(r"user[0-9]+@.*")
-_QUOTED_RE = re.compile(r"([\"']).*\1", re.DOTALL)
 USER_ID_RE = re.compile(r"[1-9][0-9]{0,17}")
+
+# A value that is not in the fields, where serializers and error trackers find it.
+_Hidden = Callable[[], str]
 
 
 def is_api_key(value: object) -> bool:
@@ -65,26 +65,8 @@ def is_email(value: object) -> bool:
     return isinstance(value, str) and _EMAIL_RE.fullmatch(value) is not None
 
 
-class _Hidden:
-    """Keep a value out of the fields, where serializers and error trackers find it."""
-
-    __slots__ = ("get",)
-
-    def __init__(self, value: str) -> None:
-        self.get: Callable[[], str] = lambda: value
-
-    def __repr__(self) -> str:
-        return "********"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Hidden) and self.get() == other.get()
-
-    def __hash__(self) -> int:
-        return hash(self.get())
-
-
 def _hide(value: str | _Hidden) -> _Hidden:
-    return value if isinstance(value, _Hidden) else _Hidden(value)
+    return value if callable(value) else lambda: value
 
 
 @frozen
@@ -108,7 +90,9 @@ class Credentials:
 
     site: str
     email: str
-    _api_key: _Hidden = field(alias="api_key", converter=_hide, repr=False)
+    _api_key: _Hidden = field(
+        alias="api_key", converter=_hide, repr=False, eq=lambda hidden: hidden()
+    )
     user_id: int | None = None
     cert_bundle: str | None = field(default=None, kw_only=True, repr=False)
     client_cert: str | None = field(default=None, kw_only=True, repr=False)
@@ -118,7 +102,7 @@ class Credentials:
     @property
     def api_key(self) -> str:
         """The API key."""
-        return self._api_key.get()
+        return self._api_key()
 
     @property
     def basic_auth(self) -> tuple[str, str]:
@@ -132,8 +116,7 @@ class Credentials:
     ) -> Self:
         """Load the credentials from a zuliprc, the file that Zulip's tools share.
 
-        It warns if other users can read a file of yours, and if the file has
-        the option `insecure`, which is ignored.
+        It warns if other users can read a file of yours.
 
         Args:
             path: The file; the default is that of the environment variable
@@ -149,13 +132,7 @@ class Credentials:
 
         Source: https://zulip.com/api/configuring-python-bindings
         """
-        path = resolve_zuliprc_path(path)
-        return credentials_from_section(
-            cls,
-            read_zuliprc(path, section=section),
-            f"section [{section}] of {path}",
-            allow_http=allow_http,
-        )
+        return load_with_origins(cls, None, path=path, section=section, allow_http=allow_http)[0]
 
     @classmethod
     @hide_locals
@@ -200,9 +177,10 @@ class Credentials:
         Source: https://zulip.com/api/configuring-python-bindings
         """
         arguments = {"email": email, "key": api_key, "site": site, "cert_bundle": cert_bundle}
-        return load_with_origins(cls, arguments, path=path, section=section, allow_http=allow_http)[
-            0
-        ]
+        credentials, _ = load_with_origins(
+            cls, arguments, path=path, section=section, allow_http=allow_http
+        )
+        return credentials
 
     @hide_locals
     def save(self, path: FilePath | None = None, *, overwrite: bool = False) -> None:
@@ -231,16 +209,12 @@ class Credentials:
         """
         if not (self.cert_bundle or self.client_cert):
             return None
-        option = "cert_bundle"
-        try:
+        with os_errors("load cert_bundle"):
             context = ssl.create_default_context(cafile=self.cert_bundle)
-            if self.client_cert:
-                option = "client_cert or client_cert_key"
+        if self.client_cert:
+            with os_errors("load client_cert or client_cert_key"):
                 # An empty password, so that OpenSSL does not prompt for one.
                 context.load_cert_chain(self.client_cert, self.client_cert_key, password="")
-        except (OSError, ValueError, TypeError) as exc:
-            reason = getattr(exc, "strerror", None) or "invalid path or file"
-            raise ZuliprcError(f"Could not load {option}: {reason}.") from None
         return context
 
     def __copy__(self) -> Self:
@@ -254,107 +228,87 @@ class Credentials:
         raise TypeError("cannot pickle Credentials: they contain the API key")
 
 
-Origins = dict[str, str]
-"""For each option, where its value is from, such as `ZULIP_SITE`."""
+# For each option, its value and its origin, such as `ZULIP_SITE`.
+_Values = dict[str, tuple[str | None, str]]
 
 
 def load_with_origins(
     cls: type[C],
-    arguments: Mapping[str, str | None],
+    arguments: Mapping[str, str | None] | None,
     *,
     path: FilePath | None = None,
     section: str = SECTION,
     allow_http: bool = False,
-) -> tuple[C, Origins]:
+) -> tuple[C, dict[str, str]]:
     """Return the credentials of `Credentials.from_env`, and their origins.
 
     Args:
         cls: The class to return an instance of.
-        arguments: The values that precede the environment.
+        arguments: The values that precede the environment; None, as for
+            `Credentials.load`, to use the zuliprc only.
         path: The zuliprc.
         section: The section of the zuliprc.
         allow_http: Whether plain http is allowed for all hosts.
     """
-    layers = [_layer(arguments, lambda name: f"argument {'api_key' if name == 'key' else name}")]
-    layers.append(_environment())
-    if (os.environ.get("ZULIP_ALLOW_INSECURE") or "false").lower() != "false":
-        warnings.warn("ZULIP_ALLOW_INSECURE is ignored; use ZULIP_CERT_BUNDLE.", stacklevel=4)
-    source, file_source = "the environment", ""
-    if path is not None or not all(any(n in layer for layer in layers) for n in _ACCOUNT_OPTIONS):
+    merged: _Values = {}
+    source = ""
+    if arguments is not None:
+        _add(merged, {n: (v, f"argument {STORED_OPTIONS[n]}") for n, v in arguments.items()})
+        _add(merged, _environment())
+        source = "the environment and "
+    if path is not None or not all(name in merged for name in _ACCOUNT_OPTIONS):
         path = resolve_zuliprc_path(path)
+        stored = read_zuliprc(path, section=section, missing_ok=arguments is not None)
+        if "key" in merged:  # these may belong to another one
+            stored |= {"user_id": None, "login_name": None}
         file_source = f"section [{section}] of {path}"
-        stored = read_zuliprc(path, section=section, missing_ok=True, stacklevel=6)
-        layers.append(_layer(stored, lambda name: f"{name} in {file_source}"))
-        source = f"the environment and {file_source}"
-    merged = {name: value for layer in reversed(layers) for name, value in layer.items()}
+        source += file_source
+        _add(merged, {name: (v, f"{name} in {file_source}") for name, v in stored.items()})
     values = ZuliprcSection({name: value for name, (value, _) in merged.items()})
-    if not any("user_id" in layer and "key" in layer for layer in layers):
-        values.pop("user_id", None)
     origins = {name: origin for name, (_, origin) in merged.items()}
     credentials = credentials_from_section(
         cls, values, source, labels=origins, allow_http=allow_http
     )
-    _check_one_account(layers, merged)
     return credentials, origins
 
 
-_Layer = dict[str, tuple[str, str]]
-"""For each option, its value and its origin."""
+def _add(merged: _Values, values: _Values) -> None:
+    """Add the values of a source, which those of earlier ones precede.
+
+    Raises:
+        ZuliprcError: If a key would go to a site or an account that it is not stored with.
+    """
+    values = {name: value for name, value in values.items() if value[0]}
+    account = [name for name in _ACCOUNT_OPTIONS if name in values]
+    is_used = not all(name in merged for name in account)
+    if is_used and ("key" in merged or "key" in values):
+        for name in account:
+            value, origin = merged.get(name, values[name])
+            if _comparable(name, value) != _comparable(name, values[name][0]):
+                raise ZuliprcError(
+                    f"{origin} and {values[name][1]} differ, so email, key and site may be of "
+                    "different accounts. Set all three in one place."
+                )
+    merged.update(values | merged)
 
 
-def _layer(values: Mapping[str, str | None], origin: Callable[[str], str]) -> _Layer:
-    return {name: (value, origin(name)) for name, value in values.items() if value}
-
-
-def _environment() -> _Layer:
+def _environment() -> _Values:
     """Return the values of the environment, or of the files that it names."""
-    layer = _layer({n: os.environ.get(v) for n, v in ENV_VARS.items()}, ENV_VARS.__getitem__)
-    for name in _ACCOUNT_OPTIONS:
-        variable = f"{ENV_VARS[name]}_FILE"
+    values: _Values = {name: (os.environ.get(var), var) for name, var in ENV_VARS.items()}
+    for name, variable in _SECRET_FILES.items():
         if path := os.environ.get(variable):
-            if name in layer:
+            if values[name][0]:
                 raise ZuliprcError(f"{ENV_VARS[name]} and {variable} are both set. Unset one.")
-            layer[name] = (_read_secret(path, variable), f"the file of {variable}")
-    return layer
+            with os_errors(f"read the file of {variable}"):
+                text = Path(path).read_text("utf-8-sig", "surrogateescape")
+            values[name] = text.strip(), f"the file of {variable}"
+    return values
 
 
-def _read_secret(path: str, variable: str) -> str:
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123
-            data = file.read(_MAX_SECRET_FILE + 1)
-        if len(data) <= _MAX_SECRET_FILE:
-            return data.decode("utf-8-sig").strip()
-        reason = f"larger than {_MAX_SECRET_FILE // 1024} KiB"
-    except UnicodeDecodeError:
-        reason = "not valid UTF-8"
-    except (OSError, ValueError) as exc:
-        reason = getattr(exc, "strerror", None) or "invalid path"
-    raise ZuliprcError(f"Could not read the file of {variable}: {reason}.")
-
-
-def _check_one_account(layers: list[_Layer], merged: _Layer) -> None:
-    """Raise ZuliprcError if a key would go to an account or a site that it is not stored with."""
-    for layer in layers:
-        if "key" not in layer or "key" not in merged:
-            continue
-        # The layer's key is used, with another address; or its address, with another key.
-        names = [name for name in _ACCOUNT_OPTIONS if name in layer]
-        differing = [name for name in names if not _is_same(name, layer[name][0], merged[name][0])]
-        is_used = any(merged[name] == layer[name] for name in names)
-        if differing and is_used:
-            name = differing[0]
-            raise ZuliprcError(
-                f"{merged[name][1]} and {layer[name][1]} differ, so email, key and site may be of "
-                "different accounts. Set all three in one place."
-            )
-
-
-def _is_same(name: str, value: str, other: str) -> bool:
+def _comparable(name: str, value: str | None) -> str | None:
     if name == "site":
-        # An invalid one is reported later.
-        value = try_normalize_site(value, allow_http=True) or value
-        other = try_normalize_site(other, allow_http=True) or other
-    return value == other or (name == "email" and value.lower() == other.lower())
+        return try_normalize_site(str(value), allow_http=True)
+    return str(value).lower() if name == "email" else value
 
 
 @hide_locals
@@ -379,51 +333,44 @@ def credentials_from_section(
         NotLoggedInError: If there is no API key.
         ZuliprcError: If a value is missing or invalid.
     """
+    site, email, key = (section.get(name) or "" for name in _ACCOUNT_OPTIONS)
     if missing := [name for name in _ACCOUNT_OPTIONS if not section.get(name)]:
-        if "key" in missing and section.get("passcmd"):
+        message = f"No {' and no '.join(missing)} in {source}."
+        if section.get("passcmd") and not key:  # of zulip-terminal
             raise ZuliprcError(
-                f"No key in {source}, and its passcmd, an option of zulip-terminal, is not run. "
-                "Set ZULIP_API_KEY to the output of that command."
+                f"{message} Its passcmd is not run; set ZULIP_API_KEY to its output."
             )
-        exc_type = NotLoggedInError if "key" in missing else ZuliprcError
-        raise exc_type(f"No {' and no '.join(missing)} in {source}. Run `zulip-auth login`.")
-    labels = labels or {}
-    checks = {"email": is_email, "key": is_api_key}
-    for name in (*_ACCOUNT_OPTIONS, *_TLS_OPTIONS):
-        value, label = section.get(name) or "", labels.get(name, f"{name} in {source}")
-        if not isinstance(value, str):
-            raise ZuliprcError(f"{label} must be a str, not {type(value).__name__}.")
-        if _QUOTED_RE.fullmatch(value):
-            raise ZuliprcError(f"{label} is in quotation marks. Remove them.")
-        if name in checks and not checks[name](value):
-            raise ZuliprcError(f"{label} is too long, or has spaces or other invalid characters.")
+        exc_type = ZuliprcError if key else NotLoggedInError
+        raise exc_type(f"{message} Run `zulip-auth login`.")
+    labels = labels or {name: f"{name} in {source}" for name in _ACCOUNT_OPTIONS}
+    for name, value, is_valid in (("email", email, is_email), ("key", key, is_api_key)):
+        problem = find_problem(name, str(value))
+        if problem or not is_valid(value):
+            problem = problem or "has spaces or other invalid characters."
+            raise ZuliprcError(f"{labels[name]} {problem}")
     try:
-        site = normalize_site(section["site"] or "", allow_http=allow_http)
+        site = normalize_site(site, allow_http=allow_http)
     except InvalidSiteError as exc:
-        label = labels.get("site", f"site in {source}")
-        raise ZuliprcError(f"{label} is invalid: {exc}") from None
-    email, host = section["email"] or "", urlsplit(site).hostname or ""
-    if _HIDDEN_EMAIL_RE.fullmatch(email) and email.endswith(f"@{host}"):
-        label = labels.get("email", f"email in {source}")
+        raise ZuliprcError(f"{labels['site']} is invalid: {exc}") from None
+    if re.fullmatch(rf"user[0-9]+@{re.escape(urlsplit(site).hostname or '')}", email):
         raise ZuliprcError(
-            f"{label} is an address that Zulip shows in place of a hidden one. Use the address "
-            "that the account logs in with."
+            f"{labels['email']} is an address that Zulip shows in place of a hidden one. Use the "
+            "address that the account logs in with."
         )
-    user_id = section.get("user_id")
+    user_id = section.get("user_id") or ""
     return cls(
         site,
         email,
-        section["key"] or "",
-        int(user_id) if user_id and USER_ID_RE.fullmatch(user_id) else None,
-        login_name=section.get(_LOGIN_NAME),
-        **{name: section.get(name) or None for name in _TLS_OPTIONS},
+        key,
+        int(user_id) if USER_ID_RE.fullmatch(user_id) else None,
+        **{name: section.get(name) or None for name in _OPTIONAL},
     )
 
 
 @hide_locals
 def save_credentials(
     credentials: Credentials,
-    path: pathlib.Path,
+    path: Path,
     *,
     section: str = SECTION,
     overwrite: bool = False,
@@ -443,9 +390,8 @@ def save_credentials(
         ZuliprcError: See `Credentials.save`.
     """
     options = _to_section(credentials)
-    loaded = credentials_from_section(
-        type(credentials), options, "the credentials", allow_http=True
-    )
+    cls = type(credentials)
+    loaded = credentials_from_section(cls, options, "the credentials", allow_http=True)
     if loaded != credentials:
         raise ZuliprcError("Cannot save: the credentials contain an invalid value.")
     if not include_key:
@@ -453,9 +399,7 @@ def save_credentials(
 
     def update(existing: ZuliprcSection | None) -> ZuliprcSection:
         if existing is not None and matches_account(credentials.site, credentials.email, existing):
-            # A login does not return these options.
-            optional = (*_TLS_OPTIONS, _LOGIN_NAME)
-            return ZuliprcSection({n: v for n, v in options.items() if v or n not in optional})
+            return ZuliprcSection({n: v for n, v in options.items() if v or n not in _OPTIONAL})
         if overwrite:
             # No option of another site remains, `insecure` in particular.
             return ZuliprcSection(options, insecure=None)
@@ -468,15 +412,8 @@ def save_credentials(
 
 
 def _to_section(credentials: Credentials) -> ZuliprcSection:
-    user_id = credentials.user_id
-    return ZuliprcSection(
-        email=credentials.email,
-        key=credentials.api_key,
-        site=credentials.site,
-        user_id=None if user_id is None else str(user_id),
-        login_name=credentials.login_name,
-        **{name: getattr(credentials, name) for name in _TLS_OPTIONS},
-    )
+    values = {name: getattr(credentials, attr) for name, attr in STORED_OPTIONS.items()}
+    return ZuliprcSection({name: None if v is None else str(v) for name, v in values.items()})
 
 
 def render_credentials(credentials: Credentials) -> str:
@@ -486,9 +423,10 @@ def render_credentials(credentials: Credentials) -> str:
 
 def matches_account(site: str, email: str, section: ZuliprcSection) -> bool:
     """Return whether a section may belong to an account; missing options match any."""
-    existing_email, existing_site = section.get("email"), section.get("site")
-    return (existing_email is None or existing_email.lower() == email.lower()) and (
-        existing_site is None or try_normalize_site(existing_site, allow_http=True) == site
+    return all(
+        not stored or _comparable(name, stored) == _comparable(name, value)
+        for name, value in (("site", site), ("email", email))
+        for stored in (section.get(name),)
     )
 
 

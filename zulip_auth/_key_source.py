@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import inspect
 import logging
-import os
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
-from contextvars import ContextVar
+from asyncio import sleep
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from time import monotonic
-from types import TracebackType
-from typing import Any, NoReturn, Self, TypeVar
+from typing import NoReturn, Self
 
-from attrs import Factory, define, evolve, frozen
+from attrs import Factory, define, evolve
 
 from ._client import AuthClient
 from ._credentials import Credentials, FilePath
-from ._event_loop import get_asyncio_loop, run_in_thread
+from ._event_loop import run_in_thread
 from ._exceptions import (
     CredentialStoreError,
     InvalidApiKeyError,
@@ -31,112 +27,43 @@ from ._exceptions import (
     may_have_succeeded,
 )
 from ._redaction import hide_locals
-from ._stores import CredentialStore, EnvironmentStore, MemoryStore, ZuliprcStore
+from ._single_flight import SingleFlight
+from ._stores import CredentialStore, EnvironmentStore, MemoryStore, StoreAccess, ZuliprcStore
 from ._validation import validate_seconds, validate_text, validate_type
 from ._zuliprc import SECTION
 
 logger = logging.getLogger("zulip_auth")
 
+# Seconds until a rejected key may be tried again: a server accepts it after an
+# account is reactivated.
 _KEY_RETRY_DELAY = 60.0
-"""Seconds until a rejected key may be tried again.
 
-A server accepts the same key again after an account is reactivated.
-"""
-
+# Seconds without a rejected key after which the next one allows another login: a
+# server forgets attempts after 30 minutes.
 _ERROR_LIFETIME = 1800.0
-"""Seconds until a rejected login may be repeated because of a rejected key.
-
-A server forgets attempts after 30 minutes.
-"""
 
 _STORE_TIMEOUT = 30.0  # seconds, without a client
-_LOCK_GRACE = 1.0  # seconds
-_FOREIGN_LOOP_CHECK = 0.5  # seconds
-_MAX_RESTARTS = 3
+_MAX_FLIGHTS = 5  # that a caller waits for
 
 PasswordProvider = str | Callable[[], Awaitable[str]]
-T = TypeVar("T")
 
 
-@frozen(eq=False)
-class _Outcome:
-    """The credentials or the exception that an operation ended with."""
+@define
+class _Memory:
+    """A rejected key and a rejected login, until `reset()` or until a key is accepted again."""
 
-    credentials: Credentials | None
-    error: BaseException | None = None
-    traceback: TracebackType | None = None
-    context: BaseException | None = None
+    rejected: Credentials | None = None
+    rejected_at: float = Factory(lambda: monotonic())
+    error: ZulipAuthError | None = None
 
-    def get(self) -> Credentials:
-        if isinstance(self.error, ZulipAuthError):
-            raise copy.copy(self.error)  # without frames of the library
-        if self.error is not None:
-            # Another caller may have raised it inside of a block of its own.
-            self.error.__context__ = self.context
-            raise self.error.with_traceback(self.traceback)
-        assert self.credentials is not None
-        return self.credentials
+    def rejects(self, credentials: Credentials | None) -> bool:
+        is_recent = monotonic() < self.rejected_at + _KEY_RETRY_DELAY
+        return is_recent and is_same_key(credentials, self.rejected)
 
-
-@define(eq=False)
-class _Operation:
-    """A login, or another way to credentials, for which callers in any thread wait.
-
-    A future of asyncio belongs to one event loop, and a task that raises
-    SystemExit stops it.
-
-    Attributes:
-        loop: The event loop that runs the task.
-        pid: The process of the loop.
-        task: The task; asyncio has only a weak reference.
-        outcome: The result; None if something else ended the operation.
-        is_done: Whether it has ended.
-        waiters: One for each caller.
-    """
-
-    loop: asyncio.AbstractEventLoop
-    pid: int = Factory(os.getpid)
-    task: asyncio.Task[None] | None = None
-    outcome: _Outcome | None = None
-    is_done: bool = False
-    waiters: list[asyncio.Future[None]] = Factory(list)
-
-    def is_alive(self) -> bool:
-        """Return whether the operation can still end by itself."""
-        return not self.is_done and self.pid == os.getpid() and self.loop.is_running()
-
-    async def run(self, func: Callable[[], Coroutine[Any, Any, Credentials]]) -> None:
-        _running.set(self)
-        try:
-            outcome = _Outcome(await func())
-        except GeneratorExit:
-            raise
-        except BaseException as exc:
-            if _is_cancelling(exc):
-                raise
-            outcome = _Outcome(None, _without_cancellation(exc), exc.__traceback__, exc.__context__)
-        self.finish(outcome)
-
-    def finish(self, outcome: _Outcome | None) -> None:
-        if not self.is_done:
-            self.outcome, self.is_done = outcome, True
-            for waiter in self.waiters:
-                with suppress(RuntimeError):  # its event loop is closed
-                    waiter.get_loop().call_soon_threadsafe(waiter.set_result, None)
-
-    async def wait(self) -> _Outcome | None:
-        """Wait for the end, and return the outcome, if there is one."""
-        loop = asyncio.get_running_loop()
-        waiter = loop.create_future()
-        self.waiters.append(waiter)
-        while not self.is_done and self.is_alive():
-            # The end of another event loop is not an event.
-            await asyncio.wait({waiter}, timeout=None if loop is self.loop else _FOREIGN_LOOP_CHECK)
-        return self.outcome
-
-
-# The operation that the running task belongs to, also if its password function started the task.
-_running: ContextVar[_Operation | None] = ContextVar("_running", default=None)
+    def reject(self, credentials: Credentials) -> None:
+        if monotonic() > self.rejected_at + _ERROR_LIFETIME:
+            self.error = None
+        self.rejected, self.rejected_at = credentials, monotonic()
 
 
 class ApiKeySource:
@@ -181,12 +108,9 @@ class ApiKeySource:
         *,
         store: CredentialStore | None = None,
     ) -> None:
-        validate_type("client", client, AuthClient)
-        validate_text("username", username)
-        login = _PasswordLogin(client, username, _password_getter(password))
-        if store is not None:
-            _validate_store(store)
-        self._setup(store, client.site, client._timeout, login=login)  # noqa: SLF001
+        login = _PasswordLogin(client, username, password)
+        store = MemoryStore() if store is None else store
+        self._setup(StoreAccess(store, client._timeout), login=login)  # noqa: SLF001
 
     @classmethod
     @hide_locals
@@ -206,9 +130,9 @@ class ApiKeySource:
         Raises:
             InvalidInputError: If an argument is invalid.
         """
-        source = cls.__new__(cls)
         validate_seconds("wait", wait, allow_zero=True)
-        source._setup(_validate_store(store), None, _STORE_TIMEOUT, wait=wait)  # noqa: SLF001
+        source = cls.__new__(cls)
+        source._setup(StoreAccess(store, _STORE_TIMEOUT), wait=wait)  # noqa: SLF001
         return source
 
     @classmethod
@@ -281,7 +205,6 @@ class ApiKeySource:
             ZuliprcError: See `Credentials.from_env`.
         """
 
-        @hide_locals
         def load() -> Credentials:
             return Credentials.from_env(
                 email=email,
@@ -301,30 +224,16 @@ class ApiKeySource:
         return source
 
     def _setup(
-        self,
-        store: CredentialStore | None,
-        site: str | None,
-        timeout: float,
-        *,
-        login: _PasswordLogin | None = None,
-        wait: float = 0.0,
+        self, store: StoreAccess, *, login: _PasswordLogin | None = None, wait: float = 0.0
     ) -> None:
         self._store = store
-        self._site = site
-        self._timeout = timeout
         self._login = login
         self._wait = wait
-        self._pid = os.getpid()
-        # The garbage collector may close an operation while this thread holds the lock.
-        self._lock = threading.RLock()
-        self._operation: _Operation | None = None
+        self._site = login.client.site if login else None
         self._credentials: Credentials | None = None
-        self._error: ZulipAuthError | None = None
-        self._error_until = 0.0
         self._replaced: Credentials | None = None  # by a rotation; it may still be stored
-        self._rejected: Credentials | None = None
-        self._rejected_until = 0.0
-        self._generation = 0  # the number of resets
+        self._memory = _Memory()
+        self._flights: SingleFlight[Credentials] = SingleFlight()
 
     @property
     def site(self) -> str:
@@ -348,6 +257,7 @@ class ApiKeySource:
             "to the other process, and create a source there."
         )
 
+    @hide_locals
     async def get(self) -> Credentials:
         """Return the credentials; log in if there are none.
 
@@ -359,8 +269,9 @@ class ApiKeySource:
             ZulipAuthError: If the login fails or has failed; see
                 `AuthClient.login`.
         """
-        return self._credentials or (await self._find(None)).get()
+        return self._credentials or await self._find(None)
 
+    @hide_locals
     async def refresh(self, stale: Credentials) -> Credentials:
         """Return other credentials in place of rejected ones; log in if there are none.
 
@@ -375,11 +286,7 @@ class ApiKeySource:
             CredentialStoreError: See `get`.
             ZulipAuthError: See `get`.
         """
-        if not isinstance(stale, Credentials):
-            type_name = type(stale).__name__
-            del stale  # it may be the key itself
-            raise InvalidInputError(f"stale must be a Credentials instance, not {type_name}.")
-        return (await self._find(stale)).get()
+        return await self._find(validate_type("stale", stale, Credentials))
 
     @hide_locals
     async def rotate(self) -> Credentials:
@@ -400,111 +307,54 @@ class ApiKeySource:
             ZulipAuthError: See `AuthClient.regenerate_api_key`.
         """
         while True:
-            old = await self.get()
-            with self._state():
-                operation = self._operation
-                if operation is None or not operation.is_alive():
-                    self._credentials = None
-                    operation = self._start(partial(self._rotate, old))
-                    break
-            await operation.wait()
-        outcome = await operation.wait()
-        if outcome is None:
+            work = partial(self._rotate, await self.get())
+            flight = self._flights.join(work)
+            error = await flight.wait()
+            if flight.work is work:
+                break
+        if error is not None:
+            raise error
+        if flight.result is None:
             raise InvalidInputError("The rotation was cancelled. Check the key with verify().")
-        return outcome.get()
+        return flight.result
 
     def reset(self) -> None:
         """Forget a rejected login and a rejected key: the next caller tries again."""
-        with self._state():
-            self._error = self._rejected = None
-            self._generation += 1
-
-    async def _get_for(self, is_own: Callable[[str], bool]) -> Credentials | None:
-        """Return the credentials for a request; None for a request to another site.
-
-        Args:
-            is_own: Returns whether the request is for a site.
-        """
-        if self._site is not None and not is_own(self._site):
-            return None
-        credentials = await self.get()
-        return credentials if is_own(credentials.site) else None
-
-    def _is_replaced(self, credentials: Credentials) -> bool:
-        """Return whether there are other credentials now, or soon."""
-        return not _is_same_key(self._credentials, credentials)
+        self._memory = _Memory()  # a login under way goes on with the other one
 
     def _note_success(self) -> None:
         """Forget a rejected login, since the server accepted a key after it."""
-        if self._error is not None:
-            with self._state():
-                self._error = self._rejected = None
+        if self._memory.error is not None:
+            self.reset()
 
-    @contextmanager
-    def _state(self) -> Iterator[None]:
-        """Access the state of one thread at a time."""
-        if self._pid != os.getpid():  # another thread may have held the lock during the fork
-            self._lock, self._pid, self._operation = threading.RLock(), os.getpid(), None
-        with self._lock:
-            yield
-
-    @hide_locals
-    async def _find(self, stale: Credentials | None) -> _Outcome:
-        """Return the credentials other than *stale*, or the exception of a login."""
-        get_asyncio_loop()
-        restarts = 0
-        while True:
-            with self._state():
-                operation = self._operation
-                if operation is not None and operation is _running.get():
-                    raise InvalidInputError(
-                        "The password function must not wait for its own source."
-                    )
-                if stale is not None and self._login is not None:
-                    self._reject(stale)
+    async def _find(self, stale: Credentials | None) -> Credentials:
+        """Return the credentials other than *stale*."""
+        work = self._log_in if self._login else partial(self._look, stale)
+        error: BaseException | None = None
+        for _ in range(_MAX_FLIGHTS):
+            with self._flights.lock:
                 current = self._credentials
-                if current is not None and not _is_same_key(current, stale):
-                    return _Outcome(current)
-                if operation is None or not operation.is_alive():
-                    func = self._log_in if self._login else partial(self._look, stale)
-                    operation = self._start(func)
-            outcome = await operation.wait()
-            if outcome is None:  # cancelled by other code, or its event loop has gone
-                restarts += 1
-                if restarts > _MAX_RESTARTS:
-                    raise InvalidInputError("The password function was cancelled repeatedly.")
-                continue
-            current = self._credentials
-            if outcome.error and current and not _is_same_key(current, stale):
-                return _Outcome(current)  # such as of a rotation that failed
-            # The operation may have started before the key was rejected.
-            if outcome.error is not None or not _is_same_key(outcome.credentials, stale):
-                return outcome
-
-    def _start(self, func: Callable[[], Coroutine[Any, Any, Credentials]]) -> _Operation:
-        loop = asyncio.get_running_loop()
-        operation = self._operation = _Operation(loop)
-        operation.task = loop.create_task(operation.run(func))
-        # A task may be cancelled before its first step.
-        operation.task.add_done_callback(lambda _: operation.finish(None))
-        return operation
-
-    # ---- With a password
+                if current is not None and not is_same_key(current, stale):
+                    return current
+                if error is not None:
+                    raise error
+                if stale is not None and self._login:
+                    self._reject(stale)
+                flight = self._flights.join(work)
+            # Without an error, it may have started before the key was rejected,
+            # or was cancelled by other code, or its event loop has gone.
+            error = await flight.wait()
+        raise error or InvalidInputError("The login was cancelled repeatedly.")
 
     def _reject(self, stale: Credentials) -> None:
         """Drop credentials that a server rejected.
 
         Raises:
-            InvalidApiKeyError: If they were returned by a login since they were
-                rejected.
+            InvalidApiKeyError: If a login has returned them since.
         """
-        if self._credentials is not None and not _is_same_key(self._credentials, stale):
-            return
-        if not _is_same_key(stale, self._recently_rejected()):
-            self._rejected, self._rejected_until = stale, monotonic() + _KEY_RETRY_DELAY
+        if not self._memory.rejects(stale):
+            self._memory.reject(stale)
             self._credentials = None
-            if monotonic() > self._error_until:
-                self._error = None
         elif self._credentials is not None:
             raise InvalidApiKeyError(
                 f"{self.site} rejects the API key that it just issued. A proxy may be stripping "
@@ -512,180 +362,138 @@ class ApiKeySource:
                 status_code=401,
             )
 
-    def _recently_rejected(self) -> Credentials | None:
-        return self._rejected if monotonic() < self._rejected_until else None
+    # ---- With a password
 
     async def _log_in(self) -> Credentials:
-        """Return stored credentials, or log in."""
-        assert self._login is not None
-        rejected, rejected_until = self._recently_rejected(), self._rejected_until
-        credentials = await self._load()
-        if credentials is None or _is_same_key(credentials, rejected):
-            if self._error is None:
-                async with self._store_lock():
-                    other = await self._load()  # of the process that had the lock
-                    if other is None or _is_same_key(other, rejected):
-                        other = await self._log_in_once(self._login)
-                    credentials = other
-            elif self._rejected is None or rejected is not None:
-                raise copy.copy(self._error)
-            else:
-                credentials = self._rejected  # the account may have been reactivated
-        with self._state():
-            # The key may have been rejected in the meantime.
-            is_known = rejected_until == self._rejected_until
-            if is_known or not _is_same_key(credentials, self._rejected):
-                self._provide(credentials)
-        return credentials
+        """Provide stored credentials, or log in."""
+        memory = self._memory
+        credentials = await self._load_accepted()
+        if credentials is None:
+            if memory.error is not None:
+                raise copy.copy(memory.error)
+            async with self._store.lock():
+                credentials = await self._load_accepted()  # of the process that had the lock
+                if credentials is None:
+                    return await self._log_in_once(memory)
+        return self._provide(credentials)
 
-    async def _log_in_once(self, login: _PasswordLogin) -> Credentials:
-        generation = self._generation
-        await self._check_store()
+    async def _load_accepted(self) -> Credentials | None:
+        """Return the stored credentials, unless the server rejected them in the last minute."""
+        memory = self._memory
+        credentials = await self._load() or memory.rejected
+        return None if memory.rejects(credentials) else credentials
+
+    async def _log_in_once(self, memory: _Memory) -> Credentials:
+        assert self._login is not None
+        await self._store.check()
         try:
-            credentials = await login()
+            credentials = await self._login()
         except ZulipAuthError as error:
-            if is_final(error) and generation == self._generation:
-                self._error = copy.copy(error)  # without its traceback
-                self._error_until = monotonic() + _ERROR_LIFETIME
+            if is_final(error):
+                memory.error = copy.copy(error)  # without its traceback
             raise
-        if self._store is not None:
-            try:
-                await self._access("write", self._store.save(credentials))
-            except (Exception, asyncio.CancelledError) as exc:  # the key is valid
-                if _is_cancelling(exc):
-                    raise
-                logger.warning("Logged in, but could not save the API key: %s", _describe(exc))
+        if reason := await self._provide_new(credentials):
+            logger.warning("Logged in, but could not save the API key: %s", reason)
         return credentials
 
     # ---- Without a password
 
     async def _look(self, stale: Credentials | None) -> Credentials:
-        """Return the stored credentials; look for other ones than *stale*."""
+        """Provide the stored credentials; look for other ones than *stale*."""
         credentials = await self._load(stale)
-        if _is_same_key(credentials, stale):
+        if is_same_key(credentials, stale):
             with suppress(CredentialStoreError):  # a store that cannot be locked is not shared
-                async with self._store_lock():  # another process may be replacing the key
+                async with self._store.lock():  # another process may be replacing the key
                     credentials = await self._load(stale)
         # Wait once for each key: it may be another reason that the server rejects it for.
-        wait = 0.0 if _is_same_key(stale, self._rejected) else self._wait
-        self._rejected = stale
+        wait = 0.0 if is_same_key(stale, self._memory.rejected) else self._wait
+        self._memory.rejected = stale
         until = monotonic() + wait
-        while _is_same_key(credentials, stale) and (remaining := until - monotonic()) > 0:
-            await asyncio.sleep(min(remaining, max(wait / 20, 0.05), 1.0))
+        while is_same_key(credentials, stale) and monotonic() < until:
+            await sleep(min(wait / 20, 1.0))
             credentials = await self._load(stale)
         if credentials is None:
             raise NotLoggedInError(f"No credentials in {self._store!r}. Run `zulip-auth login`.")
-        if _is_same_key(credentials, stale):
+        if is_same_key(credentials, stale):
             raise InvalidApiKeyError(
                 f"{credentials.site} rejected the API key from {self._store!r}. Store a valid one "
                 "there.",
                 status_code=401,
             )
-        with self._state():
-            self._provide(credentials)
-        return credentials
+        return self._provide(credentials)
+
+    # ---- Both
 
     async def _rotate(self, old: Credentials) -> Credentials:
-        try:
-            async with self._store_lock():
-                old = await self._load(old) or old  # another process may have replaced the key
-                await self._check_store()
-                client = await self._client(old)
+        async with self._store.lock():
+            old = await self._load(old) or old  # another process may have replaced the key
+            await self._store.check()
+            client = self._login.client if self._login else await _create_client(old)
+            self._memory.reject(old)
+            self._credentials = None  # callers wait
+            try:
                 new = await client.regenerate_api_key(old)
-                with self._state():
-                    self._rejected = self._replaced = old
-                    self._rejected_until = monotonic() + _KEY_RETRY_DELAY
-                    self._provide(new)
-                await self._save_rotated(new)
-        except ZulipAuthError as error:
-            with self._state():
-                if self._credentials is None and not may_have_succeeded(error):
+            except ZulipAuthError as error:
+                if not may_have_succeeded(error):
+                    self.reset()
                     self._credentials = old
-            raise
-        return new
-
-    async def _save_rotated(self, new: Credentials) -> None:
-        reason = ""
-        try:
-            if self._store is not None:
-                await self._access("write", self._store.save(new))
-        except Exception as exc:  # noqa: BLE001 - a store may raise anything
-            reason = _describe(exc)
+                raise
+            self._replaced = old
+            reason = await self._provide_new(new)
         if reason:
             raise CredentialStoreError(
                 f"The key was replaced, but could not be saved: {reason} This program goes on with "
                 "the new one; log in again to save it."
             )
+        return new
 
-    async def _client(self, credentials: Credentials) -> AuthClient:
-        if self._login is not None:
-            return self._login.client
-        context = await run_in_thread(credentials.ssl_context)
-        return AuthClient(credentials.site, ssl_context=context, allow_http=True)
-
-    # ---- The state and the store
-
-    def _provide(self, credentials: Credentials) -> None:
-        if self._rejected is not None and not _is_same_key(credentials, self._rejected):
+    def _provide(self, credentials: Credentials) -> Credentials:
+        rejected = self._memory.rejected
+        if rejected is not None and not is_same_key(credentials, rejected):
             logger.info("Renewed the API key of %s at %s.", credentials.email, credentials.site)
-        self._site, self._credentials = credentials.site, credentials
+        with self._flights.lock:
+            self._site, self._credentials = credentials.site, credentials
+        return credentials
+
+    async def _provide_new(self, credentials: Credentials) -> str:
+        """Provide credentials and store them; return the reason if that fails."""
+        self._provide(credentials)
+        try:
+            await self._store.save(credentials)
+        except Exception as exc:  # noqa: BLE001 - a store may raise anything
+            # The message of another library may have the key.
+            return str(exc) if isinstance(exc, ZulipAuthError) else f"{type(exc).__name__}."
+        return ""
 
     async def _load(self, stale: Credentials | None = None) -> Credentials | None:
         """Return the stored credentials, if there are any of this account.
 
         A key that this source replaced and could not save counts as *stale*.
         """
-        if self._store is None:
+        credentials = await self._store.load()
+        if credentials is None or not self._is_own(credentials):
             return None
-        credentials = await self._access("read", self._store.load())
-        if credentials is None:
-            return None
-        validate_type("stored credentials", credentials, Credentials)
-        is_other_site = self._site not in (None, credentials.site)
-        if is_other_site and self._login is None:
+        return stale if is_same_key(credentials, self._replaced) else credentials
+
+    def _is_own(self, credentials: Credentials) -> bool:
+        """Return whether stored credentials are this account's.
+
+        Raises:
+            CredentialStoreError: If they are those of another one.
+        """
+        if self._site not in (None, credentials.site):
             raise CredentialStoreError(
                 f"The site in {self._store!r} is not {self._site}. Create another ApiKeySource."
             )
-        if self._login is None or (self._login.owns(credentials) and not is_other_site):
-            return stale if _is_same_key(credentials, self._replaced) else credentials
-        if self._login.is_comparable(credentials) or is_other_site:
+        if self._login is None or self._login.username.lower() in (
+            credentials.email.lower(),
+            # casefold() makes "gro\u00df" and "gross" the same, which are two accounts.
+            (credentials.login_name or "").lower(),
+        ):
+            return True
+        if "@" in self._login.username or credentials.login_name:
             raise CredentialStoreError(f"{self._store!r} contains a different account.")
-        return None
-
-    async def _check_store(self) -> None:
-        check = getattr(self._store, "check", None)
-        if check is not None:
-            await self._access("write", check())
-
-    @asynccontextmanager
-    async def _store_lock(self) -> AsyncIterator[None]:
-        lock = getattr(self._store, "lock", None)
-        if lock is None:
-            yield
-            return
-        manager = lock(self._timeout)
-        # The store has a message of its own.
-        await self._access("lock", manager.__aenter__(), grace=_LOCK_GRACE)
-        try:
-            yield
-        finally:
-            try:
-                await manager.__aexit__(None, None, None)
-            except Exception as exc:  # noqa: BLE001 - what happened with the lock counts
-                logger.warning("Could not unlock %r: %s", self._store, _describe(exc))
-
-    async def _access(self, action: str, awaitable: Awaitable[T], *, grace: float = 0.0) -> T:
-        """Wait for a store, which may wait for a disk or an invisible prompt."""
-        timeout = asyncio.timeout(self._timeout + grace)
-        try:
-            async with timeout:
-                return await awaitable
-        except TimeoutError:
-            if not timeout.expired():
-                raise
-        raise CredentialStoreError(
-            f"Could not {action} {self._store!r}: no response in {self._timeout:g} s."
-        )
+        return False  # an LDAP name cannot be compared with an email address
 
 
 class _PasswordLogin:
@@ -694,88 +502,37 @@ class _PasswordLogin:
     Args:
         client: The client to log in with.
         username: The account's email address or LDAP name.
-        get_password: A function that returns the password.
+        password: The password, or a function that returns it.
     """
 
-    def __init__(
-        self, client: AuthClient, username: str, get_password: Callable[[], Awaitable[str]]
-    ) -> None:
-        self.client = client
-        self._username = username
-        self._get_password = get_password
+    def __init__(self, client: AuthClient, username: str, password: PasswordProvider) -> None:
+        self.client = validate_type("client", client, AuthClient)
+        self.username = validate_text("username", username)
+        if not callable(password):
+            validate_text("password", password)
+
+        async def get_password() -> str:
+            if not callable(password):
+                return password
+            awaitable: object = password()
+            if inspect.isawaitable(awaitable):
+                return await awaitable  # type: ignore[no-any-return]
+            del awaitable  # it may be the password itself
+            raise InvalidInputError("password must be a str or an async function.")
+
+        self._get_password = get_password  # no attribute has the password
 
     async def __call__(self) -> Credentials:
-        credentials = await self.client.login(self._username, await self._get_password())
-        is_email = credentials.email.lower() == self._username.lower()
-        return credentials if is_email else evolve(credentials, login_name=self._username)
-
-    def owns(self, credentials: Credentials) -> bool:
-        """Return whether stored credentials are those of this login."""
-        names = [credentials.email, credentials.login_name]
-        # casefold() makes "gro\u00df" and "gross" the same, which are two accounts.
-        return self._username.lower() in [name.lower() for name in names if name]
-
-    def is_comparable(self, credentials: Credentials) -> bool:
-        """Return whether stored credentials have a name of the same kind, unlike an LDAP name."""
-        return "@" in self._username or credentials.login_name is not None
+        credentials = await self.client.login(self.username, await self._get_password())
+        is_email = credentials.email.lower() == self.username.lower()
+        return credentials if is_email else evolve(credentials, login_name=self.username)
 
 
-def _password_getter(password: PasswordProvider) -> Callable[[], Awaitable[str]]:
-    """Return a function that returns the password, so that no attribute does."""
-    if callable(password):
-        return partial(_call_password_function, password)
-    validate_text("password", password)
-
-    async def get_password() -> str:
-        return password
-
-    return get_password
+async def _create_client(credentials: Credentials) -> AuthClient:
+    context = await run_in_thread(credentials.ssl_context)
+    return AuthClient(credentials.site, ssl_context=context, allow_http=True)
 
 
-async def _call_password_function(function: Callable[[], Awaitable[str]]) -> str:
-    awaitable: object = None
-    try:
-        awaitable = function()
-        if inspect.isawaitable(awaitable):
-            return await awaitable
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-    is_cancelled = inspect.isawaitable(awaitable)
-    del awaitable  # it may be the password itself
-    if is_cancelled:
-        raise InvalidInputError("The password callback was cancelled.")
-    raise InvalidInputError("password must be a str or an async function.")
-
-
-def _is_cancelling(exc: BaseException) -> bool:
-    """Return whether *exc* is the cancellation of the running task, and not of what it awaits."""
-    task = asyncio.current_task()
-    return isinstance(exc, asyncio.CancelledError) and (task is None or task.cancelling() > 0)
-
-
-def _without_cancellation(exc: BaseException) -> BaseException:
-    if isinstance(exc, asyncio.CancelledError):
-        return InvalidInputError("The store or the transport was cancelled.")
-    return exc
-
-
-def _describe(exc: BaseException) -> str:
-    """Return the reason; the message of another library may have the key."""
-    return str(exc) if isinstance(exc, ZulipAuthError) else f"{type(exc).__name__}."
-
-
-def _validate_store(store: CredentialStore) -> CredentialStore:
-    if callable(getattr(store, "load", None)) and callable(getattr(store, "save", None)):
-        return store
-    type_name = type(store).__name__
-    raise InvalidInputError(
-        f"store must have the methods load and save, as ZuliprcStore(path) has; {type_name} "
-        "does not."
-    )
-
-
-def _is_same_key(credentials: Credentials | None, other: Credentials | None) -> bool:
+def is_same_key(credentials: Credentials | None, other: Credentials | None) -> bool:
     # In a function of its own: error trackers evaluate attributes of variables.
     return credentials is not None and other is not None and credentials.api_key == other.api_key

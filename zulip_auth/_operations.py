@@ -5,6 +5,7 @@ The generated client does not check types, so any field may be anything.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -25,7 +26,7 @@ from zulip_auth_client.api.authentication import (
     regenerate_bot_api_key,
     regenerate_own_api_key,
 )
-from zulip_auth_client.types import Response, Unset
+from zulip_auth_client.types import UNSET, Response, Unset
 
 from ._credentials import Credentials, is_api_key, is_email
 from ._errors import RequestContext, invalid_response
@@ -35,8 +36,10 @@ from ._site import is_secure_url, try_normalize_site
 
 T = TypeVar("T")
 
+_UNLIMITED = sys.maxsize
 
-class UnexpectedValue(Exception):
+
+class UnexpectedValue(ValueError):
     """A field of a response is missing, or is not what Zulip sends."""
 
 
@@ -48,10 +51,13 @@ class Operation(Generic[T]):
         endpoint: The function of the generated client; takes `client`.
         parser: Parses the function's model; raises `UnexpectedValue` for a bad
             field.
+        max_sends: Maximum number of attempts that may reach the server; None
+            for that of the retry policy.
     """
 
     endpoint: Callable[..., Coroutine[Any, Any, Response[Any]]]
     parser: Callable[[object, RequestContext], T]
+    max_sends: int | None = None
 
     def parse(self, parsed: object, context: RequestContext) -> T:
         """Return the result of a successful response.
@@ -85,25 +91,27 @@ def jwt_login(token: str) -> Operation[Credentials]:
 
 
 def server_settings() -> Operation[ServerSettings]:
-    return Operation(get_server_settings.asyncio_detailed, parse_settings)
+    return Operation(get_server_settings.asyncio_detailed, parse_settings, _UNLIMITED)
 
 
 def own_user(user_id: int | None) -> Operation[Owner]:
-    return Operation(get_own_user.asyncio_detailed, partial(parse_owner, user_id=user_id))
+    parser = partial(parse_owner, user_id=user_id)
+    return Operation(get_own_user.asyncio_detailed, parser, _UNLIMITED)
 
 
 def own_bots() -> Operation[tuple[Bot, ...]]:
-    return Operation(get_own_bots.asyncio_detailed, parse_bots)
+    return Operation(get_own_bots.asyncio_detailed, parse_bots, _UNLIMITED)
 
 
 def bot_api_key(user_id: int) -> Operation[str]:
-    return Operation(partial(get_bot_api_key.asyncio_detailed, user_id), parse_key)
+    return Operation(partial(get_bot_api_key.asyncio_detailed, user_id), parse_key, _UNLIMITED)
 
 
 def regenerate_api_key(bot_id: int | None) -> Operation[str]:
-    if bot_id is None:
-        return Operation(regenerate_own_api_key.asyncio_detailed, parse_key)
-    return Operation(partial(regenerate_bot_api_key.asyncio_detailed, bot_id), parse_key)
+    endpoint = regenerate_own_api_key.asyncio_detailed
+    if bot_id is not None:
+        endpoint = partial(regenerate_bot_api_key.asyncio_detailed, bot_id)
+    return Operation(endpoint, parse_key, max_sends=1)
 
 
 # ---- Parsers
@@ -118,25 +126,13 @@ def parse_credentials(parsed: object, context: RequestContext) -> Credentials:
 def parse_jwt_credentials(parsed: object, context: RequestContext) -> Credentials:
     """Return the credentials of a JWT login."""
     parsed = _expect(parsed, models.JwtApiKeyResponse)
-    user_id = parsed.user if isinstance(parsed.user, Unset) else parsed.user.user_id
+    user_id = parsed.user.user_id if parsed.user else UNSET
     return _credentials(context, parsed.email, parsed.api_key, user_id)
-
-
-def _credentials(
-    context: RequestContext, email: object, api_key: object, user_id: object
-) -> Credentials:
-    if not (is_email(email) and is_api_key(api_key)):
-        raise UnexpectedValue
-    number = None if isinstance(user_id, Unset) else _parse_user_id(user_id)
-    return Credentials(context.site, str(email), str(api_key), number)
 
 
 def parse_key(parsed: object, _context: RequestContext) -> str:
     """Return an API key."""
-    parsed = _expect(parsed, models.KeyResponse)
-    if not is_api_key(parsed.api_key):
-        raise UnexpectedValue
-    return parsed.api_key
+    return _text(_expect(parsed, models.KeyResponse).api_key, is_api_key)
 
 
 def parse_bots(parsed: object, context: RequestContext) -> tuple[Bot, ...]:
@@ -146,15 +142,13 @@ def parse_bots(parsed: object, context: RequestContext) -> tuple[Bot, ...]:
     """
     bots = []
     for bot in _expect(parsed, models.BotsResponse).bots:
-        user_id = None if isinstance(bot.user_id, Unset) else _parse_user_id(bot.user_id)
-        if not is_email(bot.username):
-            raise UnexpectedValue
-        credentials = None
-        if not isinstance(bot.api_key, Unset | None):
-            credentials = _credentials(context, bot.username, bot.api_key, bot.user_id)
+        username, full_name = _text(bot.username, is_email), _expect(bot.full_name, str)
+        user_id, credentials = _user_id(bot.user_id), None
+        if bot.api_key:
+            credentials = _credentials(context, username, bot.api_key, bot.user_id)
         elif user_id is None:
             raise UnexpectedValue
-        bots.append(Bot(bot.username, _expect(bot.full_name, str), credentials, user_id))
+        bots.append(Bot(username, full_name, credentials, user_id))
     return tuple(bots)
 
 
@@ -170,31 +164,24 @@ def parse_owner(parsed: object, context: RequestContext, *, user_id: int | None)
         InvalidApiKeyError: If it is another account's key.
     """
     parsed = _expect(parsed, models.OwnUserResponse)
-    owner_id = _parse_user_id(parsed.user_id)
+    owner_id = _expect(parsed.user_id, int)
     if user_id not in (None, owner_id):
         raise InvalidApiKeyError(
             f"The API key belongs to another account of {context.site}. Log in again.",
             status_code=200,
         )
-    # Logins take the delivery address, which servers may hide in `email`.
-    email = parsed.delivery_email or parsed.email
-    if not is_email(email):
-        raise UnexpectedValue
+    role = parsed.role
+    if isinstance(role, Unset):  # servers before Zulip 4.0 send flags
+        flags = ((parsed.is_owner, 100), (parsed.is_admin, 200), (parsed.is_guest, 600))
+        role = next((number for flag, number in flags if flag is True), 400)
     return Owner(
         owner_id,
-        str(email),
+        # Logins take the delivery address, which servers may hide in `email`.
+        _text(parsed.delivery_email or parsed.email, is_email),
         _expect(parsed.full_name, str),
-        _parse_role(parsed),
+        _expect(role, int),
         _expect(parsed.is_bot, bool, default=False),
     )
-
-
-def _parse_role(parsed: models.OwnUserResponse) -> int:
-    if not isinstance(parsed.role, Unset):
-        return _expect(parsed.role, int)
-    # Servers before Zulip 4.0 send flags.
-    flags = ((parsed.is_owner, 100), (parsed.is_admin, 200), (parsed.is_guest, 600))
-    return next((role for flag, role in flags if flag is True), 400)
 
 
 def parse_settings(parsed: object, context: RequestContext) -> ServerSettings:
@@ -213,6 +200,7 @@ def parse_settings(parsed: object, context: RequestContext) -> ServerSettings:
         )
     url = _expect(parsed.realm_url or parsed.realm_uri, str)
     methods = parsed.authentication_methods or models.AuthenticationMethods()
+    external = parsed.external_authentication_methods or ()
     email_enabled = _expect(parsed.email_auth_enabled, bool, default=False)
     return ServerSettings(
         zulip_version=_expect(parsed.zulip_version, str),
@@ -225,38 +213,42 @@ def parse_settings(parsed: object, context: RequestContext) -> ServerSettings:
         require_email_format_usernames=_expect(
             parsed.require_email_format_usernames, bool, default=True
         ),
-        external_methods=tuple(
-            _parse_external_methods(parsed.external_authentication_methods or (), context.site)
-        ),
+        external_methods=tuple(_usable_methods(external, context.site)),
         is_incompatible=_expect(parsed.is_incompatible, bool, default=False),
     )
 
 
-def _parse_external_methods(
+def _usable_methods(
     parsed: Iterable[models.ExternalAuthenticationMethod], site: str
 ) -> Iterator[ExternalMethod]:
-    for method in parsed:
-        with suppress(UnexpectedValue):  # one that cannot be used is left out
-            yield ExternalMethod(
-                _expect(method.name, str),
-                _expect(method.display_name, str),
-                _absolute_login_url(_expect(method.login_url, str), site),
-            )
-
-
-def _absolute_login_url(url: str, site: str) -> str:
-    # The one-time pad is sent to this URL; plain http only if the site uses it.
+    # The one-time pad is sent to the URL; plain http only if the site uses it.
     allow_http = not is_secure_url(site)
-    with suppress(ValueError):
-        absolute = urljoin(f"{site}/", url)
-        if is_secure_url(absolute, allow_http=allow_http) and url.isprintable():
-            return absolute
-    raise UnexpectedValue
+    for method in parsed:
+        with suppress(ValueError):  # of urljoin, or an unexpected value
+            name, display_name = _expect(method.name, str), _expect(method.display_name, str)
+            url = urljoin(f"{site}/", _expect(method.login_url, str))
+            if is_secure_url(url, allow_http=allow_http):
+                yield ExternalMethod(name, display_name, url)
 
 
-def _parse_user_id(value: object) -> int:
-    user_id = _expect(value, int)
-    if not 1 <= user_id < 10**18:
+def _credentials(
+    context: RequestContext, email: object, api_key: object, user_id: object
+) -> Credentials:
+    email, api_key = _text(email, is_email), _text(api_key, is_api_key)
+    return Credentials(context.site, email, api_key, _user_id(user_id))
+
+
+def _text(value: object, is_valid: Callable[[str], bool]) -> str:
+    text = _expect(value, str)
+    if not is_valid(text):
+        raise UnexpectedValue
+    return text
+
+
+def _user_id(value: object) -> int | None:
+    if isinstance(value, Unset):
+        return None
+    if not 0 < (user_id := _expect(value, int)) < 10**18:
         raise UnexpectedValue
     return user_id
 

@@ -10,8 +10,6 @@ from attrs import define, frozen
 from ._exceptions import APIConnectionError, RateLimitedError, ServerError, ZulipAuthError
 from ._validation import validate_positive_int, validate_seconds
 
-_MAX_EXPONENT = 64  # avoids float overflow
-
 
 @frozen(kw_only=True)
 class RetryPolicy:
@@ -43,11 +41,10 @@ class RetryPolicy:
     max_rate_limit_wait: float = 10.0
 
     def __attrs_post_init__(self) -> None:
-        validate_positive_int("attempts", self.attempts)
-        validate_positive_int("max_sends", self.max_sends)
-        validate_seconds("wait_initial", self.wait_initial, allow_zero=True)
-        validate_seconds("wait_max", self.wait_max, allow_zero=True)
-        validate_seconds("max_rate_limit_wait", self.max_rate_limit_wait, allow_zero=True)
+        for name in ("attempts", "max_sends"):
+            validate_positive_int(name, getattr(self, name))
+        for name in ("wait_initial", "wait_max", "max_rate_limit_wait"):
+            validate_seconds(name, getattr(self, name), allow_zero=True)
 
 
 @define
@@ -89,15 +86,14 @@ class RetryState:
         return delay if delay is not None and delay < remaining else None
 
     def _backoff(self, error: ZulipAuthError) -> float | None:
+        policy = self.policy
         if isinstance(error, RateLimitedError):
-            retry_after = error.retry_after
-            if retry_after is None or retry_after > self.policy.max_rate_limit_wait:
-                return None
-            return retry_after
+            delay = error.retry_after
+            return None if delay is None or delay > policy.max_rate_limit_wait else delay
         if isinstance(error, ServerError) and error.attempts_remaining is not None:
             return None  # it used up an attempt of the account
-        if not error.transient or self.sends >= self.policy.max_sends:
+        if not error.transient or self.sends >= policy.max_sends:
             return None
-        exponent = min(self.attempts - 1, _MAX_EXPONENT)
-        upper_bound = self.policy.wait_initial * 2.0**exponent
-        return self.jitter(0.0, min(upper_bound, self.policy.wait_max))
+        exponent = min(self.attempts - 1, 64)  # a float ends at 2**1024
+        upper_bound = min(policy.wait_initial * 2.0**exponent, policy.wait_max)
+        return self.jitter(0.0, upper_bound)

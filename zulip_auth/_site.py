@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 import idna
 
-from ._exceptions import InsecureSiteError, InvalidSiteError
+from ._exceptions import InsecureSiteError, InvalidInputError, InvalidSiteError
 from ._redaction import hide_locals
-from ._validation import find_mistake
+from ._validation import validate_text
 
-_MAX_LENGTH = 1024
 _HINT = "Use the organization URL, such as https://chat.example.com."
-WHITESPACE_OR_CONTROL = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-# It matches any text without a line break.
 _SITE_RE = re.compile(
-    r"(?:(?P<scheme>[^/?#]*)://)?(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<query>\?[^#]*)?(?:#.*)?"
+    r"(?:(?P<scheme>[^/?#]+)://)?+(?P<userinfo>[^/?#]*@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^:/?#\[\]]*)"
+    r"(?::(?P<port>[^/?#]*))?(?P<path>(?:/[^?#]*)?)(?P<query>\?[^#]*)?"
 )
-_AUTHORITY_RE = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::(?P<port>.*))?")
+_ORIGIN_RE = re.compile(r"[^/?#]*://[^/?#]*")
 _PORT_RE = re.compile(r"[0-9]{1,5}")
 _ROOT_OR_API_RE = re.compile(r"/?|/api/?|/api/v1/?")
 _LOGIN_PAGE_RE = re.compile(r"/login/?|/accounts/login(?:/.*)?")
@@ -51,54 +50,76 @@ def normalize_site(site: str, *, allow_http: bool = False) -> str:
             repeat it, since it may contain a password.
         InsecureSiteError: If *site* is plain http and *allow_http* is False.
     """
-    if not isinstance(site, str):
-        raise InvalidSiteError(f"site must be a str, not {type(site).__name__}.")
-    return _normalize_site(site, allow_http)
-
-
-@lru_cache  # a login needs the form of its site three times
-def _normalize_site(site: str, allow_http: bool) -> str:
-    if not site:
-        raise InvalidSiteError(f"site is empty. {_HINT}")
-    if len(site) > _MAX_LENGTH:
-        raise InvalidSiteError(f"site is longer than {_MAX_LENGTH} characters. {_HINT}")
-    if mistake := find_mistake(site.partition("#")[0]):
-        raise InvalidSiteError(f"site {mistake}. {_HINT}")
-    if WHITESPACE_OR_CONTROL.search(site):
-        raise InvalidSiteError(f"site contains whitespace or control characters. {_HINT}")
-    match = _SITE_RE.fullmatch(site)
-    assert match is not None
-    if "@" in match["authority"] and match["scheme"] is None:
-        raise InvalidSiteError(
-            f"site looks like an email address. Is the site the first argument? {_HINT}"
-        )
-    if "@" in match["authority"]:
-        raise InvalidSiteError(f"site must not contain credentials. {_HINT}")
-    host, port = _split_authority(match["authority"])
-    scheme = match["scheme"]
-    if scheme is None:
-        scheme = "http" if _is_loopback(host) else "https"
-    scheme = scheme.lower()
-    if scheme not in _DEFAULT_PORTS:
-        raise InvalidSiteError("site must use https:// (http:// only for localhost).")
-    is_login_page = _LOGIN_PAGE_RE.fullmatch(match["path"])
-    if not is_login_page and not _ROOT_OR_API_RE.fullmatch(match["path"]):
-        raise InvalidSiteError(f"site must not contain a path. {_HINT}")
-    if match["query"] is not None and not is_login_page:
-        raise InvalidSiteError(f"site must not contain a query. {_HINT}")
+    try:
+        # A fragment may contain anything.
+        url = validate_text("site", site.partition("#")[0] if isinstance(site, str) else site)
+        scheme, host, port = _split(url)
+    except InvalidInputError as error:
+        raise InvalidSiteError(f"{error} {_HINT}") from None
     if scheme == "http" and not (allow_http or _is_loopback(host)):
         raise InsecureSiteError(
             f"Plain http to {host} would send the password unencrypted. Use https://{host}."
         )
-    return f"{scheme}://{host}" + ("" if port in (None, _DEFAULT_PORTS[scheme]) else f":{port}")
+    return f"{scheme}://{host}" + ("" if port == _DEFAULT_PORTS[scheme] else f":{port}")
 
 
-def try_normalize_site(site: str | None, *, allow_http: bool = False) -> str | None:
-    """Return the result of `normalize_site`, or None if *site* is invalid."""
+@lru_cache  # each request needs it
+def _split(url: str) -> tuple[str, str, int]:
+    """Return the scheme, host and port of a site, or raise InvalidInputError."""
+    match = _SITE_RE.fullmatch(url)
+    if " " in url or match is None:
+        problem = "contains a space" if " " in url else "has an invalid host name"
+        raise InvalidInputError(f"site {problem}.")
+    if match["userinfo"]:
+        is_email = match["scheme"] is None
+        problem = "looks like an email address. Is the site the first argument?"
+        raise InvalidInputError(f"site {problem if is_email else 'must not contain credentials.'}")
+    host = _normalize_host(match["host"])
+    scheme = (match["scheme"] or ("http" if _is_loopback(host) else "https")).lower()
+    if scheme not in _DEFAULT_PORTS:
+        raise InvalidInputError("site must use https:// (http:// only for localhost).")
+    port = match["port"] or str(_DEFAULT_PORTS[scheme])
+    if not (_PORT_RE.fullmatch(port) and 1 <= int(port) <= 65535):
+        raise InvalidInputError("site has an invalid port.")
+    if not _LOGIN_PAGE_RE.fullmatch(match["path"]):
+        if not _ROOT_OR_API_RE.fullmatch(match["path"]):
+            raise InvalidInputError("site must not contain a path.")
+        if match["query"]:
+            raise InvalidInputError("site must not contain a query.")
+    return scheme, host, int(port)
+
+
+def _normalize_host(host: str) -> str:
+    """Return *host* in its normal form, which httpx does not change; or raise InvalidInputError."""
+    with suppress(ValueError):  # the base class of AddressValueError and IDNAError
+        if host.startswith("["):
+            return f"[{IPv6Address(host[1:-1])}]"
+        name = host.lower()
+        if not name.isascii() or "xn--" in name:
+            name = idna.encode(name, strict=True).decode("ascii")
+        if name.rpartition(".")[2].isdigit():
+            IPv4Address(name)
+        if _HOSTNAME_RE.fullmatch(name):
+            return name
+    raise InvalidInputError("site has an invalid host name.")
+
+
+def _is_loopback(host: str) -> bool:
+    """Return whether *host* is this machine without asking a resolver.
+
+    Names that end in `.localhost` are not: some resolvers ask the network.
+    """
     try:
-        return None if site is None else normalize_site(site, allow_http=allow_http)
-    except InvalidSiteError:
-        return None
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def try_normalize_site(site: str, *, allow_http: bool = False) -> str | None:
+    """Return the result of `normalize_site`, or None if *site* is invalid."""
+    with suppress(InvalidSiteError):
+        return normalize_site(site, allow_http=allow_http)
+    return None
 
 
 def is_secure_url(url: str, *, allow_http: bool = False) -> bool:
@@ -108,14 +129,10 @@ def is_secure_url(url: str, *, allow_http: bool = False) -> bool:
         url: The URL.
         allow_http: Whether plain http is allowed for all hosts.
     """
-    if not isinstance(url, str) or not url.isprintable():
+    origin = _ORIGIN_RE.match(url)
+    if origin is None or not url.isprintable():
         return False
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    origin = f"{parts.scheme}://{parts.netloc}"
-    return try_normalize_site(origin, allow_http=allow_http) is not None
+    return try_normalize_site(origin[0], allow_http=allow_http) is not None
 
 
 def is_development_site(site: str) -> bool:
@@ -124,51 +141,3 @@ def is_development_site(site: str) -> bool:
     `dev_login` sends no password, so it may use plain http to such a site.
     """
     return (urlsplit(site).hostname or "").endswith(_DEVELOPMENT_SUFFIXES)
-
-
-def _split_authority(authority: str) -> tuple[str, int | None]:
-    match = _AUTHORITY_RE.fullmatch(authority)
-    host = _normalize_host(match["host"]) if match else None
-    if match is None or host is None:
-        raise InvalidSiteError(f"site has an invalid host name. {_HINT}")
-    if match["port"] is None:
-        return host, None
-    port = int(match["port"]) if _PORT_RE.fullmatch(match["port"]) else 0
-    if not 1 <= port <= 65535:
-        raise InvalidSiteError(f"site has an invalid port. {_HINT}")
-    return host, port
-
-
-def _normalize_host(host: str) -> str | None:
-    """Return *host* in its normal form, or None if it is invalid."""
-    try:
-        if host.startswith("["):
-            return f"[{IPv6Address(host[1:-1])}]"
-        # IDNA 2008 maps no character to another one, so the request goes to
-        # the host that was typed.
-        labels = [
-            label.lower() if label.isascii() else idna.alabel(label).decode("ascii")
-            for label in host.split(".")
-        ]
-        name = ".".join(labels)
-        # httpx rejects these only when it sends the request.
-        if labels[-1].isdigit():
-            IPv4Address(name)
-        if "xn--" in name:
-            idna.decode(name)
-    except ValueError:  # the base class of AddressValueError and IDNAError
-        return None
-    return name if _HOSTNAME_RE.fullmatch(name) else None
-
-
-def _is_loopback(host: str) -> bool:
-    """Return whether *host* is this machine without asking a resolver.
-
-    Names that end in `.localhost` are not: some resolvers ask the network.
-    """
-    try:
-        if host.startswith("["):
-            return IPv6Address(host[1:-1]).is_loopback
-        return IPv4Address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

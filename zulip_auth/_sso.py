@@ -16,7 +16,7 @@ from ._credentials import USER_ID_RE, Credentials, is_email
 from ._exceptions import InvalidInputError, SSOFlowEndedError
 from ._models import ExternalMethod
 from ._redaction import hide_locals
-from ._site import WHITESPACE_OR_CONTROL, is_secure_url, try_normalize_site
+from ._site import is_secure_url, try_normalize_site
 from ._validation import validate_type
 
 FLOW_TIMEOUT = 600.0
@@ -26,13 +26,16 @@ Enough for a password, a second factor and a slow email, but not for a terminal
 left open over lunch."""
 
 _KEY_LENGTH = 32
-_MAX_LENGTH = 8 * 1024
-_REDIRECT_RE = re.compile(r"zulip://login/?\?((?:[^%#]|%[0-9A-Fa-f]{2})*)")
-_ENCRYPTED_KEY_RE = re.compile(rf"[0-9a-f]{{{2 * _KEY_LENGTH}}}")
+_REDIRECT_RE = re.compile(r"(?=.{,8192}\Z)zulip://login/?\?((?:[^%#\s]|%[0-9A-Fa-f]{2})+)")
 # A key decrypted with another pad matches with a probability below 1 in 10^19.
 _KEY_RE = re.compile(rf"[A-Za-z0-9]{{{_KEY_LENGTH}}}".encode())
-_REQUIRED_PARAMS = {"otp_encrypted_api_key", "email", "realm"}
-_KNOWN_PARAMS = {*_REQUIRED_PARAMS, "user_id"}
+# The parameters of a redirect, and the checks of their values.
+_CHECKS: dict[str, Callable[[str], object]] = {
+    "otp_encrypted_api_key": re.compile(rf"[0-9a-f]{{{2 * _KEY_LENGTH}}}").fullmatch,
+    "email": is_email,
+    "realm": bool,
+    "user_id": USER_ID_RE.fullmatch,
+}
 
 
 class SSOFlow:
@@ -47,7 +50,6 @@ class SSOFlow:
         site: The normalized URL of the organization.
         method: The login method.
         allow_http: Whether *method* may use plain http to any host.
-        clock: A function that returns the time, in seconds.
 
     Raises:
         InvalidInputError: If *method* is not an `ExternalMethod`, or uses plain
@@ -57,22 +59,15 @@ class SSOFlow:
     recorded redirect of a real server.
     """
 
-    def __init__(
-        self,
-        site: str,
-        method: ExternalMethod,
-        *,
-        allow_http: bool = False,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, site: str, method: ExternalMethod, *, allow_http: bool = False) -> None:
         self._site = site
-        self._login_url = validate_type("method", method, ExternalMethod).login_url
-        if not is_secure_url(self._login_url, allow_http=allow_http):
+        url = validate_type("method", method, ExternalMethod).login_url
+        self._login_url = validate_type("method.login_url", url, str)
+        if not is_secure_url(url, allow_http=allow_http):
             raise InvalidInputError(
                 "method.login_url must use https:// (http:// only for localhost)."
             )
-        self._clock = clock
-        self._expires_at = clock() + FLOW_TIMEOUT
+        self._expires_at = time.monotonic() + FLOW_TIMEOUT
         pad = secrets.token_hex(_KEY_LENGTH)
         # Behind a call, since error trackers evaluate attributes.
         self._get_pad: Callable[[], str] | None = lambda: pad
@@ -131,33 +126,17 @@ class SSOFlow:
     def _active_pad(self) -> str:
         if self._get_pad is None:
             raise SSOFlowEndedError("This SSO flow is already complete. Start a new one.")
-        if self._clock() >= self._expires_at:
-            raise SSOFlowEndedError(
-                f"This SSO flow expired after {FLOW_TIMEOUT / 60:.0f} minutes. Start a new one."
-            )
+        if time.monotonic() >= self._expires_at:
+            raise SSOFlowEndedError("This SSO flow expired after 10 minutes. Start a new one.")
         return self._get_pad()
 
 
 def _parse_redirect(url: str, pad: str, site: str) -> Credentials:
-    if not isinstance(url, str):
-        raise InvalidInputError(f"redirect_url must be a str, not {type(url).__name__}.")
-    if len(url) > _MAX_LENGTH:
-        raise InvalidInputError(f"redirect_url is longer than {_MAX_LENGTH} characters.")
-    if WHITESPACE_OR_CONTROL.search(url):
+    params = _parse_params(validate_type("redirect_url", url, str))
+    if params is None:
         raise InvalidInputError(
-            "redirect_url contains whitespace or control characters. Copy the full URL."
-        )
-    match = _REDIRECT_RE.fullmatch(url)
-    params = _parse_query(match[1]) if match else {}
-    if not params:
-        raise InvalidInputError(
-            "redirect_url is not a zulip://login URL with otp_encrypted_api_key, email and "
-            "realm. Copy the full URL."
-        )
-    if not _ENCRYPTED_KEY_RE.fullmatch(params["otp_encrypted_api_key"]):
-        raise InvalidInputError(
-            "redirect_url has an invalid otp_encrypted_api_key (expected 64 lowercase hex "
-            "digits). Copy the full URL."
+            "redirect_url is not a complete zulip://login URL with a valid otp_encrypted_api_key, "
+            "email and realm. Copy the full URL."
         )
     # Otherwise a server could direct the login to another one and get its key.
     if try_normalize_site(params["realm"], allow_http=True) != site:
@@ -165,28 +144,26 @@ def _parse_redirect(url: str, pad: str, site: str) -> Credentials:
             f"redirect_url is for a different organization, not {site}. "
             "Use the server's realm_url as the site."
         )
-    email, user_id = params["email"], params.get("user_id")
-    if not is_email(email) or not (user_id is None or USER_ID_RE.fullmatch(user_id)):
-        raise InvalidInputError("redirect_url has an invalid email or user_id.")
-    api_key = _decrypt_key(params["otp_encrypted_api_key"], pad)
-    return Credentials(site, email, api_key, None if user_id is None else int(user_id))
-
-
-def _parse_query(query: str) -> dict[str, str]:
-    """Return the known parameters, or none if one is missing or repeated."""
-    try:
-        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True, errors="strict")
-    except ValueError:  # the base class of UnicodeDecodeError
-        return {}
-    known = [(name, value) for name, value in pairs if name in _KNOWN_PARAMS]
-    params = dict(known)
-    return params if len(params) == len(known) and params.keys() >= _REQUIRED_PARAMS else {}
-
-
-def _decrypt_key(encrypted: str, pad: str) -> str:
-    key = (int(encrypted, 16) ^ int(pad, 16)).to_bytes(_KEY_LENGTH)
+    key = (int(params["otp_encrypted_api_key"], 16) ^ int(pad, 16)).to_bytes(_KEY_LENGTH)
     if not _KEY_RE.fullmatch(key):
         raise InvalidInputError(
             "redirect_url does not belong to this SSO flow. Copy the latest redirect URL."
         )
-    return key.decode()
+    user_id = params.get("user_id")  # servers before Zulip 5.0 omit it
+    return Credentials(site, params["email"], key.decode(), int(user_id) if user_id else None)
+
+
+def _parse_params(url: str) -> dict[str, str] | None:
+    """Return the known parameters of a redirect, if each is valid and there once."""
+    match = _REDIRECT_RE.fullmatch(url)
+    if match is None:
+        return None
+    try:
+        pairs = parse_qsl(match[1], keep_blank_values=True, strict_parsing=True, errors="strict")
+    except ValueError:  # the base class of UnicodeDecodeError
+        return None
+    known = [(name, value) for name, value in pairs if name in _CHECKS]
+    params = dict(known)
+    is_complete = len(params) == len(known) and params.keys() | {"user_id"} == _CHECKS.keys()
+    is_valid = is_complete and all(_CHECKS[name](value) for name, value in known)
+    return params if is_valid else None

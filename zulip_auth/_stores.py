@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, TypeVar, runtime_checkable
 
 from ._credentials import Credentials, FilePath, is_api_key, save_credentials
 from ._event_loop import run_in_thread
@@ -19,12 +20,16 @@ from ._exceptions import (
 )
 from ._redaction import hide_locals
 from ._site import normalize_site
-from ._validation import validate_text
+from ._validation import validate_text, validate_type
 from ._zuliprc import SECTION, check_replaceable, lock_zuliprc, resolve_zuliprc_path
 
 _SERVICE = "zulip-auth"
+_LOCK_GRACE = 1.0  # seconds, since the store has a message of its own
+
+T = TypeVar("T")
 
 
+@runtime_checkable
 class CredentialStore(Protocol):
     """A place that keeps the credentials of one account.
 
@@ -74,14 +79,10 @@ class ZuliprcStore:
         Raises:
             ZuliprcError: If the file or a value in it is invalid.
         """
-        return await run_in_thread(self._load)
-
-    @hide_locals
-    def _load(self) -> Credentials | None:
-        try:
-            return Credentials.load(self.path, section=self._section, allow_http=self._allow_http)
-        except NotLoggedInError:
-            return None
+        load = partial(Credentials.load, section=self._section, allow_http=self._allow_http)
+        with suppress(NotLoggedInError):
+            return await run_in_thread(partial(load, self.path))
+        return None
 
     async def save(self, credentials: Credentials) -> None:
         """Save the credentials; see `Credentials.save`.
@@ -148,19 +149,17 @@ class KeyringStore:
     def __repr__(self) -> str:
         return f"<KeyringStore {self._email} {self._site}>"
 
+    @hide_locals
     async def load(self) -> Credentials | None:
         """Return the credentials, or None if there is no key of the account.
 
         Raises:
             KeyringError: If there is no keyring, or it is locked.
         """
-        return await run_in_thread(self._load)
-
-    @hide_locals
-    def _load(self) -> Credentials | None:
-        key = _call("get_password", self._name)
+        key = await run_in_thread(partial(_call, "get_password", self._name))
         return Credentials(self._site, self._email, key) if is_api_key(key) else None
 
+    @hide_locals
     async def save(self, credentials: Credentials) -> None:
         """Store the API key.
 
@@ -168,13 +167,9 @@ class KeyringStore:
             KeyringError: If the credentials are another account's, or the key
                 was not stored.
         """
-        await run_in_thread(partial(self._save, credentials))
-
-    @hide_locals
-    def _save(self, credentials: Credentials) -> None:
         if (credentials.site, credentials.email.lower()) != (self._site, self._email.lower()):
             raise KeyringError(f"The credentials are not those of {self._email} at {self._site}.")
-        _set(self._name, credentials.api_key)
+        await run_in_thread(partial(_set, self._name, credentials.api_key))
 
     async def check(self) -> None:
         """Check that the keyring stores and returns values.
@@ -182,12 +177,7 @@ class KeyringStore:
         Raises:
             KeyringError: If there is no keyring, or it is locked or read-only.
         """
-        await run_in_thread(self._check)
-
-    def _check(self) -> None:
-        name = f"test entry {secrets.token_hex(8)}"  # others may check at the same time
-        _set(name, "test")
-        _call("delete_password", name)
+        await run_in_thread(_check)
 
     async def delete(self) -> bool:
         """Delete the key, and return whether there was one.
@@ -195,47 +185,31 @@ class KeyringStore:
         Raises:
             KeyringError: If there is no keyring, or it is locked or read-only.
         """
-        return await run_in_thread(self._delete)
-
-    @hide_locals
-    def _delete(self) -> bool:
-        has_key = _call("get_password", self._name) is not None
-        if has_key:
-            _call("delete_password", self._name)
-        return has_key
+        return await run_in_thread(partial(_delete, self._name))
 
     @property
     def _name(self) -> str:
         return f"{self._email} {self._site}"
 
 
-@hide_locals
 def _set(name: str, value: str) -> None:
     _call("set_password", name, value)
     if _call("get_password", name) != value:
         raise KeyringError("The system keyring does not return the value stored in it.")
 
 
-def _import_keyring() -> Any:
-    try:
-        import keyring
-    except ModuleNotFoundError:
-        pass
-    else:
-        return keyring
-    raise ConfigurationError(
-        "To use the keyring: pip install 'zulip-auth[keyring]', in a clone '.[keyring]'"
-    )
+def _check() -> None:
+    name = f"test entry {secrets.token_hex(8)}"  # others may check at the same time
+    _set(name, "test")
+    _call("delete_password", name)
 
 
-def has_keyring() -> bool:
-    """Return whether the extra is installed and the system has a keyring."""
-    try:
-        from keyring import get_keyring
-        from keyring.backends.fail import Keyring
-    except ModuleNotFoundError:
-        return False
-    return not isinstance(get_keyring(), Keyring)
+@hide_locals
+def _delete(name: str) -> bool:
+    has_key = _call("get_password", name) is not None
+    if has_key:
+        _call("delete_password", name)
+    return has_key
 
 
 def _call(function: str, *args: str) -> Any:
@@ -247,6 +221,25 @@ def _call(function: str, *args: str) -> Any:
     if reason == "NoKeyringError":
         raise KeyringError("There is no system keyring. Save the key in a zuliprc instead.")
     raise KeyringError(f"Could not access the system keyring ({reason}). Is it unlocked?")
+
+
+def _import_keyring() -> Any:
+    try:
+        import keyring
+    except ModuleNotFoundError:
+        raise ConfigurationError(
+            "To use the keyring: pip install 'zulip-auth[keyring]', in a clone '.[keyring]'"
+        ) from None
+    return keyring
+
+
+def has_keyring() -> bool:
+    """Return whether the extra is installed and the system has a keyring."""
+    try:
+        keyring = _import_keyring()
+    except ConfigurationError:
+        return False
+    return not isinstance(keyring.get_keyring(), keyring.backends.fail.Keyring)
 
 
 class EnvironmentStore:
@@ -276,14 +269,64 @@ class EnvironmentStore:
 class MemoryStore:
     """Credentials that are kept by this process only."""
 
-    def __init__(self, credentials: Credentials) -> None:
+    def __init__(self, credentials: Credentials | None = None) -> None:
         self._credentials = credentials
 
     def __repr__(self) -> str:
         return "<credentials in memory>"
 
-    async def load(self) -> Credentials:
+    async def load(self) -> Credentials | None:
         return self._credentials
 
     async def save(self, credentials: Credentials) -> None:
         self._credentials = credentials
+
+
+class StoreAccess:
+    """A caller's store, which may wait for a disk or an invisible prompt.
+
+    Args:
+        store: The store.
+        timeout: Seconds until an access fails.
+
+    Raises:
+        InvalidInputError: If *store* is not one.
+    """
+
+    def __init__(self, store: CredentialStore, timeout: float) -> None:
+        self._store: Any = validate_type("store", store, CredentialStore)  # type: ignore[type-abstract]
+        self._timeout = timeout
+
+    def __repr__(self) -> str:
+        return repr(self._store)
+
+    async def load(self) -> Credentials | None:
+        credentials: Credentials | None = await self._limit("read", self._store.load())
+        return credentials and validate_type("stored credentials", credentials, Credentials)
+
+    async def save(self, credentials: Credentials) -> None:
+        await self._limit("write", self._store.save(credentials))
+
+    async def check(self) -> None:
+        if hasattr(self._store, "check"):
+            await self._limit("write", self._store.check())
+
+    @asynccontextmanager
+    async def lock(self) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            if hasattr(self._store, "lock"):
+                lock = stack.enter_async_context(self._store.lock(self._timeout))
+                await self._limit("lock", lock, grace=_LOCK_GRACE)
+            yield
+
+    async def _limit(self, action: str, access: Awaitable[T], *, grace: float = 0.0) -> T:
+        timeout = asyncio.timeout(self._timeout + grace)
+        try:
+            async with timeout:
+                return await access
+        except TimeoutError:
+            if not timeout.expired():
+                raise
+        raise CredentialStoreError(
+            f"Could not {action} {self._store!r}: no response in {self._timeout:g} s."
+        )

@@ -16,9 +16,10 @@ except ImportError:  # also if it is older than 3.12, which has no middlewares
         name="aiohttp",
     ) from None
 
-from ._auth_flow import as_source, has_zulip_challenge, renew
+from ._auth_flow import Renewal, as_source
 from ._credentials import Credentials, basic_auth_header
 from ._key_source import ApiKeySource
+from ._redaction import hide_locals
 
 
 class ApiKeyMiddleware:
@@ -43,26 +44,21 @@ class ApiKeyMiddleware:
     Source: https://zulip.com/api/http-headers, and recorded 401 responses.
     """
 
+    @hide_locals
     def __init__(self, source: ApiKeySource | Credentials) -> None:
         self._source = as_source(source)
 
     async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         """Send a request; aiohttp calls this for each request and each redirect."""
-        credentials = await self._source._get_for(  # noqa: SLF001
-            lambda site: _origin(URL(site)) == _origin(request.url)
-        )
+        renewal = Renewal(self._source, lambda site: _origin(URL(site)) == _origin(request.url))
+        credentials = await renewal.first()
         if credentials is None:
             return await handler(request)
-        sends = 0
         while True:
             response = await _send(request, handler, credentials)
-            sends += 1
-            if response.status < 400:
-                self._source._note_success()  # noqa: SLF001
-            if not _is_key_rejected(response):
-                return response
             try:
-                renewed = await renew(self._source, credentials, sends=sends)
+                challenges = response.headers.getall(hdrs.WWW_AUTHENTICATE, ())
+                renewed = await renewal.next(credentials, response.status, challenges)
             except BaseException:
                 response.close()
                 raise
@@ -82,11 +78,6 @@ async def _send(
     finally:
         # request_info of the response and of errors is a view of these headers.
         request.headers.popall(hdrs.AUTHORIZATION, None)
-
-
-def _is_key_rejected(response: ClientResponse) -> bool:
-    challenges = response.headers.getall(hdrs.WWW_AUTHENTICATE, ())
-    return response.status == 401 and has_zulip_challenge(challenges)
 
 
 def _origin(url: URL) -> tuple[str, str | None, int | None]:

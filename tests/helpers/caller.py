@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import ssl
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import httpx
 import pytest
 
-from helpers.api_client import EMPTY_CONTEXT
 from zulip_auth.testing import Account, FakeZulip
+
+# Without CA certificates, which take 20 ms to load.
+EMPTY_CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class Caller:
     """An account that calls endpoints: `iago("POST /typing", op="start", to=[11])`."""
 
-    def __init__(self, server: FakeZulip, account: Account) -> None:
+    def __init__(
+        self, server: FakeZulip, account: Account, *, verify: ssl.SSLContext = EMPTY_CONTEXT
+    ) -> None:
         self.server, self.account, self.id = server, account, account.user_id
-        self.http = httpx.Client(auth=(account.email, account.api_key), verify=EMPTY_CONTEXT)
+        self.http = httpx.Client(auth=(account.email, account.api_key), verify=verify, timeout=20)
 
-    def __call__(self, route: str, *, files: Any = None, **params: Any) -> dict[str, Any]:
-        """Call an endpoint, with JSON for what is not a str, and return the body."""
+    def send(self, route: str, *, files: Any = None, **params: Any) -> httpx.Response:
+        """Call an endpoint, with JSON for what is not a str."""
         method, path = route.split()
         values = {
             name.rstrip("_"): value if isinstance(value, str) else json.dumps(value)
@@ -30,8 +35,11 @@ class Caller:
         }
         options: dict[str, Any] = {"params" if method in ("GET", "DELETE") else "data": values}
         url = f"{self.server.site}/api/v1{path}"
-        response = self.http.request(method, url, files=files, **options)
-        body: dict[str, Any] = response.json()
+        return self.http.request(method, url, files=files, **options)
+
+    def __call__(self, route: str, **params: Any) -> dict[str, Any]:
+        """Call an endpoint, and return the body."""
+        body: dict[str, Any] = self.send(route, **params).json()
         return body
 
     def error(self, route: str, **params: Any) -> str:
@@ -56,20 +64,46 @@ class Caller:
         found: list[dict[str, Any]] = self.ok("GET /events", **query)["events"]
         return found
 
+    def ask(self, email: str, **message: str) -> str:
+        """Send a message, and return the content of the next one from an account."""
+        queue = self.register(event_types=["message"])
+        self.ok("POST /messages", **message)
+        last_event_id = -1
+        while True:
+            query = {"queue_id": queue, "last_event_id": last_event_id}
+            for event in self.ok("GET /events", **query)["events"]:
+                last_event_id = event["id"]
+                if event.get("message", {}).get("sender_email") == email:
+                    return str(event["message"]["content"])
+
+    def check_errors(
+        self, route: str, valid: dict[str, Any], rows: Iterable[tuple[dict[str, Any], str]]
+    ) -> None:
+        """Check the error that begins with a text, for each change of valid parameters.
+
+        A parameter that is changed to None is left out.
+        """
+        for change, error in rows:
+            params = {name: v for name, v in (valid | change).items() if v is not None}
+            assert self.error(route, **params).startswith(error), (route, change)
+
 
 class Organization:
     """A server with four accounts."""
 
     def __init__(self, server: FakeZulip, stack: ExitStack) -> None:
-        self.server = server
-        users = [server.add_user(f"{n}@zulip.com", "x", full_name=n) for n in ("iago", "hamlet")]
-        guest = server.add_user("polonius@zulip.com", "x")
-        guest.role = 600
-        accounts = [*users, guest, server.add_bot("iago@zulip.com", "Echo")]
-        callers = [Caller(server, account) for account in accounts]
-        for caller in callers:
-            stack.enter_context(caller.http)
-        self.iago, self.hamlet, self.guest, self.bot = callers
+        self.server, self.stack = server, stack
+        self.iago = self.add(server.add_user("iago@zulip.com", "x", full_name="iago"))
+        self.hamlet = self.add(server.add_user("hamlet@zulip.com", "x", full_name="hamlet"))
+        self.guest = self.add(server.add_user("polonius@zulip.com", "x"))
+        self.guest.account.role = 600
+        self.bot = self.add(server.add_bot("iago@zulip.com", "Echo"))
+
+    def add(self, account: Account) -> Caller:
+        """Return a caller for an account."""
+        caller = Caller(self.server, account)
+        self.stack.enter_context(caller.http)
+        return caller
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Fail in many ways and print what an error tracker records: python failures.py TRACKER."""
+"""Fail in many ways and print what each error tracker records: python failures.py."""
 
 from __future__ import annotations
 
@@ -78,6 +78,10 @@ async def request_with_auth(site: str) -> None:
         await http.get(f"{site}/api/v1/users/me")
 
 
+async def auth_with_a_tuple(site: str) -> None:
+    ApiKeyAuth(credentials(site).basic_auth)  # type: ignore[arg-type]
+
+
 async def cancel(site: str) -> None:
     await asyncio.wait_for(log_in(site), 0.05)
 
@@ -146,6 +150,7 @@ FAILURES: dict[str, tuple[Callable[[str], Awaitable[object]], Scenario]] = {
     "source, refresh": (refresh_source, WRONG),
     "source, invalid password": (source_with_newline, WRONG),
     "httpx auth, wrong password": (request_with_auth, WRONG),
+    "httpx auth with a tuple": (auth_with_a_tuple, WRONG),
     "save": (save_to_directory, WRONG),
 }
 
@@ -165,30 +170,43 @@ def ipython_recorder() -> Recorder:
     return record
 
 
-def sentry_recorder(*, pure_eval: bool) -> Recorder:
+def sentry_recorder(*integrations: Any) -> Recorder:
     import sentry_sdk
-    from sentry_sdk.integrations.pure_eval import PureEvalIntegration
+    from sentry_sdk.integrations.httpx import HttpxIntegration
 
     events: list[str] = []
 
     def keep(event: Any, _hint: Any) -> None:
         events.append(json.dumps(event, default=str, ensure_ascii=False))
 
-    integrations = [PureEvalIntegration()] if pure_eval else []
-    sentry_sdk.init("http://key@127.0.0.1:1/1", before_send=keep, integrations=integrations)
+    sentry_sdk.init(
+        "http://key@127.0.0.1:1/1",
+        before_send=keep,
+        integrations=[HttpxIntegration(), *integrations],
+        auto_enabling_integrations=False,  # they import every framework that is installed
+    )
+    client = sentry_sdk.get_client()
 
     def record(exc: BaseException) -> str:
-        sentry_sdk.capture_exception(exc)
+        with sentry_sdk.isolation_scope() as scope:
+            scope.set_client(client)
+            sentry_sdk.capture_exception(exc)
         return events.pop()
 
     return record
 
 
+def pure_eval_recorder() -> Recorder:
+    from sentry_sdk.integrations.pure_eval import PureEvalIntegration
+
+    return sentry_recorder(PureEvalIntegration())
+
+
 RECORDERS: dict[str, Callable[[], Recorder]] = {
     "locals": lambda: record_nothing_but_locals,
     "IPython": ipython_recorder,
-    "sentry": lambda: sentry_recorder(pure_eval=False),
-    "sentry with pure_eval": lambda: sentry_recorder(pure_eval=True),
+    "sentry": sentry_recorder,
+    "sentry with pure_eval": pure_eval_recorder,
 }
 
 
@@ -198,24 +216,25 @@ def leak() -> None:
     raise ValueError(len(value))
 
 
-def report(name: str, exc: BaseException, record: Recorder) -> None:
+def report(name: str, exc: BaseException, recorders: dict[str, Recorder]) -> None:
     # Printed, not collected: this frame is in the next report.
-    print(json.dumps([name, type(exc).__name__, record(exc)]))
+    for tracker, record in recorders.items():
+        print(json.dumps([tracker, name, type(exc).__name__, record(exc)]))
 
 
-async def main(tracker: str) -> None:
-    record = RECORDERS[tracker]()
+async def main() -> None:
+    recorders = {tracker: make() for tracker, make in RECORDERS.items()}
     try:
         leak()
     except ValueError as exc:
-        report("leak", exc, record)
+        report("leak", exc, recorders)
     for name, (call, scenario) in FAILURES.items():
         async with ScriptedServer(scenario) as server:
             try:
                 await call(server.site)
             except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001 - recorded
-                report(name, exc, record)
+                report(name, exc, recorders)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main())

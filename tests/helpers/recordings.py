@@ -18,7 +18,7 @@ LEVELS = tuple(sorted(PATHS))
 NEWEST = LEVELS[-1]
 
 
-@frozen
+@frozen(eq=False)
 class Exchange:
     """One request and its response.
 

@@ -9,15 +9,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from helpers.api_client import EMPTY_CONTEXT, APIClient
+from helpers.caller import EMPTY_CONTEXT, Caller
 from zulip_auth import Credentials
+from zulip_auth._credentials import basic_auth_header
 from zulip_auth.testing import Account, FakeZulip
 
 PROGRAMS = Path(__file__).parent / "programs"
+EVENTS = "/api/v1/events"
 
 
 class Program:
-    """A bot that runs as another process, and the server that it talks to."""
+    """A bot that runs as another process, and the server that it talks to.
+
+    The options of a connection with a private CA are the context of the person, and the
+    certificates of the bot.
+    """
 
     def __init__(
         self,
@@ -25,37 +31,42 @@ class Program:
         home: Path,
         *,
         verify: ssl.SSLContext = EMPTY_CONTEXT,
-        cert_bundle: str | None = None,
-        client_cert: str | None = None,
+        certificates: tuple[str, str] | None = None,
     ) -> None:
-        self.server = server
-        server.add_user("person@example.com", "secret")
-        self.person = APIClient(server, "person@example.com", verify=verify)
-        self.certificates = {"cert_bundle": cert_bundle, "client_cert": client_cert}
+        self.server, self.home, self.certificates = server, home, certificates or (None, None)
+        self.person = Caller(server, server.add_user("person@example.com", "x"), verify=verify)
         self.bot: Account = server.add_bot("person@example.com", "Hello Bot")
-        self.home = home
-        self.environment = {
-            "HOME": str(home),
-            "PATH": os.environ["PATH"],
-            "PYTHONUNBUFFERED": "1",
-        }
+        self.environment = {"HOME": str(home), "PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1"}
         self.zuliprc = home / "zuliprc"
         self.save_key()
         self.output = ""
 
     def save_key(self) -> None:
         """Write the bot's zuliprc."""
-        bot = self.bot
+        cert_bundle, client_cert = self.certificates
         credentials = Credentials(
-            self.server.site, bot.email, bot.api_key, bot.user_id, **self.certificates
+            self.server.site,
+            self.bot.email,
+            self.bot.api_key,
+            self.bot.user_id,
+            cert_bundle=cert_bundle,
+            client_cert=client_cert,
         )
         credentials.save(self.zuliprc, overwrite=True)
+
+    def revoke_key(self) -> str:
+        """Replace the bot's key, and return the header of the old one."""
+        header = basic_auth_header(Credentials.load(self.zuliprc))
+        self.bot.regenerate_api_key()
+        return header
+
+    def headers(self, since: int) -> set[str]:
+        return {request.headers["authorization"] for request in self.server.requests[since:]}
 
     @asynccontextmanager
     async def run(self, *command: str | Path) -> AsyncIterator[asyncio.subprocess.Process]:
         """Run a program; enter the block when it polls, and end it afterwards."""
-        start = self.count("GET", "/api/v1/events")
-        log = self.home / "output.txt"
+        mark, log = self.server.mark(), self.home / "output.txt"
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
                 *map(str, command),
@@ -64,7 +75,9 @@ class Program:
                 stdout=output,
                 stderr=output,
             )
-            polling = asyncio.create_task(self.wait_for_polls(start + 1))
+            polling = asyncio.create_task(
+                self.server.wait_for("GET", EVENTS, since=mark, timeout=30)
+            )
             ended = asyncio.create_task(process.wait())
             try:
                 await asyncio.wait((polling, ended), return_when=asyncio.FIRST_COMPLETED)
@@ -79,29 +92,18 @@ class Program:
         self.output = log.read_text(encoding="utf-8")
         assert self.bot.api_key not in self.output
 
-    async def wait_for_polls(self, count: int) -> None:
-        await self.server.wait_for("GET", "/api/v1/events", count=count, timeout=30)
+    async def check_replies(self) -> None:
+        """Check the bot's reply to a direct message and to a mention in a channel."""
+        messages = direct_and_mention(self.bot.email, self.bot.full_name)
+        for message in messages:
+            reply = await asyncio.to_thread(self.person.ask, self.bot.email, **message)
+            assert reply == "beep boop"
 
-    def count(self, method: str, path: str) -> int:
-        key = (method, path)
-        return sum((request.method, request.path) == key for request in self.server.requests)
 
-    async def ask(self, content: str, **params: str) -> str:
-        """Send a message and return the content of the bot's response."""
-        queue = await self.person.call("POST", "/register", event_types='["message"]')
-        body = await self.person.call("POST", "/messages", content=content, **params)
-        assert body["result"] == "success", body
-        query = {"queue_id": str(queue["queue_id"]), "last_event_id": "-1"}
-        while True:
-            events = (await self.person.call("GET", "/events", **query))["events"]
-            for event in events:
-                query["last_event_id"] = str(event["id"])
-                if event["message"]["sender_email"] == self.bot.email:
-                    return str(event["message"]["content"])
-
-    async def ask_directly(self) -> str:
-        return await self.ask("hello", type="direct", to=self.bot.email)
-
-    async def ask_in_channel(self) -> str:
-        content = f"@**{self.bot.full_name}** hello"
-        return await self.ask(content, type="channel", to="general", topic="greetings")
+def direct_and_mention(email: str, full_name: str) -> list[dict[str, str]]:
+    """Return a direct message to a bot, and one to a channel that mentions it."""
+    channel = {"type": "channel", "to": "general", "topic": "greetings"}
+    return [
+        {"type": "direct", "to": email, "content": "hello"},
+        {**channel, "content": f"@**{full_name}** hello"},
+    ]

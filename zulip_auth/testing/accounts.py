@@ -110,7 +110,6 @@ class UserGroup:
     name: str
     description: str
     members: list[int]
-    deactivated: bool = False
 
 
 @frozen

@@ -17,3 +17,10 @@ class ErrorResponse(ValueError):
 def bad_request(msg: str) -> ErrorResponse:
     """Return an error without a code of its own."""
     return ErrorResponse(400, "BAD_REQUEST", msg)
+
+
+def reject_if(*problems: tuple[bool, str]) -> None:
+    """Raise an error with the message of the first problem that there is."""
+    for is_problem, msg in problems:
+        if is_problem:
+            raise bad_request(msg)

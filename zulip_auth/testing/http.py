@@ -6,7 +6,7 @@ import base64
 import inspect
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from email import message_from_bytes
 from enum import Enum, auto
 from typing import Any, TypeVar, cast
@@ -21,7 +21,8 @@ from starlette.types import Receive, Scope, Send
 
 from .accounts import GUEST, INCOMING_WEBHOOK, Account, Realm
 from .errors import ErrorResponse, bad_request
-from .parameters import Parameter
+from .messages import Message
+from .parameters import Parameter, declared_parameters
 from .rate_limits import RateLimiter
 from .state import State
 
@@ -101,6 +102,28 @@ class UserCall(Call):
     realm: Realm
     account: Account
 
+    @property
+    def bots(self) -> list[Account]:
+        """Return the bots of the account."""
+        return [user for user in self.realm.accounts if user.owner is self.account]
+
+    @property
+    def messages(self) -> list[Message]:
+        """Return the messages of the organization, oldest first."""
+        return [m for m in self.state.messages.values() if m.realm is self.realm]
+
+    @property
+    def received(self) -> list[Message]:
+        """Return the messages that the account has received, oldest first."""
+        return [message for message in self.messages if self.account in message.recipients]
+
+    def channel(self, stream_id: int) -> str:
+        """Return the name of a channel."""
+        name = self.realm.find_channel(stream_id)
+        if name is None:
+            raise bad_request("Invalid channel ID")
+        return name
+
     def deliver(
         self, accounts: Iterable[Account], event: Mapping[str, Any], capability: str | None = None
     ) -> None:
@@ -110,13 +133,19 @@ class UserCall(Call):
 
 @frozen
 class Endpoint:
-    """A handler of one method and path, its options and its parameters."""
+    """A handler of one method and path.
+
+    Attributes:
+        parameters: Parameters that are arguments of the handler.
+        unused: Parameters that are checked, and have no effect.
+    """
 
     method: str
     path: str
     handler: Handler
     options: frozenset[Option]
-    parameters: dict[str, Parameter]
+    parameters: Sequence[Parameter]
+    unused: Sequence[Parameter]
 
     async def __call__(self, call: Call) -> Response:
         """Return the response to a request.
@@ -139,8 +168,9 @@ class Endpoint:
 
     async def _respond(self, call: Call) -> Response:
         params, path = dict(call.params), call.request.path_params
-        # Zulip's `type` and `id` are builtins in Python: the handler's name ends in "_".
-        values = {n: p.parse(n.rstrip("_"), params) for n, p in self.parameters.items()}
+        values = {p.argument: p.parse(params) for p in self.parameters}
+        for parameter in self.unused:
+            parameter.parse(params)
         if inspect.iscoroutinefunction(self.handler):
             result = await self.handler(call, **path, **values)
         else:
@@ -148,8 +178,7 @@ class Endpoint:
                 result = self.handler(call, **path, **values)
         if isinstance(result, Response):
             return result
-        known = {name.rstrip("_") for name in self.parameters}
-        known |= {parameter.alias or "" for parameter in self.parameters.values()}
+        known = {n for p in (*self.parameters, *self.unused) for n in (p.name, p.rule.alias)}
         ignored = sorted(params.keys() - known)
         extra = {"ignored_parameters_unsupported": ignored} if ignored else {}
         fields = cast("Fields", result)
@@ -159,23 +188,25 @@ class Endpoint:
 ENDPOINTS: list[Endpoint] = []
 
 
-def endpoint(route: str, *options: Option, **parameters: Parameter) -> Callable[[_H], _H]:
+def endpoint(route: str, *options: Option, **unused: Any) -> Callable[[_H], _H]:
     """Return a decorator that makes a function the handler of a route.
 
     The handler is called with a `UserCall`, the parameters of the path, and
-    the declared ones. It returns the fields of a successful response, or
-    raises an `ErrorResponse`. A handler that is not async has the lock of the
-    state while it runs.
+    those that its signature declares: see `parameters`. It returns the fields
+    of a successful response, or raises an `ErrorResponse`. A handler that is
+    not async has the lock of the state while it runs.
 
     Args:
         route: Method and path, such as `GET /api/v1/users/me`.
         options: Properties of the endpoint.
-        parameters: Declarations by name, in the order of their checks.
+        unused: Types of optional parameters that have no effect.
     """
     method, path = route.split()
+    ignored = [Parameter.declare(name, kind) for name, kind in unused.items()]
 
     def decorate(handler: _H) -> _H:
-        ENDPOINTS.append(Endpoint(method, path, handler, frozenset(options), parameters))
+        parameters = declared_parameters(handler, path)
+        ENDPOINTS.append(Endpoint(method, path, handler, frozenset(options), parameters, ignored))
         return handler
 
     return decorate

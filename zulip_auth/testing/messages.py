@@ -17,15 +17,17 @@ EDITABLE_FLAGS = ("read", "starred", "collapsed")
 FLAGS = (*EDITABLE_FLAGS, "mentioned", "stream_wildcard_mentioned", "has_alert_word", "historical")
 
 
+Version = tuple[str, str, str | None]
+"""Content, topic and channel."""
+
+
 @frozen
 class Edit:
-    """An edit of a message: the text before it, and when it was made."""
+    """An edit of a message: who made it when, and the version before it."""
 
     editor: Account
     timestamp: int
-    content: str
-    topic: str
-    channel: str | None
+    before: Version
 
 
 @define(eq=False)
@@ -124,38 +126,38 @@ class Message:
         }
         if self.edits:
             message["last_edit_timestamp"] = self.edits[-1].timestamp
-            newest_first = reversed(range(len(self.edits)))
-            message["edit_history"] = [self._edit(number) for number in newest_first]
+            message["edit_history"] = self._history()[::-1]
         if self.channel is not None:
             id_ = self.realm.channel_id(self.channel)
             message |= {"display_recipient": self.channel, "stream_id": id_, "recipient_id": id_}
         return message
 
-    def _edit(self, number: int) -> dict[str, Any]:
-        """Return an edit as in the API, with the values that it replaced."""
-        before, after = self._versions()[number : number + 2]
-        edit = self.edits[number]
-        entry: dict[str, Any] = {"user_id": edit.editor.user_id, "timestamp": edit.timestamp}
-        if before[0] != after[0]:
-            entry |= {"prev_content": before[0], "prev_rendered_content": render(before[0])}
-            entry["prev_rendered_content_version"] = 1
-        if before[1] != after[1]:
-            entry |= {"topic": after[1], "prev_topic": before[1]}
-        if before[2] != after[2] and before[2] and after[2]:
-            ids = [self.realm.channel_id(version[2]) for version in (before, after) if version[2]]
-            entry |= {"prev_stream": ids[0], "stream": ids[1]}
-        return entry
+    def _history(self) -> list[dict[str, Any]]:
+        """Return the edits as in the API, with the values that they replaced, oldest first."""
+        versions = [*(edit.before for edit in self.edits), version_of(self)]
+        entries = []
+        for edit, before, after in zip(self.edits, versions, versions[1:], strict=False):
+            entry = {"user_id": edit.editor.user_id, "timestamp": edit.timestamp}
+            entries.append(entry | self._changes(before, after))
+        return entries
 
-    def _versions(self) -> list[tuple[str, str, str | None]]:
-        """Return content, topic and channel before each edit, and now."""
-        old = [(edit.content, edit.topic, edit.channel) for edit in self.edits]
-        return [*old, (self.content, self.topic, self.channel)]
+    def _changes(self, before: Version, after: Version) -> dict[str, Any]:
+        fields: dict[str, Any] = {}
+        if before[0] != after[0]:
+            fields = {"prev_content": before[0], "prev_rendered_content": render(before[0])}
+            fields["prev_rendered_content_version"] = 1
+        if before[1] != after[1]:
+            fields |= {"topic": after[1], "prev_topic": before[1]}
+        if before[2] != after[2] and before[2] and after[2]:
+            old, new = self.realm.channel_id(before[2]), self.realm.channel_id(after[2])
+            fields |= {"prev_stream": old, "stream": new}
+        return fields
 
     def history(self) -> list[dict[str, Any]]:
         """Return the versions of the message as in the API, oldest first."""
-        versions = self._versions()
         first = {"user_id": self.sender.user_id, "timestamp": self.timestamp}
-        entries = [first, *(self._edit(number) for number in range(len(self.edits)))]
+        entries = [first, *self._history()]
+        versions = [*(edit.before for edit in self.edits), version_of(self)]
         for entry, (content, topic, _) in zip(entries, versions, strict=True):
             entry.pop("prev_rendered_content_version", None)
             entry |= {"topic": topic, "content": content, "rendered_content": render(content)}
@@ -166,6 +168,18 @@ class Message:
                     f'<span class="highlight_text_inserted">{inserted}</span></p></div>'
                 )
         return entries
+
+
+def version_of(message: Message) -> Version:
+    """Return what an edit can change."""
+    return message.content, message.topic, message.channel
+
+
+def edit(message: Message, editor: Account, timestamp: int, version: Version) -> None:
+    """Change a message, if the version differs."""
+    if version != version_of(message):
+        message.edits.append(Edit(editor, timestamp, version_of(message)))
+        message.content, message.topic, message.channel = version
 
 
 def render(content: str) -> str:
@@ -199,10 +213,15 @@ def normalize_topic(topic: str | None) -> str:
         raise bad_request("Missing topic")
     if not topic.strip():
         raise bad_request("Topic can't be empty!")
-    position = next((n for n, char in enumerate(topic.strip(), 1) if not char.isprintable()), 0)
-    if position:
-        raise bad_request(f"Invalid character in topic, at position {position}!")
+    check_characters(topic.strip(), "topic", "!")
     return _truncate(topic.strip(), MAX_TOPIC, "...")
+
+
+def check_characters(text: str, what: str, end: str) -> None:
+    """Raise an error if a name contains a control character."""
+    for position, char in enumerate(text, 1):
+        if not char.isprintable():
+            raise bad_request(f"Invalid character in {what}, at position {position}{end}")
 
 
 def _truncate(text: str, max_length: int, ending: str) -> str:

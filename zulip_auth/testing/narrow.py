@@ -15,9 +15,9 @@ Predicate = Callable[[Message], bool]
 CHANNEL_OPERATORS = ("channel", "stream")
 _EVENT_OPERATORS = (*CHANNEL_OPERATORS, "topic", "sender", "is")
 _IS_FLAGS = {
-    "starred": "starred",
-    "mentioned": "mentioned",
-    "alerted": "has_alert_word",
+    "starred": {"starred"},
+    "mentioned": {"mentioned", "stream_wildcard_mentioned"},
+    "alerted": {"has_alert_word"},
 }
 _HAS_RES = {
     "link": re.compile(r"https?://|\[.*\]\(.*\)"),
@@ -110,9 +110,7 @@ def _match_is(reader: Account, operand: Any) -> Predicate:
         case "resolved":
             return lambda message: message.topic.startswith("✔ ")
         case "starred" | "mentioned" | "alerted":
-            flag = _IS_FLAGS[operand]
-            wildcard = "stream_wildcard_mentioned" if operand == "mentioned" else flag
-            return lambda message: bool({flag, wildcard} & set(message.flags(reader)))
+            return lambda message: not _IS_FLAGS[operand].isdisjoint(message.flags(reader))
     raise _bad("unknown 'is' operand")
 
 
@@ -138,17 +136,14 @@ def select_page(
     to_left, to_right = anchor == 0, anchor >= NEWEST
     older = [message for message in messages if message.id < anchor]
     found = [message for message in messages if message.id == anchor and include_anchor]
-    newer = [message for message in messages if message.id > anchor]
-    older = older[len(older) - min(before, len(older)) :]
-    newer = newer[:after]
-    return [*older, *found, *newer], {
-        "found_anchor": bool(found),
-        "found_oldest": to_left or len(older) < before,
-        "found_newest": to_right or len(newer) < after,
-        "history_limited": False,
-    }
+    newer = [message for message in messages if message.id > anchor][:after]
+    older = older[-before:] if before else []
+    oldest, newest = to_left or len(older) < before, to_right or len(newer) < after
+    ends = (bool(found), oldest, newest, False)
+    return [*older, *found, *newer], dict(zip(ENDS, ends, strict=True))
 
 
+ENDS: tuple[str, ...] = ("found_anchor", "found_oldest", "found_newest", "history_limited")
 NEWEST = 10**16
 """The anchor `newest`, which is above all message ids."""
 

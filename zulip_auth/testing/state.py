@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
-from attrs import Factory, define, field
+from attrs import Factory, define, field, frozen
 
 from .accounts import Account, Realm, Upload
 from .messages import Message, normalize_content, sort_recipients
@@ -50,7 +50,7 @@ class ReceivedRequest:
     status: int | None = None
 
 
-@define(eq=False)
+@frozen
 class ScheduledMessage:
     """A message that is sent later. It is sent when the clock is advanced past its time."""
 

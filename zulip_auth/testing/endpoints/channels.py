@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
-from zulip_auth.testing.accounts import Account, Realm
-from zulip_auth.testing.errors import ErrorResponse, bad_request
+from zulip_auth.testing.accounts import Account
+from zulip_auth.testing.errors import ErrorResponse, bad_request, reject_if
 from zulip_auth.testing.http import MEMBERS, Fields, UserCall, endpoint, not_served
-from zulip_auth.testing.parameters import choice, json, text
+from zulip_auth.testing.messages import check_characters
 
 _CHANNEL = {
     "is_archived": False,
@@ -41,18 +42,9 @@ _SUBSCRIPTION = {
 _MAX_NAME = 60
 
 
-def find_channel_by_id(realm: Realm, stream_id: int) -> str:
-    """Return the name of a channel."""
-    name = realm.find_channel(stream_id)
-    if name is None:
-        raise bad_request("Invalid channel ID")
-    return name
-
-
 def channel_fields(call: UserCall, name: str) -> dict[str, Any]:
     """Return a channel as in the API."""
-    messages = call.state.messages.values()
-    ids = [m.id for m in messages if m.realm is call.realm and m.channel == name]
+    ids = [message.id for message in call.messages if message.channel == name]
     return {
         "stream_id": call.realm.channel_id(name),
         "name": name,
@@ -77,34 +69,29 @@ def own_channels(call: UserCall) -> list[str]:
 
 @endpoint(
     "GET /api/v1/streams",
-    include_public=json(bool, default=True),
-    include_web_public=json(bool, default=False),
-    include_subscribed=json(bool, default=True),
-    exclude_archived=json(bool, default=True),
-    include_all=json(bool, default=False),
-    include_all_active=json(bool, default=False),
-    include_default=json(bool, default=False),
-    include_owner_subscribed=json(bool, default=False),
+    include_web_public=bool,
+    exclude_archived=bool,
+    include_all=bool,
+    include_all_active=bool,
+    include_default=bool,
+    include_owner_subscribed=bool,
 )
 def list_channels(
-    call: UserCall, include_public: bool, include_subscribed: bool, **_: bool
+    call: UserCall, include_public: bool = True, include_subscribed: bool = True
 ) -> Fields:
     """Return the channels of the organization, all of which are public."""
-    names = [
-        name
-        for name in call.realm.channels
-        if include_public or (include_subscribed and call.realm.is_subscribed(call.account, name))
-    ]
+    own = own_channels(call) if include_subscribed else []
+    names = call.realm.channels if include_public else own
     return {"streams": [channel_fields(call, name) for name in names]}
 
 
 @endpoint("GET /api/v1/streams/{stream_id:int}")
 def get_channel(call: UserCall, stream_id: int) -> Fields:
     """Return a channel by its id."""
-    return {"stream": channel_fields(call, find_channel_by_id(call.realm, stream_id))}
+    return {"stream": channel_fields(call, call.channel(stream_id))}
 
 
-@endpoint("GET /api/v1/get_stream_id", stream=text())
+@endpoint("GET /api/v1/get_stream_id")
 def get_channel_id(call: UserCall, stream: str) -> Fields:
     """Return the id of a channel."""
     name = call.realm.find_channel(stream)
@@ -116,7 +103,7 @@ def get_channel_id(call: UserCall, stream: str) -> Fields:
 @endpoint("GET /api/v1/streams/{stream_id:int}/members")
 def list_subscribers(call: UserCall, stream_id: int) -> Fields:
     """Return the user ids of a channel's subscribers."""
-    users = call.realm.subscribers(find_channel_by_id(call.realm, stream_id))
+    users = call.realm.subscribers(call.channel(stream_id))
     return {"subscribers": sorted(user.user_id for user in users)}
 
 
@@ -126,15 +113,13 @@ def get_subscription_status(call: UserCall, user_id: int, stream_id: int) -> Fie
     user = call.realm.find(user_id)
     if user is None:
         raise bad_request("No such user")
-    name = find_channel_by_id(call.realm, stream_id)
-    return {"is_subscribed": call.realm.is_subscribed(user, name)}
+    return {"is_subscribed": call.realm.is_subscribed(user, call.channel(stream_id))}
 
 
-@endpoint(
-    "GET /api/v1/users/me/subscriptions",
-    include_subscribers=choice("true", "false", default="false"),
-)
-def list_subscriptions(call: UserCall, include_subscribers: str) -> Fields:
+@endpoint("GET /api/v1/users/me/subscriptions")
+def list_subscriptions(
+    call: UserCall, include_subscribers: Literal["true", "false"] = "false"
+) -> Fields:
     """Return the own subscriptions."""
     subscribers = include_subscribers == "true"
     names = own_channels(call)
@@ -144,18 +129,14 @@ def list_subscriptions(call: UserCall, include_subscribers: str) -> Fields:
 @endpoint(
     "POST /api/v1/users/me/subscriptions",
     MEMBERS,
-    subscriptions=json(list[dict[str, Any]]),
-    invite_only=json(bool, default=False),
-    announce=json(bool, default=False),
-    principals=json(list[Any], default=None),
-    authorization_errors_fatal=json(bool, default=True),
+    announce=bool,
+    authorization_errors_fatal=bool,
 )
 def add_subscriptions(
     call: UserCall,
     subscriptions: list[dict[str, Any]],
     invite_only: bool = False,
-    principals: list[Any] | None = None,
-    **_: bool,
+    principals: Sequence[Any] = (),
 ) -> Fields:
     """Subscribe accounts to channels. Create those that do not exist."""
     if invite_only:
@@ -163,10 +144,10 @@ def add_subscriptions(
     users = _find_principals(call, principals)
     texts = [_check_channel_name(item.get("name")) for item in subscriptions]
     changed: dict[bool, dict[str, list[str]]] = {True: {}, False: {}}
-    for text_ in texts:
-        name = call.realm.find_channel(text_)
+    for text in texts:
+        name = call.realm.find_channel(text)
         if name is None:
-            name = call.realm.create_channel(text_, call.account)
+            name = call.realm.create_channel(text, call.account)
             created = {"type": "stream", "op": "create", "streams": [channel_fields(call, name)]}
             call.deliver(call.realm.accounts, created)
         for user in users:
@@ -177,26 +158,21 @@ def add_subscriptions(
     return {"subscribed": changed[True], "already_subscribed": changed[False]}
 
 
-@endpoint(
-    "DELETE /api/v1/users/me/subscriptions",
-    subscriptions=json(list[str]),
-    principals=json(list[Any], default=None),
-)
+@endpoint("DELETE /api/v1/users/me/subscriptions")
 def remove_subscriptions(
-    call: UserCall, subscriptions: list[str], principals: list[Any] | None = None
+    call: UserCall, subscriptions: list[str], principals: Sequence[Any] = ()
 ) -> Fields:
     """Unsubscribe accounts from channels."""
     users = _find_principals(call, principals)
-    bots = all(user in (call.account, *_bots_of(call)) for user in users)
-    if not bots and not call.account.admin:
+    own = {call.account, *call.bots}
+    if not (own.issuperset(users) or call.account.admin):
         raise bad_request("Insufficient permission")
-    names = [(text_, call.realm.find_channel(text_)) for text_ in subscriptions]
-    if unknown := [text_ for text_, name in names if name is None]:
+    names = {name: call.realm.find_channel(name) for name in subscriptions}
+    if unknown := [name for name, channel in names.items() if channel is None]:
         raise bad_request(f"Channel(s) ({', '.join(unknown)}) do not exist")
     changed: dict[bool, list[str]] = {True: [], False: []}
-    for _, name in names:
+    for name in filter(None, names.values()):
         for user in users:
-            assert name is not None
             change = call.realm.subscribe(user, name, subscribed=False)
             changed[change].append(name)
             if change:
@@ -205,28 +181,14 @@ def remove_subscriptions(
     return {"removed": changed[True], "not_removed": changed[False]}
 
 
-@endpoint(
-    "PATCH /api/v1/users/me/subscriptions",
-    delete=json(list[str], default=()),
-    add=json(list[dict[str, Any]], default=()),
-)
-def update_subscriptions(call: UserCall, delete: list[str], add: list[dict[str, Any]]) -> Fields:
-    """Subscribe and unsubscribe the own account."""
-    if not (add or delete):
-        raise bad_request('Nothing to do. Specify at least one of "add" or "delete".')
-    return {**add_subscriptions(call, add), **remove_subscriptions(call, delete)}
-
-
-@endpoint(
-    "POST /api/v1/users/me/subscriptions/properties", subscription_data=json(list[dict[str, Any]])
-)
+@endpoint("POST /api/v1/users/me/subscriptions/properties")
 def update_subscription_settings(call: UserCall, subscription_data: list[dict[str, Any]]) -> Fields:
     """Change the settings of own subscriptions."""
     for change in subscription_data:
         stream_id, name = change.get("stream_id"), change.get("property")
         if type(stream_id) is not int or "value" not in change:
             raise bad_request("subscription_data[0] is not valid")
-        channel = find_channel_by_id(call.realm, stream_id)
+        channel = call.channel(stream_id)
         if not call.realm.is_subscribed(call.account, channel):
             raise bad_request(f"Not subscribed to channel id {stream_id}")
         if name not in _SUBSCRIPTION:
@@ -236,14 +198,10 @@ def update_subscription_settings(call: UserCall, subscription_data: list[dict[st
     return {}
 
 
-def _bots_of(call: UserCall) -> list[Account]:
-    return [user for user in call.realm.accounts if user.owner is call.account]
-
-
-def _find_principals(call: UserCall, principals: list[Any] | None) -> list[Account]:
+def _find_principals(call: UserCall, principals: Sequence[Any]) -> list[Account]:
     """Return the accounts to subscribe, by email or user id; by default the own one."""
     users = []
-    for principal in principals or []:
+    for principal in principals:
         user = call.realm.find_visible(principal)
         if user is None:
             msg = f"User not authorized to execute queries on behalf of '{principal}'"
@@ -256,13 +214,11 @@ def _check_channel_name(name: object) -> str:
     if not isinstance(name, str):
         raise bad_request('subscriptions[0]["name"] is not a string')
     name = name.strip()
-    if not name:
-        raise bad_request("Channel name can't be empty.")
-    if len(name) > _MAX_NAME:
-        raise bad_request(f"Channel name too long (limit: {_MAX_NAME} characters).")
-    position = next((n for n, char in enumerate(name, 1) if not char.isprintable()), 0)
-    if position:
-        raise bad_request(f"Invalid character in channel name, at position {position}.")
+    reject_if(
+        (not name, "Channel name can't be empty."),
+        (len(name) > _MAX_NAME, f"Channel name too long (limit: {_MAX_NAME} characters)."),
+    )
+    check_characters(name, "channel name", ".")
     return name
 
 

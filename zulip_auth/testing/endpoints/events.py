@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 from zulip_auth.testing import queues
-from zulip_auth.testing.errors import ErrorResponse, bad_request
+from zulip_auth.testing.errors import ErrorResponse
 from zulip_auth.testing.http import Fields, UserCall, endpoint, not_served
 from zulip_auth.testing.messages import MAX_CONTENT, MAX_TOPIC
 from zulip_auth.testing.narrow import check_event_narrow, match_narrow
-from zulip_auth.testing.parameters import choice, json, text
 from zulip_auth.testing.queues import Queue
 
-from .channels import channel_fields, own_channels, subscription_fields
+from .channels import channel_fields, list_channels, own_channels, subscription_fields
 from .groups import all_groups
 from .logins import VERSION
-from .presence import presences
+from .presence import get_realm_presence
 from .scheduled import list_scheduled_messages
 from .storage import list_alert_words
 from .topics import user_topics
-from .users import max_message_id, own_profile, profile_for
+from .users import BOT_SETTINGS, all_profiles, max_message_id, own_profile
 
 _MAX_LIFESPAN = 7 * 24 * 3600
 _OWN_FIELDS = (
@@ -34,10 +33,6 @@ _OWN_FIELDS = (
     "is_owner",
     "is_guest",
 )
-
-
-def _message_data(call: UserCall) -> Fields:
-    return {"max_message_id": max_message_id(call)}
 
 
 def _realm_data(call: UserCall) -> Fields:
@@ -59,8 +54,7 @@ def _realm_data(call: UserCall) -> Fields:
 
 
 def _user_data(call: UserCall) -> Fields:
-    users = [profile_for(call.realm, call.account, user) for user in call.realm.accounts]
-    own = own_profile(call.realm, call.account)
+    users, own = all_profiles(call), own_profile(call.realm, call.account)
     return {
         "realm_users": [user for user in users if user["is_active"]],
         "realm_non_active_users": [user for user in users if not user["is_active"]],
@@ -79,12 +73,7 @@ def _subscription_data(call: UserCall) -> Fields:
     }
 
 
-def _stream_data(call: UserCall) -> Fields:
-    return {"streams": [channel_fields(call, name) for name in call.realm.channels]}
-
-
 def _bot_data(call: UserCall) -> Fields:
-    bots = [user for user in call.realm.accounts if user.owner is call.account]
     return {
         "realm_bots": [
             {
@@ -95,35 +84,28 @@ def _bot_data(call: UserCall) -> Fields:
                 "is_active": bot.active,
                 "api_key": bot.api_key,
                 "owner_id": call.account.user_id,
-                "avatar_url": "",
-                "default_sending_stream": None,
-                "default_events_register_stream": None,
-                "default_all_public_streams": False,
+                **BOT_SETTINGS,
                 "services": [],
             }
-            for bot in bots
+            for bot in call.bots
         ]
     }
 
 
 def _starred_data(call: UserCall) -> Fields:
-    messages = call.state.messages.values()
-    return {"starred_messages": [m.id for m in messages if "starred" in m.flags(call.account)]}
-
-
-def _presence_data(call: UserCall) -> Fields:
-    return {"presences": presences(call), "server_timestamp": call.state.now()}
+    starred = [m.id for m in call.messages if "starred" in m.flags(call.account)]
+    return {"starred_messages": starred}
 
 
 _DATA: dict[str, Callable[[UserCall], Fields]] = {
-    "message": _message_data,
+    "message": lambda call: {"max_message_id": max_message_id(call)},
     "realm": _realm_data,
     "realm_user": _user_data,
     "subscription": _subscription_data,
-    "stream": _stream_data,
+    "stream": list_channels,
     "realm_bot": _bot_data,
     "starred_messages": _starred_data,
-    "presence": _presence_data,
+    "presence": get_realm_presence,
     "scheduled_messages": list_scheduled_messages,
     "alert_words": list_alert_words,
     "user_group": lambda call: {"realm_user_groups": all_groups(call)},
@@ -152,27 +134,19 @@ _WITHOUT_DATA = {
 
 @endpoint(
     "POST /api/v1/register",
-    apply_markdown=json(bool, default=False),
-    client_gravatar=json(bool, default=True),
-    slim_presence=json(bool, default=False),
-    all_public_streams=json(bool, default=False),
-    include_subscribers=choice("true", "false", "partial", default="false"),
-    client_capabilities=json(dict[str, Any], default=None),
-    event_types=json(list[str], default=None),
-    fetch_event_types=json(list[str], default=None),
-    narrow=json(list[Any], default=()),
-    queue_lifespan_secs=json(int, default=0),
+    client_gravatar=bool,
+    slim_presence=bool,
+    include_subscribers=Literal["true", "false", "partial"],  # of the data
 )
 def register(
     call: UserCall,
-    apply_markdown: bool,
-    all_public_streams: bool,
-    client_capabilities: dict[str, Any] | None,
-    event_types: list[str] | None,
-    fetch_event_types: list[str] | None,
-    narrow: list[Any],
-    queue_lifespan_secs: int,
-    **_: object,
+    apply_markdown: bool = False,
+    all_public_streams: bool = False,
+    client_capabilities: dict[str, Any] | None = None,
+    event_types: list[str] | None = None,
+    fetch_event_types: list[str] | None = None,
+    narrow: Sequence[Any] = (),
+    queue_lifespan_secs: int = 0,
 ) -> Fields:
     """Register an event queue."""
     check_event_narrow(narrow)
@@ -180,10 +154,10 @@ def register(
     unknown = {*(wanted or ())} - _DATA.keys() - _WITHOUT_DATA
     if unknown:
         raise not_served(call.state, f"the data of {', '.join(sorted(unknown))} in POST /register")
-    names = _DATA.keys() if wanted is None else [name for name in _DATA if name in wanted]
     data: dict[str, Any] = {}
-    for name in names:
-        data |= _DATA[name](call)
+    for name in _DATA:
+        if wanted is None or name in wanted:
+            data |= _DATA[name](call)
     queue_id = secrets.token_hex(16)
     call.state.queues[queue_id] = Queue(
         call.account,
@@ -198,21 +172,17 @@ def register(
     return {"queue_id": queue_id, "last_event_id": -1, **VERSION, **data}
 
 
-@endpoint(
-    "GET /api/v1/events",
-    queue_id=text(default=None),
-    last_event_id=json(int, default=None),
-    dont_block=json(bool, default=False),
-)
+@endpoint("GET /api/v1/events")
 async def get_events(
-    call: UserCall, queue_id: str | None, last_event_id: int | None, dont_block: bool
+    call: UserCall, queue_id: str, last_event_id: int, dont_block: bool = False
 ) -> Fields:
     """Return the events after the last one that the client has, or wait for one.
 
     Source: only a response that was waited for has the id of the queue.
     """
     with call.state.lock:
-        queue_id, queue = _find_queue(call, queue_id, last_event_id)
+        queue = _find_queue(call, queue_id)
+        queue.acknowledge(last_event_id)
         if queue.events or dont_block:
             return {"events": list(queue.events)}
         poll = queue.start_poll()
@@ -231,29 +201,16 @@ async def get_events(
         return {"events": list(queue.events), "queue_id": queue_id}
 
 
-@endpoint("DELETE /api/v1/events", queue_id=text())
+@endpoint("DELETE /api/v1/events")
 def delete_queue(call: UserCall, queue_id: str) -> Fields:
     """Delete an event queue and end its poll."""
-    queue = _check_queue(call, queue_id)
+    queue = _find_queue(call, queue_id)
     del call.state.queues[queue_id]
     queue.notify()
     return {}
 
 
-def _find_queue(
-    call: UserCall, queue_id: str | None, last_event_id: int | None
-) -> tuple[str, Queue]:
-    """Return a queue without the events that the client has acknowledged."""
-    if queue_id is None:
-        raise bad_request("Missing 'queue_id' argument")
-    if last_event_id is None:
-        raise bad_request("Missing 'last_event_id' argument")
-    queue = _check_queue(call, queue_id)
-    queue.acknowledge(last_event_id)
-    return queue_id, queue
-
-
-def _check_queue(call: UserCall, queue_id: str) -> Queue:
+def _find_queue(call: UserCall, queue_id: str) -> Queue:
     queue, now = call.state.queues.get(queue_id), call.state.now()
     if queue is None or queue.owner is not call.account or queue.is_idle(now):
         raise _bad_queue(queue_id)

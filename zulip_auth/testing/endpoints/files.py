@@ -70,7 +70,7 @@ def list_attachments(call: UserCall) -> Fields:
 
 
 def _to_dict(call: UserCall, upload: Upload) -> dict[str, Any]:
-    linking = [m for m in call.state.messages.values() if upload.path in m.content]
+    linking = [message for message in call.messages if upload.path in message.content]
     return {
         "id": upload.id,
         "name": upload.name,

@@ -19,7 +19,6 @@ from zulip_auth.testing.http import (
     check_limit,
     endpoint,
 )
-from zulip_auth.testing.parameters import json, text
 
 from .users import own_profile
 
@@ -58,7 +57,7 @@ def _authentication_failed() -> ErrorResponse:
     return ErrorResponse(401, "AUTHENTICATION_FAILED", "Your username or password is incorrect")
 
 
-@endpoint("POST /api/v1/fetch_api_key", ANONYMOUS, POST_ONLY, username=text(), password=text())
+@endpoint("POST /api/v1/fetch_api_key", ANONYMOUS, POST_ONLY)
 async def fetch_api_key(call: Call, username: str, password: str) -> Fields:
     """Log in with a password. The checks have the order of the real endpoint."""
     realm = call.find_realm()
@@ -72,7 +71,7 @@ async def fetch_api_key(call: Call, username: str, password: str) -> Fields:
     return _key_fields(account)
 
 
-@endpoint("POST /api/v1/dev_fetch_api_key", ANONYMOUS, POST_ONLY, DEVELOPMENT, username=text())
+@endpoint("POST /api/v1/dev_fetch_api_key", ANONYMOUS, POST_ONLY, DEVELOPMENT)
 def dev_fetch_api_key(call: Call, username: str) -> Fields:
     """Log in without a password. The real endpoint also opens a web session."""
     _check_dev_login(call)
@@ -104,14 +103,8 @@ def dev_list_users(call: Call) -> Fields:
     }
 
 
-@endpoint(
-    "POST /api/v1/jwt/fetch_api_key",
-    ANONYMOUS,
-    POST_ONLY,
-    include_profile=json(bool, default=False),
-    token=text(default=""),
-)
-def jwt_fetch_api_key(call: Call, include_profile: bool, token: str) -> Fields:
+@endpoint("POST /api/v1/jwt/fetch_api_key", ANONYMOUS, POST_ONLY)
+def jwt_fetch_api_key(call: Call, include_profile: bool = False, token: str = "") -> Fields:
     """Log in with a JSON web token."""
     realm = call.find_realm()
     if realm.jwt_key is None:

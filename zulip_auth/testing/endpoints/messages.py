@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json as jsonlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from zulip_auth.testing.accounts import GUEST, Account, Realm
-from zulip_auth.testing.errors import ErrorResponse, bad_request
+from zulip_auth.testing.errors import ErrorResponse, bad_request, reject_if
 from zulip_auth.testing.http import WEBHOOKS, Fields, UserCall, endpoint, not_served
-from zulip_auth.testing.messages import Edit, Message, normalize_content, normalize_topic, render
-from zulip_auth.testing.parameters import choice, json, text
+from zulip_auth.testing.messages import (
+    Message,
+    Version,
+    edit,
+    normalize_content,
+    normalize_topic,
+    render,
+    version_of,
+)
+from zulip_auth.testing.parameters import Count, Topic
 
 EDIT_LIMIT = DELETE_LIMIT = 600.0
 """Seconds in which a member can edit or delete an own message."""
 
-_EMOJI = {
-    "emoji_code": text(default=None),
-    "reaction_type": text(default="unicode_emoji"),
-}
 _REACTION_TYPES = ("unicode_emoji", "realm_emoji", "zulip_extra_emoji")
 
 
@@ -46,31 +50,20 @@ def find_recipients(call: UserCall, type_: str, to: str, topic: str | None) -> t
 @endpoint(
     "POST /api/v1/messages",
     WEBHOOKS,
-    forged=text(default=None),
-    local_id=text(default=None),
-    content=text(),
-    queue_id=text(default=None),
-    read_by_sender=json(bool, default=False),
-    sender=text(default=None),
-    to=text(default="[]"),
-    type_=choice("direct", "private", "stream", "channel"),
-    time=json(Any, default=None),
-    topic=text(default=None, alias="subject"),
-    widget_content=text(default=None),
+    time=Any,
 )
 def send_message(
     call: UserCall,
-    forged: str | None,
-    local_id: str | None,
     content: str,
-    queue_id: str | None,
-    read_by_sender: bool,
-    sender: str | None,
-    to: str,
-    type_: str,
-    topic: str | None,
-    widget_content: str | None,
-    **_: object,
+    type_: Literal["direct", "private", "stream", "channel"],
+    to: str = "[]",
+    topic: Topic | None = None,
+    queue_id: str | None = None,
+    local_id: str | None = None,
+    read_by_sender: bool = False,
+    forged: str | None = None,
+    sender: str | None = None,
+    widget_content: str | None = None,
 ) -> Fields:
     """Send a message and add its event to the queues of the recipients."""
     if forged in ("yes", "true"):
@@ -94,8 +87,8 @@ def send_message(
     return {"id": message.id}
 
 
-@endpoint("GET /api/v1/messages/{message_id:int}", apply_markdown=json(bool, default=True))
-def get_message(call: UserCall, message_id: int, apply_markdown: bool) -> Fields:
+@endpoint("GET /api/v1/messages/{message_id:int}")
+def get_message(call: UserCall, message_id: int, apply_markdown: bool = True) -> Fields:
     """Return a message."""
     message = find_message(call, message_id)
     body = message_fields(call, message, apply_markdown=apply_markdown)
@@ -110,53 +103,49 @@ def get_message_history(call: UserCall, message_id: int) -> Fields:
 
 @endpoint(
     "PATCH /api/v1/messages/{message_id:int}",
-    stream_id=json(int, default=None, minimum=0),
-    topic=text(default=None, alias="subject"),
-    propagate_mode=choice("change_later", "change_one", "change_all", default="change_one"),
-    send_notification_to_old_thread=json(bool, default=False),
-    send_notification_to_new_thread=json(bool, default=True),
-    content=text(default=None),
+    send_notification_to_old_thread=bool,
+    send_notification_to_new_thread=bool,
 )
 def edit_message(
     call: UserCall,
     message_id: int,
-    stream_id: int | None,
-    topic: str | None,
-    propagate_mode: str,
-    content: str | None,
-    **_: bool,
+    stream_id: Count | None = None,
+    topic: Topic | None = None,
+    propagate_mode: Literal["change_later", "change_one", "change_all"] = "change_one",
+    content: str | None = None,
 ) -> Fields:
     """Edit a message, or move it and others to another topic or channel.
 
     No notification is sent to the topics.
     """
-    message = find_message(call, message_id)
-    moves = topic is not None or stream_id is not None
-    if content is None and not moves:
-        raise bad_request("Nothing to change")
-    if message.channel is None and stream_id is not None:
-        raise bad_request("Direct messages cannot be moved to channels.")
-    if message.channel is None and topic is not None:
-        raise bad_request("Direct messages cannot have topics.")
-    if propagate_mode != "change_one" and not moves:
-        raise bad_request("Invalid propagate_mode without topic edit")
-    if stream_id is not None and content is not None:
-        raise bad_request("Cannot change message content while changing channel")
-    if stream_id is not None and call.account.role == GUEST:
-        raise bad_request("You don't have permission to move this message")
-    if content is not None:
-        if message.sender is not call.account:
-            raise bad_request("You don't have permission to edit this message")
-        if call.state.now() - message.timestamp > EDIT_LIMIT:
-            raise bad_request("The time limit for editing this message has passed")
-        content = normalize_content(content)
-    moved = _moved_messages(call, message, propagate_mode)
-    before = message.content, message.topic, message.channel
+    message, now = find_message(call, message_id), call.state.now()
+    edits, moves = content is not None, topic is not None or stream_id is not None
+    direct, owned = message.channel is None, message.sender is call.account
+    expired, guest = now - message.timestamp > EDIT_LIMIT, call.account.role == GUEST
+    reject_if(
+        (not edits and not moves, "Nothing to change"),
+        (direct and stream_id is not None, "Direct messages cannot be moved to channels."),
+        (direct and topic is not None, "Direct messages cannot have topics."),
+        (
+            propagate_mode != "change_one" and not moves,
+            "Invalid propagate_mode without topic edit",
+        ),
+        (
+            edits and stream_id is not None,
+            "Cannot change message content while changing channel",
+        ),
+        (guest and stream_id is not None, "You don't have permission to move this message"),
+        (edits and not owned, "You don't have permission to edit this message"),
+        (edits and expired, "The time limit for editing this message has passed"),
+    )
+    moved, before = _moved_messages(call, message, propagate_mode), version_of(message)
     new_topic = message.topic if topic is None else normalize_topic(topic)
     new_channel = None if stream_id is None else _find_channel(call.realm, str(stream_id))
-    for each in moved:
-        new_content = content if content is not None and each is message else each.content
-        _change(call, each, new_content, new_topic, new_channel or each.channel)
+    new_content = None if content is None else normalize_content(content)
+    for other in moved:
+        changed = new_content if other is message else None
+        version = changed or other.content, new_topic, new_channel or other.channel
+        edit(other, call.account, int(now), version)
     _deliver_edit(call, message, moved, before, propagate_mode)
     return {"detached_uploads": []}
 
@@ -182,15 +171,19 @@ def delete_message(call: UserCall, message_id: int) -> Fields:
     return {}
 
 
-@endpoint("POST /api/v1/messages/render", content=text())
+@endpoint("POST /api/v1/messages/render")
 def render_message(_call: UserCall, content: str) -> Fields:
     """Return content as HTML."""
     return {"rendered": render(content)}
 
 
-@endpoint("POST /api/v1/messages/{message_id:int}/reactions", emoji_name=text(), **_EMOJI)
+@endpoint("POST /api/v1/messages/{message_id:int}/reactions")
 def add_reaction(
-    call: UserCall, message_id: int, emoji_name: str, emoji_code: str | None, reaction_type: str
+    call: UserCall,
+    message_id: int,
+    emoji_name: str,
+    emoji_code: str | None = None,
+    reaction_type: str = "unicode_emoji",
 ) -> Fields:
     """Add an own reaction. Any name of an emoji is valid."""
     message, code = find_message(call, message_id), emoji_code or emoji_name
@@ -204,15 +197,13 @@ def add_reaction(
     return {}
 
 
-@endpoint(
-    "DELETE /api/v1/messages/{message_id:int}/reactions", emoji_name=text(default=None), **_EMOJI
-)
+@endpoint("DELETE /api/v1/messages/{message_id:int}/reactions")
 def remove_reaction(
     call: UserCall,
     message_id: int,
-    emoji_name: str | None,
-    emoji_code: str | None,
-    reaction_type: str,
+    emoji_name: str | None = None,
+    emoji_code: str | None = None,
+    reaction_type: str = "unicode_emoji",
 ) -> Fields:
     """Remove an own reaction."""
     message, code = find_message(call, message_id), emoji_code or emoji_name
@@ -251,31 +242,18 @@ def _deliver_reaction(call: UserCall, message: Message, op: str, reaction: dict[
 
 def _moved_messages(call: UserCall, message: Message, propagate_mode: str) -> Sequence[Message]:
     """Return a message, and those of its topic that an edit changes with it."""
-    topic = [
-        other
-        for other in call.state.messages.values()
-        if (other.realm, other.channel, other.topic.lower())
-        == (message.realm, message.channel, message.topic.lower())
-    ]
     if propagate_mode == "change_one":
         return [message]
-    return [m for m in topic if propagate_mode == "change_all" or m.id >= message.id]
-
-
-def _change(
-    call: UserCall, message: Message, content: str, topic: str, channel: str | None
-) -> None:
-    before = message.content, message.topic, message.channel
-    if (content, topic, channel) != before:
-        message.edits.append(Edit(call.account, int(call.state.now()), *before))
-        message.content, message.topic, message.channel = content, topic, channel
+    key = message.channel, message.topic.lower()
+    in_topic = [m for m in call.messages if (m.channel, m.topic.lower()) == key]
+    return [m for m in in_topic if propagate_mode == "change_all" or m.id >= message.id]
 
 
 def _deliver_edit(
     call: UserCall,
     message: Message,
     moved: Sequence[Message],
-    before: tuple[str, str, str | None],
+    before: Version,
     propagate_mode: str,
 ) -> None:
     content, topic, channel = before

@@ -9,8 +9,14 @@ from typing import Any
 from zulip_auth.testing.errors import bad_request
 from zulip_auth.testing.http import Fields, UserCall, endpoint
 from zulip_auth.testing.messages import Message
-from zulip_auth.testing.narrow import NEWEST, includes_history, match_narrow, select_page
-from zulip_auth.testing.parameters import Parameter, json, text
+from zulip_auth.testing.narrow import (
+    ENDS,
+    NEWEST,
+    includes_history,
+    match_narrow,
+    select_page,
+)
+from zulip_auth.testing.parameters import Count
 
 from .messages import message_fields
 
@@ -19,70 +25,43 @@ _INCOMPATIBLE = (
     "num_before, num_after, anchor, message_ids, include_anchor, use_first_unread_anchor"
 )
 
-PAGE: dict[str, Parameter] = {
-    "include_anchor": json(bool, default=True),
-    "num_before": json(int, default=0, minimum=0),
-    "num_after": json(int, default=0, minimum=0),
-    "narrow": json(list[Any], default=None),
-}
 
-
-def find_page(
-    call: UserCall,
-    anchor: str | None,
-    include_anchor: bool,
-    num_before: int,
-    num_after: int,
-    narrow: list[Any] | None,
-) -> tuple[list[Message], dict[str, Any]]:
-    """Return the messages around an anchor, and what is known of their ends."""
-    if num_before > 0 and num_after > 0 and not include_anchor:
-        raise bad_request("The anchor can only be excluded at an end of the range")
-    messages = _matching(call, narrow)
-    number = _parse_anchor(call, anchor, messages)
-    page, ends = select_page(messages, number, num_before, num_after, include_anchor=include_anchor)
-    return page, {**ends, "anchor": number}
-
-
-@endpoint(
-    "GET /api/v1/messages",
-    anchor=text(default=None),
-    **PAGE,
-    use_first_unread_anchor=json(bool, default=False),
-    client_gravatar=json(bool, default=True),
-    apply_markdown=json(bool, default=True),
-    message_ids=json(list[int], default=None),
-)
+@endpoint("GET /api/v1/messages", client_gravatar=bool)
 def get_messages(
     call: UserCall,
-    anchor: str | None,
-    include_anchor: bool,
-    num_before: int,
-    num_after: int,
-    narrow: list[Any] | None,
-    use_first_unread_anchor: bool,
-    apply_markdown: bool,
-    message_ids: list[int] | None,
-    **_: bool,
+    anchor: str | None = None,
+    include_anchor: bool = True,
+    num_before: Count = 0,
+    num_after: Count = 0,
+    narrow: list[Any] | None = None,
+    use_first_unread_anchor: bool = False,
+    apply_markdown: bool = True,
+    message_ids: list[int] | None = None,
 ) -> Fields:
     """Return the messages around an anchor, or those of some ids."""
-    ends: dict[str, Any]
+    if use_first_unread_anchor:
+        anchor = "first_unread"
     if message_ids is not None:
-        if num_before or num_after or anchor is not None or use_first_unread_anchor:
+        if num_before or num_after or anchor is not None:
             raise bad_request(f"Unsupported parameter combination: {_INCOMPATIBLE}")
         page = [m for m in _matching(call, narrow, history=True) if m.id in message_ids]
-        names = ("found_anchor", "found_oldest", "found_newest", "history_limited")
-        ends = {**dict.fromkeys(names, False), "anchor": None}
+        ends: dict[str, bool] = dict.fromkeys(ENDS, False)
+        number = None
     else:
-        anchor = "first_unread" if use_first_unread_anchor else anchor
         if num_before + num_after > _MAX_MESSAGES:
             raise bad_request(f"Too many messages requested (maximum {_MAX_MESSAGES}).")
-        page, ends = find_page(call, anchor, include_anchor, num_before, num_after, narrow)
+        if num_before > 0 and num_after > 0 and not include_anchor:
+            raise bad_request("The anchor can only be excluded at an end of the range")
+        messages = _matching(call, narrow, history=includes_history(narrow))
+        number = _parse_anchor(call, anchor, messages)
+        page, ends = select_page(
+            messages, number, num_before, num_after, include_anchor=include_anchor
+        )
     fields = [message_fields(call, m, apply_markdown=apply_markdown) for m in page]
-    return {"messages": fields, **ends}
+    return {"messages": fields, **ends, "anchor": number}
 
 
-@endpoint("GET /api/v1/messages/matches_narrow", msg_ids=json(list[int]), narrow=json(list[Any]))
+@endpoint("GET /api/v1/messages/matches_narrow")
 def match_messages(call: UserCall, msg_ids: list[int], narrow: list[Any]) -> Fields:
     """Return those of some messages that a narrow matches. No match is highlighted."""
     return {
@@ -94,29 +73,17 @@ def match_messages(call: UserCall, msg_ids: list[int], narrow: list[Any]) -> Fie
     }
 
 
-def _matching(
-    call: UserCall, narrow: list[Any] | None, *, history: bool | None = None
-) -> list[Message]:
+def _matching(call: UserCall, narrow: list[Any] | None, *, history: bool) -> list[Message]:
     """Return the messages that a narrow matches, oldest first.
 
     Args:
         call: Request.
-        narrow: Narrow, or None for all messages that the account has received.
-        history: Whether to include messages that the account has not received;
-            by default if the narrow does.
+        narrow: Narrow, or None for all messages.
+        history: Whether to include messages that the account has not received.
     """
     matches = match_narrow(call.realm, call.account, narrow)
-    if history is None:
-        history = includes_history(narrow)
-    return [
-        message
-        for message in call.state.messages.values()
-        if message.realm is call.realm
-        and (
-            call.account in message.recipients or (history and message.is_visible_to(call.account))
-        )
-        and matches(message)
-    ]
+    visible = [m for m in call.messages if m.is_visible_to(call.account)]
+    return [message for message in (visible if history else call.received) if matches(message)]
 
 
 def _parse_anchor(call: UserCall, anchor: str | None, messages: Sequence[Message]) -> int:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from zulip_auth.testing.accounts import Account
 from zulip_auth.testing.errors import bad_request
 from zulip_auth.testing.http import HUMANS, Fields, UserCall, endpoint
-from zulip_auth.testing.parameters import choice, json, text
 
-from .channels import find_channel_by_id
 from .users import find_user
 
 
@@ -17,12 +15,13 @@ def presences(call: UserCall, *, slim: bool = False) -> dict[str, Any]:
     """Return the presences of the organization as in the API."""
     users = [user for user in call.realm.accounts if user.presence]
     if slim:
-        return {
-            str(user.user_id): {f"{status}_timestamp": int(timestamp)}
-            for user in users
-            for status, timestamp in [user.presence or ("", 0.0)]
-        }
+        return {str(user.user_id): _slim_presence(user) for user in users}
     return {call.realm.visible_email(user): _presence(user) for user in users}
+
+
+def _slim_presence(user: Account) -> dict[str, Any]:
+    status, timestamp = user.presence or ("idle", 0.0)
+    return {f"{status}_timestamp": int(timestamp)}
 
 
 def _presence(user: Account) -> dict[str, Any]:
@@ -35,15 +34,12 @@ def _presence(user: Account) -> dict[str, Any]:
 @endpoint(
     "POST /api/v1/users/me/presence",
     HUMANS,
-    status=text(),
-    ping_only=json(bool, default=False),
-    new_user_input=json(bool, default=False),
-    slim_presence=json(bool, default=False),
-    last_update_id=json(int, default=None),
-    history_limit_days=json(int, default=None),
+    new_user_input=bool,
+    last_update_id=int,
+    history_limit_days=int,
 )
 def update_presence(
-    call: UserCall, status: str, ping_only: bool, slim_presence: bool, **_: object
+    call: UserCall, status: str, ping_only: bool = False, slim_presence: bool = False
 ) -> Fields:
     """Store the presence of a user, and return the presences of all."""
     if status not in ("active", "idle"):
@@ -77,21 +73,14 @@ def get_user_presence(call: UserCall, user: str) -> Fields:
     return {"presence": entries}
 
 
-@endpoint(
-    "POST /api/v1/typing",
-    type_=choice("direct", "stream", "channel", default="direct"),
-    op=choice("start", "stop"),
-    to=json(list[int], default=None),
-    stream_id=json(int, default=None),
-    topic=text(default=None),
-)
+@endpoint("POST /api/v1/typing")
 def notify_typing(
     call: UserCall,
-    type_: str,
-    op: str,
-    to: list[int] | None,
-    stream_id: int | None,
-    topic: str | None,
+    op: Literal["start", "stop"],
+    type_: Literal["direct", "stream", "channel"] = "direct",
+    to: list[int] | None = None,
+    stream_id: int | None = None,
+    topic: str | None = None,
 ) -> Fields:
     """Send a typing notification to the recipients."""
     sender = {"user_id": call.account.user_id, "email": call.realm.visible_email(call.account)}
@@ -117,7 +106,7 @@ def notify_typing(
         raise bad_request("Missing stream_id")
     if topic is None:
         raise bad_request("Missing topic")
-    subscribers = call.realm.subscribers(find_channel_by_id(call.realm, stream_id))
+    subscribers = call.realm.subscribers(call.channel(stream_id))
     event |= {"message_type": "stream", "stream_id": stream_id, "topic": topic}
     call.deliver(subscribers, event, "stream_typing_notifications")
     return {}

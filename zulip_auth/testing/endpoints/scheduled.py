@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from zulip_auth.testing.errors import ErrorResponse, bad_request
 from zulip_auth.testing.http import Fields, UserCall, endpoint
 from zulip_auth.testing.messages import normalize_content, render
-from zulip_auth.testing.parameters import choice, json, text
+from zulip_auth.testing.parameters import Topic
 from zulip_auth.testing.state import ScheduledMessage
 
 from .messages import find_recipients
-
-_TYPES = ("direct", "private", "stream", "channel")
 
 
 @endpoint("GET /api/v1/scheduled_messages")
@@ -23,26 +21,18 @@ def list_scheduled_messages(call: UserCall) -> Fields:
     return {"scheduled_messages": [_to_dict(call, message) for message in own]}
 
 
-@endpoint(
-    "POST /api/v1/scheduled_messages",
-    type_=choice(*_TYPES),
-    to=text(),
-    topic=text(default=None, alias="subject"),
-    content=text(),
-    scheduled_delivery_timestamp=json(int),
-    read_by_sender=json(bool, default=None),
-)
+@endpoint("POST /api/v1/scheduled_messages", read_by_sender=bool)
 def schedule_message(
     call: UserCall,
-    type_: str,
+    type_: Literal["direct", "private", "stream", "channel"],
     to: str,
-    topic: str | None,
     content: str,
     scheduled_delivery_timestamp: int,
-    **_: object,
+    topic: Topic | None = None,
 ) -> Fields:
     """Schedule a message."""
-    _check_future(call, scheduled_delivery_timestamp)
+    if scheduled_delivery_timestamp <= call.state.now():
+        raise bad_request("Scheduled delivery time must be in the future.")
     recipients, topic = find_recipients(call, type_, to, topic)
     id_ = next(call.state.other_ids)
     call.state.scheduled[id_] = ScheduledMessage(
@@ -58,63 +48,14 @@ def schedule_message(
     return {"scheduled_message_id": id_}
 
 
-@endpoint(
-    "PATCH /api/v1/scheduled_messages/{id_:int}",
-    type_=choice(*_TYPES, default=None),
-    to=text(default=None),
-    topic=text(default=None, alias="subject"),
-    content=text(default=None),
-    scheduled_delivery_timestamp=json(int, default=None),
-)
-def edit_scheduled_message(
-    call: UserCall,
-    id_: int,
-    type_: str | None,
-    to: str | None,
-    topic: str | None,
-    content: str | None,
-    scheduled_delivery_timestamp: int | None,
-) -> Fields:
-    """Change a scheduled message."""
-    if all(value is None for value in (type_, to, topic, content, scheduled_delivery_timestamp)):
-        raise bad_request("Nothing to change")
-    if type_ is not None and to is None:
-        raise bad_request("Recipient required when updating type of scheduled message.")
-    if type_ in ("stream", "channel") and topic is None:
-        raise bad_request("Topic required when updating scheduled message type to channel.")
-    if scheduled_delivery_timestamp is not None:
-        _check_future(call, scheduled_delivery_timestamp)
-    message = _find(call, id_)
-    if to is not None or topic is not None:
-        old_type = "stream" if isinstance(message.to, str) else "private"
-        new, new_topic = message.to, message.topic if topic is None else topic
-        if to is not None:
-            new, new_topic = find_recipients(call, type_ or old_type, to, new_topic)
-        message.to, message.topic = new, new_topic
-    if content is not None:
-        message.content = normalize_content(content)
-    if scheduled_delivery_timestamp is not None:
-        message.deliver_at = scheduled_delivery_timestamp
-    return {}
-
-
 @endpoint("DELETE /api/v1/scheduled_messages/{id_:int}")
 def delete_scheduled_message(call: UserCall, id_: int) -> Fields:
     """Delete a scheduled message."""
-    del call.state.scheduled[_find(call, id_).id]
-    return {}
-
-
-def _find(call: UserCall, id_: int) -> ScheduledMessage:
     message = call.state.scheduled.get(id_)
     if message is None or message.sender is not call.account:
         raise ErrorResponse(404, "BAD_REQUEST", "Scheduled message does not exist")
-    return message
-
-
-def _check_future(call: UserCall, timestamp: int) -> None:
-    if timestamp <= call.state.now():
-        raise bad_request("Scheduled delivery time must be in the future.")
+    del call.state.scheduled[id_]
+    return {}
 
 
 def _to_dict(call: UserCall, message: ScheduledMessage) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from zulip_auth.testing.errors import bad_request
 from zulip_auth.testing.http import Fields, UserCall, endpoint
-from zulip_auth.testing.parameters import json
 
 
 @endpoint("GET /api/v1/users/me/alert_words")
@@ -13,7 +12,7 @@ def list_alert_words(call: UserCall) -> Fields:
     return {"alert_words": list(call.account.alert_words)}
 
 
-@endpoint("POST /api/v1/users/me/alert_words", alert_words=json(list[str]))
+@endpoint("POST /api/v1/users/me/alert_words")
 def add_alert_words(call: UserCall, alert_words: list[str]) -> Fields:
     """Add alert words. Their case does not matter."""
     known = [word.lower() for word in call.account.alert_words]
@@ -24,7 +23,7 @@ def add_alert_words(call: UserCall, alert_words: list[str]) -> Fields:
     return _changed_alert_words(call)
 
 
-@endpoint("DELETE /api/v1/users/me/alert_words", alert_words=json(list[str]))
+@endpoint("DELETE /api/v1/users/me/alert_words")
 def remove_alert_words(call: UserCall, alert_words: list[str]) -> Fields:
     """Remove alert words."""
     removed = {text.lower() for text in alert_words}
@@ -39,21 +38,21 @@ def _changed_alert_words(call: UserCall) -> Fields:
     return fields
 
 
-@endpoint("PUT /api/v1/bot_storage", storage=json(dict[str, str]))
+@endpoint("PUT /api/v1/bot_storage")
 def update_storage(call: UserCall, storage: dict[str, str]) -> Fields:
     """Store values."""
     call.account.storage.update(storage)
     return {}
 
 
-@endpoint("GET /api/v1/bot_storage", keys=json(list[str], default=None))
-def get_storage(call: UserCall, keys: list[str] | None) -> Fields:
+@endpoint("GET /api/v1/bot_storage")
+def get_storage(call: UserCall, keys: list[str] | None = None) -> Fields:
     """Return values, by default all."""
     return {"storage": {key: call.account.storage[key] for key in _check_keys(call, keys)}}
 
 
-@endpoint("DELETE /api/v1/bot_storage", keys=json(list[str], default=None))
-def remove_storage(call: UserCall, keys: list[str] | None) -> Fields:
+@endpoint("DELETE /api/v1/bot_storage")
+def remove_storage(call: UserCall, keys: list[str] | None = None) -> Fields:
     """Delete values, by default all."""
     for key in _check_keys(call, keys):
         del call.account.storage[key]

@@ -16,6 +16,7 @@ PATCH,DELETE /drafts/{draft_id:int}
 GET,POST /export/realm
 GET,POST /invites
 POST /invites/multiuse
+POST /messages/flags/narrow
 GET /messages/{message_id:int}/read_receipts
 POST /mobile_push/test_notification
 PATCH /realm
@@ -35,7 +36,10 @@ PATCH /settings/notifications
 PATCH,DELETE /streams/{stream_id:int}
 POST /streams/{stream_id:int}/delete_topic
 GET /streams/{stream_id:int}/email_address
+PATCH /scheduled_messages/{id_:int}
 POST /submessage
+POST /user_groups/{group_id:int}/deactivate
+GET /user_groups/{group_id:int}/members
 GET /user_groups/{group_id:int}/members/{user_id:int}
 GET,POST /user_groups/{group_id:int}/subgroups
 POST /users
@@ -47,6 +51,7 @@ POST,DELETE /users/me/muted_users/{muted_user_id:int}
 POST /users/me/onboarding_steps
 PATCH,DELETE /users/me/profile_data
 POST /users/me/status
+PATCH /users/me/subscriptions
 PATCH,DELETE /users/{user}
 POST /users/{user_id:int}/reactivate
 GET /users/{user_id:int}/status

@@ -6,13 +6,12 @@ import re
 from typing import Any
 
 from zulip_auth.testing.accounts import GENERIC_BOT, GUEST, INCOMING_WEBHOOK, OWNER, Account, Realm
-from zulip_auth.testing.errors import bad_request
+from zulip_auth.testing.errors import bad_request, reject_if
 from zulip_auth.testing.http import HUMANS, Fields, UserCall, endpoint, not_served
-from zulip_auth.testing.parameters import Parameter, json, text
 
 _SHORT_NAME_RE = re.compile(r"[\w.+-]+")
 _BOT_TYPES = (GENERIC_BOT, INCOMING_WEBHOOK, 3, 4)
-_BOT_SETTINGS = {
+BOT_SETTINGS = {
     "avatar_url": "",
     "default_sending_stream": None,
     "default_events_register_stream": None,
@@ -33,7 +32,7 @@ enable_followed_topic_wildcard_mentions_notify enable_login_emails enable_market
 enable_offline_email_notifications enable_offline_push_notifications
 enable_online_push_notifications enable_sounds enable_stream_audible_notifications
 enable_stream_desktop_notifications enable_stream_email_notifications
-enable_stream_push_notifications enter_sends fluid_layout_width full_name
+enable_stream_push_notifications enter_sends fluid_layout_width
 high_contrast_mode left_side_userlist message_content_in_email_notifications
 new_password notification_sound old_password pm_content_in_desktop_notifications
 presence_enabled realm_name_in_email_notifications_policy receives_typing_notifications
@@ -45,10 +44,7 @@ web_mark_read_on_scroll_policy web_navigate_to_sent_message
 web_stream_unreads_count_display_policy web_suggest_update_timezone wildcard_mentions_notify
 """,
 )
-_QUIETLY: dict[str, Parameter] = {
-    "client_gravatar": json(bool, default=True),
-    "include_custom_profile_fields": json(bool, default=False),
-}
+_UNUSED = {"client_gravatar": bool, "include_custom_profile_fields": bool}
 
 
 def own_profile(realm: Realm, account: Account) -> dict[str, Any]:
@@ -83,6 +79,11 @@ def profile_for(realm: Realm, reader: Account, user: Account) -> dict[str, Any]:
     return profile
 
 
+def all_profiles(call: UserCall) -> list[dict[str, Any]]:
+    """Return all accounts of the organization as in the API."""
+    return [profile_for(call.realm, call.account, user) for user in call.realm.accounts]
+
+
 def find_user(realm: Realm, name: str | int) -> Account:
     """Return an account by its user id or its email in profiles."""
     number = int(name) if isinstance(name, str) and name.isdigit() else name
@@ -94,8 +95,7 @@ def find_user(realm: Realm, name: str | int) -> Account:
 
 def max_message_id(call: UserCall) -> int:
     """Return the id of the newest message of the account, or -1."""
-    received = (m.id for m in call.state.messages.values() if call.account in m.recipients)
-    return max(received, default=-1)
+    return max((message.id for message in call.received), default=-1)
 
 
 @endpoint("GET /api/v1/users/me")
@@ -114,21 +114,20 @@ def regenerate_api_key(call: UserCall) -> Fields:
     return {"api_key": call.account.api_key}
 
 
-@endpoint("GET /api/v1/users", **_QUIETLY)
-def list_users(call: UserCall, **_: bool) -> Fields:
+@endpoint("GET /api/v1/users", **_UNUSED)
+def list_users(call: UserCall) -> Fields:
     """Return all accounts of the organization."""
-    users = [profile_for(call.realm, call.account, user) for user in call.realm.accounts]
-    return {"members": users}
+    return {"members": all_profiles(call)}
 
 
-@endpoint("GET /api/v1/users/{user}", **_QUIETLY)
-def get_user(call: UserCall, user: str, **_: bool) -> Fields:
+@endpoint("GET /api/v1/users/{user}", **_UNUSED)
+def get_user(call: UserCall, user: str) -> Fields:
     """Return an account by its user id or email."""
     return {"user": profile_for(call.realm, call.account, find_user(call.realm, user))}
 
 
-@endpoint("PATCH /api/v1/settings", **dict.fromkeys(_SETTINGS, text(default=None)))
-def update_settings(call: UserCall, full_name: str | None, **_: str | None) -> Fields:
+@endpoint("PATCH /api/v1/settings", **dict.fromkeys(_SETTINGS, str))
+def update_settings(call: UserCall, full_name: str | None = None) -> Fields:
     """Accept any setting. Only the full name has an effect."""
     if full_name is not None:
         call.account.full_name = _check_name(full_name)
@@ -138,40 +137,32 @@ def update_settings(call: UserCall, full_name: str | None, **_: str | None) -> F
 @endpoint("GET /api/v1/bots", HUMANS)
 def list_bots(call: UserCall) -> Fields:
     """Return the active bots of the account."""
-    bots = [user for user in call.realm.accounts if user.owner is call.account and user.active]
+    bots = [bot for bot in call.bots if bot.active]
     bots.sort(key=lambda bot: bot.user_id)
-    return {
-        "bots": [
-            {"username": bot.email, "full_name": bot.full_name, "api_key": bot.api_key}
-            | _BOT_SETTINGS
-            for bot in bots
-        ]
-    }
+    fields = [
+        {"username": bot.email, "full_name": bot.full_name, "api_key": bot.api_key} for bot in bots
+    ]
+    return {"bots": [bot | BOT_SETTINGS for bot in fields]}
 
 
-@endpoint(
-    "POST /api/v1/bots",
-    HUMANS,
-    full_name=text(),
-    short_name=text(),
-    bot_type=json(int, default=GENERIC_BOT),
-)
-def create_bot(call: UserCall, full_name: str, short_name: str, bot_type: int) -> Fields:
+@endpoint("POST /api/v1/bots", HUMANS)
+def create_bot(
+    call: UserCall, full_name: str, short_name: str, bot_type: int = GENERIC_BOT
+) -> Fields:
     """Create a bot."""
     full_name = _check_name(full_name)
-    if not _SHORT_NAME_RE.fullmatch(short_name):
-        raise bad_request("Bad name or username")
-    if call.realm.find(f"{short_name}-bot@{call.realm.email_domain}"):
-        raise bad_request("Username already in use")
-    users = [user for user in call.realm.accounts if user.active]
-    if full_name.lower() in (user.full_name.lower() for user in users):
-        raise bad_request("Name is already in use!")
-    if bot_type not in _BOT_TYPES:
-        raise bad_request("Invalid bot type")
+    email = f"{short_name}-bot@{call.realm.email_domain}"
+    names = {user.full_name.lower() for user in call.realm.accounts if user.active}
+    reject_if(
+        (not _SHORT_NAME_RE.fullmatch(short_name), "Bad name or username"),
+        (call.realm.find(email) is not None, "Username already in use"),
+        (full_name.lower() in names, "Name is already in use!"),
+        (bot_type not in _BOT_TYPES, "Invalid bot type"),
+    )
     if bot_type not in (GENERIC_BOT, INCOMING_WEBHOOK):
         raise not_served(call.state, f"bots of type {bot_type}")
     bot = call.realm.create_bot(call.account, full_name, short_name, bot_type)
-    return {"user_id": bot.user_id, "api_key": bot.api_key, **_BOT_SETTINGS}
+    return {"user_id": bot.user_id, "api_key": bot.api_key, **BOT_SETTINGS}
 
 
 @endpoint("DELETE /api/v1/bots/{bot_id:int}", HUMANS)
@@ -200,10 +191,10 @@ def _find_bot(call: UserCall, bot_id: int) -> Account:
 
 def _check_name(name: str) -> str:
     name = name.strip()
-    if len(name) > _MAX_NAME:
-        raise bad_request("Name too long!")
-    if len(name) < 2:
-        raise bad_request("Name too short!")
-    if not name.isprintable() or set(name) & set('*`\\>"@'):
-        raise bad_request("Invalid characters in name!")
+    invalid = not name.isprintable() or not set(name).isdisjoint('*`\\>"@')
+    reject_if(
+        (len(name) > _MAX_NAME, "Name too long!"),
+        (len(name) < 2, "Name too short!"),
+        (invalid, "Invalid characters in name!"),
+    )
     return name

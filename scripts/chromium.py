@@ -8,14 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+MISSING = "needs Chromium and its driver: apt-get install chromium chromium-driver"
 
-needs_chromium = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER),
-    reason="needs Chromium and its driver: apt-get install chromium chromium-driver",
-)
+
+def is_installed() -> bool:
+    """Return whether there are a browser and its driver."""
+    return bool(CHROMIUM and DRIVER)
 
 
 @contextmanager
