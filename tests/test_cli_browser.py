@@ -258,21 +258,6 @@ def test_without_browser_and_input(
     assert not (cli.path / "started").exists()
 
 
-def test_without_home_directory(
-    server: FakeZulip,
-    opened: list[str],
-    stdin: Stdin,
-    cli: CLIRunner,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """There is no private place for the page, so the browser is not opened."""
-    monkeypatch.setenv("HOME", str(cli.path / "missing"))
-    stdin.close()
-    with pytest.raises(InvalidInputError, match="No valid redirect URL"):
-        browser.login_with_browser(start_flow(server))
-    assert not opened
-
-
 def test_expired_flow(
     server: FakeZulip, opened: list[str], stdin: Stdin, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ SETTINGS = ServerSettings(
     require_email_format_usernames=True,
     external_methods=(),
 )
+DISABLED = evolve(SETTINGS, password_enabled=False)
 ALL = evolve(SETTINGS, dev_enabled=True, external_methods=(GOOGLE, SAML))
 
 
@@ -40,10 +41,10 @@ def choose(
 
 def test_without_menu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose(monkeypatch, SETTINGS) == "password"
-    only = evolve(SETTINGS, password_enabled=False, external_methods=(GOOGLE,))
+    only = evolve(DISABLED, external_methods=(GOOGLE,))
     assert choose(monkeypatch, only) == choose(monkeypatch, only, "") == GOOGLE
     assert choose(monkeypatch, ALL, "saml:idp") == SAML
-    dev = evolve(SETTINGS, password_enabled=False, dev_enabled=True)
+    dev = evolve(DISABLED, dev_enabled=True)
     assert choose(monkeypatch, dev) == "dev"
     other = evolve(SETTINGS, realm_url="https://own.example.com")
     assert choose(monkeypatch, other) == "password"
@@ -68,26 +69,22 @@ def test_menu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
         )
 
 
-OTHER_URL = evolve(ALL, realm_url="https://own.example.com")
 # Advice to use a URL that every command rejects would be useless.
-INSECURE_URL = evolve(ALL, realm_url="http://own.example.com")
+URLS = {"https": "Use it as SITE.", "http": "Browser logins need https; log in with a password."}
 ERRORS: dict[str, tuple[ServerSettings, str | None, str | None]] = {
     "Choose a login method: pass USERNAME or --sso METHOD.": (ALL, None, None),
     "No input, or not in UTF-8.": (ALL, None, "x\n"),
     "Unknown login method. Available with --sso: google, saml:idp.": (ALL, "github", None),
     "Zulip\x1b Dev offers no browser login.": (SETTINGS, "", None),
-    "Zulip\x1b Dev offers no supported login method.": (
-        evolve(SETTINGS, password_enabled=False),
-        None,
-        None,
-    ),
-    "The organization's URL is https://own.example.com. Use it as SITE.": (
-        OTHER_URL,
-        "google",
-        None,
-    ),
-    "The organization's URL is http://own.example.com. "
-    "Browser logins need https; log in with a password.": (INSECURE_URL, "google", None),
+    "Zulip\x1b Dev offers no supported login method.": (DISABLED, None, None),
+    **{
+        f"The organization's URL is {scheme}://own.example.com. {hint}": (
+            evolve(ALL, realm_url=f"{scheme}://own.example.com"),
+            "google",
+            None,
+        )
+        for scheme, hint in URLS.items()
+    },
 }
 
 

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -85,25 +85,16 @@ def test_unfinished_client_is_dropped(runtime_dir: Path, monkeypatch: pytest.Mon
             reply(ACCEPTED)  # which the client does not read
 
 
-def no_name(monkeypatch: pytest.MonkeyPatch, runtime_dir: Path) -> None:
-    monkeypatch.setattr(secrets, "token_hex", lambda _: "x" * 200)
-
-
-UNUSABLE: dict[str, Callable[[pytest.MonkeyPatch, Path], object]] = {
-    "readable": lambda _, path: path.chmod(0o755),
-    "missing": lambda _, path: path.rmdir(),
-    "not set": lambda patch, _: patch.delenv("XDG_RUNTIME_DIR"),
-    "name too long": no_name,
-}
-
-
-@pytest.mark.parametrize("change", UNUSABLE.values(), ids=UNUSABLE)
+@pytest.mark.parametrize("trouble", ["readable by others", "missing", "long name"])
 def test_unusable_runtime_dir(
-    change: Callable[[pytest.MonkeyPatch, Path], object],
-    runtime_dir: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    trouble: str, runtime_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    change(monkeypatch, runtime_dir)
+    if trouble == "missing":
+        monkeypatch.delenv("XDG_RUNTIME_DIR")
+    elif trouble == "long name":
+        monkeypatch.setattr(secrets, "token_hex", lambda _: "x" * 200)
+    else:
+        runtime_dir.chmod(0o755)
     with redirect_listener() as listener:
         assert listener is None
     with pytest.raises(APIConnectionError):

@@ -26,7 +26,7 @@ from time import monotonic
 from urllib.parse import unquote
 
 from zulip_auth._credentials import Credentials
-from zulip_auth._exceptions import InvalidInputError, ZulipAuthError
+from zulip_auth._exceptions import InvalidInputError
 from zulip_auth._redaction import hide_locals
 from zulip_auth._sso import FLOW_TIMEOUT, SSOFlow
 
@@ -75,13 +75,7 @@ def login_with_browser(flow: SSOFlow) -> Credentials:
         if page and browser:  # some commands block until the browser exits
             target = (browser, page.as_uri())
             threading.Thread(target=_open_browser, args=target, daemon=True).start()
-        try:
-            credentials = _wait_for_redirect(flow, listener)
-        except ZulipAuthError:
-            _prompt("\n")
-            raise
-        _prompt("\n")
-        return credentials
+        return _wait_for_redirect(flow, listener)
 
 
 def _wait_for_redirect(flow: SSOFlow, listener: socket.socket | None) -> Credentials:
@@ -94,7 +88,9 @@ def _wait_for_redirect(flow: SSOFlow, listener: socket.socket | None) -> Credent
             reply(str(error))
         else:
             reply(ACCEPTED)
+            _prompt("\n")
             return credentials
+    _prompt("\n")
     raise InvalidInputError("No valid redirect URL received.")
 
 
@@ -120,6 +116,7 @@ def _received_texts(
             if not data:  # the URL may be forwarded
                 sources.remove(sys.stdin)
         if not ready:
+            _prompt("\n")
             yield "", _ignore  # the flow has expired, and raises
 
 
