@@ -100,18 +100,18 @@ def test_json_of_each_command(server: FakeZulip, cli: CLIRunner) -> None:
 
 
 def test_login_different_account(server: FakeZulip, cli: CLIRunner) -> None:
-    """It is refused before the password is read, and after a login that reveals the account."""
+    """It is rejected before the password is read, and after a login that reveals the account."""
     Credentials(server.site, HAMLET, "k3y").save(cli.zuliprc)
-    refusal = (
+    rejection = (
         f"{cli.zuliprc} contains a different account. Use --overwrite to replace it, "
         "--config to use another file, or --no-save."
     )
-    assert cli.fail(78, "login", server.site, USERNAME, "--password-stdin") == refusal
+    assert cli.fail(78, "login", server.site, USERNAME, "--password-stdin") == rejection
     assert not server.requests
     server.add_bot(USERNAME, "Helper")
     message = cli.fail(78, "login", server.site, USERNAME, "--dev", "--bot", "Helper")
     assert message.endswith(
-        f", but could not save the API key: {refusal} "
+        f", but could not save the API key: {rejection} "
         "To print it, log in with --no-save --show-key."
     )
     assert loaded(cli.zuliprc) == (HAMLET, "k3y")

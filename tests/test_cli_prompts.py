@@ -84,7 +84,7 @@ def test_password_command(command: str, password: str) -> None:
     ],
 )
 def test_password_command_fails(command: str, reason: str) -> None:
-    """What was given for a command may have been the password itself."""
+    """The command is not repeated, since it may be the password itself."""
     message = error_message(lambda: read(command=command, timeout=0.2), secrets=("hunter2",))
     assert message == f"Password command failed: {reason}."
 

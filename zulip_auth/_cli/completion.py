@@ -49,15 +49,15 @@ def run(options: argparse.Namespace) -> str:
     for group in OPTIONS.values():
         texts |= {option.split()[0]: text for option, text in group.items()}
 
-    def listed(words: Iterable[str]) -> str:
+    def listed(names: Iterable[str]) -> str:
         if options.shell != "zsh":
-            return " ".join(words)
+            return " ".join(names)
         # As `_describe` of zsh expects them.
-        described = [f"{word}:{texts[word]}" if word in texts else word for word in words]
+        described = [f"{name}:{texts[name]}" if name in texts else name for name in names]
         return " ".join("'{}'".format(each.replace("'", "'\\''")) for each in described)
 
-    cases = {name: re.findall(r"--\S+", names) for name, (names, _) in COMMANDS.items()}
+    cases = {name: re.findall(r"--\S+", accepted) for name, (accepted, _) in COMMANDS.items()}
     cases["completion"] = [*SHELLS]
-    lines = [case.format(name, listed(words)) for name, words in cases.items()]
+    lines = [case.format(name, listed(names)) for name, names in cases.items()]
     script = script.replace("@COMMANDS@", listed(COMMANDS))
     return script.replace("@CASES@", "\n".join(lines)).rstrip()

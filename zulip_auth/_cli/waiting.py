@@ -24,7 +24,7 @@ _PATIENCE = 1.0  # seconds before a request counts as slow
 def wait(coroutine: Coroutine[Any, Any, T], text: str = "Waiting…") -> T:
     """Run a coroutine in a thread, and return its result.
 
-    A signal is raised here, in the main thread, and ends the command at once.
+    A signal is raised here, in the main thread, and ends the command immediately.
     If it were raised at any point of the event loop, tasks could be left that
     never end.
 
