@@ -115,6 +115,12 @@ def home(tmp_path: Path) -> CLIRunner:
 
 
 @pytest.fixture
+def cli(tmp_path: Path) -> CLIRunner:
+    """The command line, with a home directory of its own, to run in this process."""
+    return CLIRunner(tmp_path)
+
+
+@pytest.fixture
 def runtime_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory as a desktop has one for each user: XDG_RUNTIME_DIR."""
     directory = tmp_path / "run"
