@@ -49,7 +49,7 @@ def error_from(
 
 
 def rejected(msg: str, context: RequestContext = API_KEY) -> tuple[Any, ...]:
-    """Return an error that is told apart by its message."""
+    """Return an error that only its message identifies."""
     is_key = context is API_KEY
     return 401 if is_key else 400, failed("UNAUTHORIZED" if is_key else "BAD_REQUEST", msg), context
 

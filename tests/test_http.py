@@ -222,14 +222,16 @@ def tls_error(reason: str = "SSLV3_ALERT_HANDSHAKE_FAILURE") -> ssl.SSLError:
 
 
 REQUEST: Any = None
-REFUSED = ConnectionRefusedError(111, "anything that a server sent")
-GROUP = ExceptionGroup("secret", [REFUSED])
+CONNECTION_REFUSED = ConnectionRefusedError(111, "anything that a server sent")
+GROUP = ExceptionGroup("secret", [CONNECTION_REFUSED])
 # What a transport raises; test_faults.py has most of them from the wire.
 UNSENT: dict[str, Exception] = {
-    "refused": chain(httpx.ConnectError("x"), OSError("all failed"), REFUSED),
-    "refused by each address": chain(httpx.ConnectError("x"), OSError("all failed"), GROUP),
+    "connection refused": chain(httpx.ConnectError("x"), OSError("all failed"), CONNECTION_REFUSED),
+    "connection refused by each address": chain(
+        httpx.ConnectError("x"), OSError("all failed"), GROUP
+    ),
     "no such name": chain(httpx.ConnectError("x"), socket.gaierror(-2, "x")),
-    "proxy that requires credentials": chain(httpx.ProxyError("407 x"), REFUSED),
+    "proxy that requires credentials": chain(httpx.ProxyError("407 x"), CONNECTION_REFUSED),
     "proxy without a status": httpx.ProxyError("secret"),
     "unsupported protocol": httpx.UnsupportedProtocol("secret"),
     "full pool": httpx.PoolTimeout("x"),
@@ -244,7 +246,7 @@ UNSENT: dict[str, Exception] = {
     ),
     "handshake without a reason": chain(httpx.ConnectError("x"), ssl.SSLError()),
     "reset in the handshake": chain(httpx.ConnectError(""), ConnectionResetError()),
-    "aiohttp, refused": chain(httpx.ConnectTimeout("x"), REFUSED),
+    "aiohttp, connection refused": chain(httpx.ConnectTimeout("x"), CONNECTION_REFUSED),
     "aiohttp, connect timeout": chain(httpx.ConnectTimeout("x"), aiohttp.ConnectionTimeoutError()),
     "aiohttp, certificate": chain(
         httpx.ConnectTimeout("x"), ssl.SSLCertVerificationError(), certificate_error()
