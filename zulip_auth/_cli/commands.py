@@ -253,7 +253,7 @@ def _logout(options: argparse.Namespace) -> Result:
         with suppress(zulip_auth.InvalidApiKeyError):  # it is revoked already
             wait(_client(credentials, options).regenerate_api_key(credentials))
     places = [str(path)] if section.get("key") is not None else []
-    names: tuple[str, ...] = _credentials.STORED_OPTIONS
+    names = tuple(_credentials.STORED_OPTIONS)
     failure = None
     email, site = section.get("email"), section.get("site")
     if email and site and has_keyring():  # an earlier login may have left a key there
