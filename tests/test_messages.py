@@ -189,6 +189,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "site with a placeholder": {"site": "https://<your-org>.zulipchat.com"},
     "site that is an email address": {"site": USERNAME},
     "site with a username": {"site": "https://iago@chat.example.com"},
+    "site of a variable that is not set": {"site": None},
     "username with a no-break space": {"username": "iago@zulip.com\u00a0"},
     "username with a mark of direction": {"username": "\u202aiago@zulip.com"},
     "username with a joiner": {"username": "ia\u200dgo@zulip.com"},
