@@ -110,7 +110,23 @@ def test_ca() -> trustme.CA:
 
 
 @pytest.fixture
+def fresh_certificates() -> Iterator[None]:
+    """The default TLS context is made in the test, and not kept."""
+    from zulip_auth._http import _default_ssl_context
+
+    _default_ssl_context.cache_clear()
+    yield
+    _default_ssl_context.cache_clear()
+
+
+@pytest.fixture
 def home(tmp_path: Path) -> CLIRunner:
+    return CLIRunner(tmp_path)
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> CLIRunner:
+    """The command line, with a home directory of its own, to run in this process."""
     return CLIRunner(tmp_path)
 
 

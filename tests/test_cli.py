@@ -1,8 +1,7 @@
-"""The command as a whole: its endings, and what it lets out."""
+"""The command as a whole: a person at a terminal, its endings, and what it lets out."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import signal
 import socket
@@ -14,83 +13,108 @@ from contextlib import closing
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 import zulip_auth
-from helpers import faults, raw_server
-from helpers.cli_runner import COMMAND, CLIRunner, TerminalSession
-from helpers.constants import API_KEY, PASSWORD, USERNAME
+from helpers.cli_runner import CLIRunner, TerminalSession
+from helpers.constants import API_KEY, AUTH_FAILED, PASSWORD, SUCCESS, USERNAME
 from helpers.secret_scanner import SecretScanner
-from zulip_auth import _cli
-from zulip_auth._cli import app, exit_codes, output
+from zulip_auth import Credentials
+from zulip_auth._cli import app, exit_codes, main
 from zulip_auth.testing import ExternalMethod, FakeZulip
 
-
-def test_run_as_module(server: FakeZulip, home: CLIRunner) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "zulip_auth", "login", server.site, USERNAME, "--dev"],
-        capture_output=True,
-        check=True,
-        env=home.environment(),
-    )
-    assert b"Logged in" in done.stdout
-    agent = server.requests[-1].headers["user-agent"]
-    assert agent == f"zulip-auth-cli zulip-auth/{zulip_auth.__version__}"
+HAMLET = "hamlet@zulip.com"
 
 
-@pytest.mark.usefixtures("measured_subprocesses")
-def test_wrong_password(server: FakeZulip, home: CLIRunner) -> None:
-    code, out, err = home.run("login", server.site, USERNAME, "--password-stdin", stdin="a guess")
-    assert (code, out) == (77, "")
-    assert err.startswith("zulip-auth: ")
-    assert "4 attempts remaining." in err
-    assert err.count("\n") == 1
+# ---- A person at a terminal
+
+
+def test_login_menu(server: FakeZulip, home: CLIRunner) -> None:
+    """The username is known only after the menu, but before the password."""
+    Credentials(server.site, HAMLET, "k3y").save(home.zuliprc)
+    with home.session("login", server.site, NO_COLOR="1") as session:
+        session.expect("  1  password\n  2  development login, without a password\n")
+        session.expect("Choose [1-2]: ")
+        session.send_line("3")
+        session.expect("Enter a number from 1 to 2.\nChoose [1-2]: ")
+        session.send_line("1")
+        session.expect("Username: ")
+        session.send_line(USERNAME)
+        session.expect("different account. Use --overwrite")
+        assert session.wait() == 78
+    assert "Password" not in session.screen
+
+
+def test_prompt_is_hidden(server: FakeZulip, home: CLIRunner) -> None:
+    """A real terminal must not echo the input."""
+    server.dev_login = "off"
+    with home.session("login", server.site) as session:
+        session.expect("Username: ")
+        session.send_line(USERNAME)
+        session.expect(f"Password for {USERNAME}: ")
+        session.send_line(PASSWORD)
+        session.expect(f"Logged in to {server.site} as {USERNAME}")
+        assert session.wait() == 0
+    SecretScanner(PASSWORD).check(session.screen, "the terminal")
+
+
+def test_password_command_prompts(server: FakeZulip, home: CLIRunner) -> None:
+    server.add_user(HAMLET, "hunter3")
+    command = "sh -c 'read -p \"PIN: \" pin; echo hunter$pin'"
+    argv = ("login", server.site, HAMLET, "--no-save", "--password-command", command)
+    with home.session(*argv) as session:
+        session.expect("PIN: ")
+        session.send_line("3")
+        session.expect("Logged in to")
+        assert session.wait() == 0
 
 
 # ---- How it ends
 
 STATUS: dict[str, Any] = {"status_code": 400}
-ENDINGS: dict[type[zulip_auth.ZulipAuthError], tuple[dict[str, Any], int]] = {
-    zulip_auth.InsecureSiteError: ({}, 64),
-    zulip_auth.ConfigurationError: ({}, 78),
-    zulip_auth.NotLoggedInError: ({}, 78),
-    zulip_auth.TLSError: ({"sent": False}, 69),
-    zulip_auth.InvalidResponseError: ({"status_code": 200}, 76),
-    zulip_auth.BadRequestError: (STATUS, 64),
-    zulip_auth.UserDeactivatedError: (STATUS, 77),
-    zulip_auth.RateLimitedError: (STATUS, 75),
-    zulip_auth.ServerError: (STATUS, 69),
-    zulip_auth.SSOFlowEndedError: ({}, 75),
+ENDINGS: dict[zulip_auth.ZulipAuthError, tuple[int, str]] = {
+    zulip_auth.InsecureSiteError("No."): (
+        64,
+        "No, or pass --allow-http to send the password unencrypted.",
+    ),
+    zulip_auth.ConfigurationError("No."): (78, "No."),
+    zulip_auth.NotLoggedInError("No."): (78, "No."),
+    zulip_auth.TLSError("No.", sent=False): (
+        69,
+        "No. A private CA: --cert-bundle, ZULIP_CERT_BUNDLE, or cert_bundle = PATH.",
+    ),
+    zulip_auth.InvalidResponseError("No.", status_code=200): (76, "No."),
+    zulip_auth.BadRequestError("No.", **STATUS, message="Tea only"): (
+        64,
+        "No. Server message: Tea only",
+    ),
+    zulip_auth.InvalidApiKeyError("No.", **STATUS, message="Tea only"): (77, "No."),
+    zulip_auth.UserDeactivatedError("No.", **STATUS): (77, "No."),
+    zulip_auth.RateLimitedError("No.", **STATUS, retry_after=3.5): (75, "No."),
+    zulip_auth.ServerError("No.", **STATUS): (69, "No."),
+    zulip_auth.SSOFlowEndedError("No."): (75, "No."),
 }
 
 
-@pytest.mark.parametrize("kind", ENDINGS)
-def test_exit_code_of_error(
-    kind: type[zulip_auth.ZulipAuthError],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+@pytest.mark.parametrize("error", ENDINGS, ids=lambda error: type(error).__name__)
+def test_error(
+    error: zulip_auth.ZulipAuthError, cli: CLIRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments, code = ENDINGS[kind]
-
     def fail(_: object) -> str:
-        raise kind("No.", **arguments)
+        raise error
 
+    code, message = ENDINGS[error]
     monkeypatch.setattr(app, "_run", fail)
-    assert _cli.main(["logout"]) == code
-    out, err = capsys.readouterr()
-    hint = f" {app._HINTS[kind]}" if kind in app._HINTS else ""
-    if kind is zulip_auth.InsecureSiteError:
-        hint = ", or pass --allow-http to send the password unencrypted."
-    assert (out, err) == ("", f"zulip-auth: No.{hint}\n".replace(".,", ","))
-    assert _cli.main(["logout", "--json"]) == code
-    out, err_again = capsys.readouterr()
-    assert err_again == err
-    printed = json.loads(out)
-    assert {k: printed[k] for k in ("error", "message", "exit_code")} == {
-        "error": kind.__name__,
-        "message": err.removeprefix("zulip-auth: ").removesuffix("\n"),
-        "exit_code": code,
+    assert cli.fail(code, "logout") == message
+    code_again, out, err = cli.main("logout", "--json")
+    assert (code_again, err) == (code, f"zulip-auth: {message}\n")
+    fields = {"error": type(error).__name__, "message": message, "exit_code": code}
+    assert json.loads(out) == {
+        **fields,
+        "code": None,
+        "retry_after": getattr(error, "retry_after", None),
     }
 
 
@@ -103,43 +127,26 @@ def test_exit_code_of_error(
     ],
 )
 def test_signal(
-    signum: int,
-    code: int,
-    message: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    signum: int, code: int, message: str, cli: CLIRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    handlers = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
-
     def interrupt(_: object) -> str:
         signal.raise_signal(signum)
-        raise AssertionError
-
-    monkeypatch.setattr(app, "_run", interrupt)
-    assert _cli.main(["whoami"]) == code
-    assert capsys.readouterr() == ("", f"zulip-auth: {message}\n")
-    assert code in exit_codes.EXIT_CODES
-    assert handlers == [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
-
-
-def test_ignored_signal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command goes on under nohup."""
-
-    def hang_up(_: object) -> str:
-        signal.raise_signal(signal.SIGHUP)
         return "Done."
 
-    saved = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    handlers = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    monkeypatch.setattr(app, "_run", interrupt)
+    assert cli.fail(code, "whoami") == message
+    assert code in exit_codes.EXIT_CODES
+    assert handlers == [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    previous = signal.signal(signum, signal.SIG_IGN)  # as under nohup
     try:
-        monkeypatch.setattr(app, "_run", hang_up)
-        assert _cli.main(["whoami"]) == 0
+        assert cli.succeed("whoami") == "Done."
     finally:
-        signal.signal(signal.SIGHUP, saved)
+        signal.signal(signum, previous)
 
 
 PROMPTS: dict[str, tuple[tuple[str, ...], str]] = {
     "password": ((USERNAME,), f"Password for {USERNAME}: "),
-    "API key": ((USERNAME, "--api-key-stdin"), f"API key for {USERNAME}: "),
     "menu": ((), "Choose [1-3]: "),
     "browser": (("--sso",), "Redirect URL: "),
 }
@@ -154,8 +161,11 @@ ENDINGS_OF_PROMPTS: dict[str, tuple[Callable[[TerminalSession], None], int, str]
 @pytest.mark.parametrize(
     ("name", "ending"),
     [
-        *((name, "Ctrl-C") for name in PROMPTS),
-        *(("password", ending) for ending in ENDINGS_OF_PROMPTS if ending != "Ctrl-C"),
+        ("password", "Ctrl-C"),
+        ("password", "SIGTERM"),
+        ("password", "Ctrl-D"),
+        ("menu", "Ctrl-C"),
+        ("browser", "SIGHUP"),
     ],
 )
 def test_prompt_ends(name: str, ending: str, server: FakeZulip, home: CLIRunner) -> None:
@@ -168,7 +178,7 @@ def test_prompt_ends(name: str, ending: str, server: FakeZulip, home: CLIRunner)
     with home.session("login", server.site, *argv, NO_COLOR="1", **no_browser) as session:
         assert session.is_echoing
         session.expect(prompt)
-        assert session.is_echoing == (prompt == "Choose [1-3]: ")
+        assert session.is_echoing == (name == "menu")
         end(session)
         assert session.wait() == code
         assert session.is_echoing
@@ -186,135 +196,36 @@ def test_signal_during_request(signum: signal.Signals, home: CLIRunner) -> None:
         with home.session(*argv) as session, closing(server.accept()[0]) as connection:
             assert connection.recv(65536)  # the command waits for the response
             session.process.send_signal(signum)
-            assert session.wait() == 128 + signum
-
-
-# ---- Output
-
-
-@pytest.mark.parametrize(("error", "code"), [(None, 0), ("No space left on device", 74)])
-def test_output_error(
-    error: str | None,
-    code: int,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def print_output(_: str) -> None:
-        if error:
-            raise output.OutputError(error)
-
-    monkeypatch.setattr(app, "_run", lambda _: "Done.")
-    monkeypatch.setattr(output, "print_output", print_output)
-    assert _cli.main(["logout"]) == code
-    message = f"zulip-auth: Done, but could not write the output: {error}.\n" if error else ""
-    assert capsys.readouterr().err == message
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-def test_full_output(server: FakeZulip, home: CLIRunner) -> None:
-    with Path("/dev/full").open("wb") as full:
-        command: list[str | Path] = [COMMAND, "login", server.site, USERNAME, "--dev"]
-        done = subprocess.run(command, stdout=full, stderr=PIPE, env=home.environment())
-    assert done.returncode == 74
-    assert done.stderr == (
-        b"zulip-auth: Done, but could not write the output: No space left on device.\n"
-    )
-
-
-def test_ascii_output(server: FakeZulip, home: CLIRunner) -> None:
-    server.add_user("iago@é.com", PASSWORD)
-    code, out, _ = home.run("login", server.site, "iago@é.com", "--dev", PYTHONIOENCODING="ascii")
-    assert code == 0
-    assert "as iago@\\xe9.com" in out
-
-
-def test_warning_is_one_line(home: CLIRunner, server: FakeZulip) -> None:
-    home.run("login", server.site, USERNAME, "--dev")
-    home.zuliprc.chmod(0o644)
-    code, _, err = home.run("whoami")
-    assert code == 0
-    assert err.splitlines()[0] == (
-        f"zulip-auth: {home.zuliprc} is readable by other users. Run: chmod 600 {home.zuliprc}"
-    )
-    assert "Traceback" not in err
-    assert len(err.splitlines()) == 1
+            assert session.wait() == 128 + signum, session.screen
 
 
 # ---- What it lets out
 
 
-def arguments_of(pid: int) -> str:
-    """Return what everyone on the machine can see of a process."""
-    arguments = ""
-    while COMMAND.name not in arguments:  # until it is that program
-        arguments = Path(f"/proc/{pid}/cmdline").read_text()
-    return arguments
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_full_output(server: FakeZulip, cli: CLIRunner, capsys: pytest.CaptureFixture[str]) -> None:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        open("/dev/full", "w") as full,  # noqa: PTH123
+    ):
+        patch.setattr(sys, "stdout", full)
+        patch.setenv("HOME", str(cli.path))
+        assert main(["login", server.site, USERNAME, "--dev"]) == 74
+    assert capsys.readouterr().err == (
+        "zulip-auth: Done, but could not write the output: No space left on device.\n"
+    )
+    assert cli.zuliprc.exists()
 
 
-HOSTILE = {
-    "success": (raw_server.succeed, 0),
-    "words": (faults.echo_as_message(401), 77),
-    "page": (faults.echo_as_html, 76),
-    "redirect": (faults.echo_as_location, 76),
-    "garbage": (faults.garbage_with_the_password, 76),
-    "malformed success": (faults.echo_in_a_malformed_success, 76),
-}
+def test_warnings(server: FakeZulip, cli: CLIRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli.succeed("login", server.site, USERNAME, "--dev")
+    cli.zuliprc.chmod(0o644)
+    code, _, err = cli.main("api-key")
+    assert (code, err) == (
+        0,
+        f"zulip-auth: {cli.zuliprc} is readable by other users. Run: chmod 600 {cli.zuliprc}\n",
+    )
 
-
-@pytest.mark.parametrize(("scenario", "code"), HOSTILE.values(), ids=HOSTILE)
-async def test_secrets_are_not_printed(
-    scenario: raw_server.Scenario, code: int, home: CLIRunner
-) -> None:
-    async with raw_server.ScriptedServer(scenario) as server:
-        process = await asyncio.create_subprocess_exec(
-            *(COMMAND, "login", server.site, USERNAME, "--password-stdin"),
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=PIPE,
-            env=home.environment(),
-        )
-        arguments = arguments_of(process.pid)
-        out, err = await process.communicate(PASSWORD.encode())
-    assert process.returncode == code
-    assert out or err.count(b"\n") == 1
-    leaks = SecretScanner(PASSWORD, API_KEY)
-    for where, text in (("stdout", out), ("stderr", err)):
-        leaks.check(text.decode(), where)
-    leaks.check(arguments, "the process's arguments")
-    assert USERNAME in arguments
-    assert home.zuliprc.exists() == (code == 0)
-
-
-# ---- Errors
-
-
-@pytest.mark.parametrize(
-    ("error", "text"),
-    [
-        (zulip_auth.APIStatusError("No.", **STATUS, message="Tea\u202eonly"), "Tea?only"),
-        (zulip_auth.BadRequestError("No.", **STATUS, message="Tea only"), "Tea only"),
-        (zulip_auth.BadRequestError("No.", **STATUS), None),
-        (zulip_auth.InvalidApiKeyError("No.", **STATUS, message="Tea only"), None),
-    ],
-)
-def test_server_message(
-    error: Exception,
-    text: str | None,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def fail(_: object) -> str:
-        raise error
-
-    monkeypatch.setattr(app, "_run", fail)
-    _cli.main(["whoami"])
-    suffix = f" Server message: {text}" if text else ""
-    assert capsys.readouterr().err == f"zulip-auth: No.{suffix}\n"
-
-
-def test_each_warning_is_shown_once(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
     def warn(_: object) -> str:
         for _ in range(2):
             warnings.warn("Mind the gap.", stacklevel=1)
@@ -322,27 +233,39 @@ def test_each_warning_is_shown_once(
         return "Done."
 
     monkeypatch.setattr(app, "_run", warn)
-    assert _cli.main(["whoami"]) == 0
-    assert capsys.readouterr() == ("Done.\n", "zulip-auth: Mind the gap.\n")
+    assert cli.main("whoami") == (0, "Done.\n", "zulip-auth: Mind the gap.\n")
 
 
-# ---- Imports
+@pytest.mark.usefixtures("measured_subprocesses")
+def test_process_shows_no_secret(server: FakeZulip, home: CLIRunner) -> None:
+    command = [sys.executable, "-m", "zulip_auth", "login", server.site, USERNAME]
+    with subprocess.Popen(
+        [*command, "--password-stdin"], stdin=PIPE, stdout=PIPE, env=home.environment()
+    ) as process:
+        arguments = ""
+        while USERNAME not in arguments:  # until it is that program
+            arguments = Path(f"/proc/{process.pid}/cmdline").read_text()
+        out, _ = process.communicate(PASSWORD.encode())
+    assert process.returncode == 0
+    for text in (arguments, out.decode()):
+        SecretScanner(PASSWORD, server.account(USERNAME).api_key).check(text, "the process")
 
-FAST = {
-    "--version": 0,
-    "login --dev --sso localhost": 64,
+
+HOSTILE: dict[str, tuple[dict[str, Any], int]] = {
+    "words": ({"status": 401, "json": {**AUTH_FAILED, "msg": PASSWORD}}, 77),
+    "page": ({"status": 500, "body": f"<html>{PASSWORD}"}, 69),
+    "redirect": ({"status": 302, "headers": {"Location": f"/{quote(PASSWORD)}"}}, 76),
+    "malformed success": ({"json": {**SUCCESS, "email": [PASSWORD]}}, 76),
 }
 
 
-@pytest.mark.parametrize(("argv", "code"), FAST.items(), ids=FAST)
-def test_fast_commands_import_little(argv: str, code: int) -> None:
-    script = f"""
-import sys, zulip_auth._cli
-try:
-    code = zulip_auth._cli.main({argv.split()!r})
-except SystemExit as exit_:
-    code = exit_.code or 0
-print(code, *{{"asyncio", "httpx", "zulip_auth_client"}} & sys.modules.keys())
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1] == str(code)
+@pytest.mark.parametrize(("response", "code"), HOSTILE.values(), ids=HOSTILE)
+def test_server_repeats_password(
+    response: dict[str, Any], code: int, server: FakeZulip, cli: CLIRunner
+) -> None:
+    server.fail_next("/api/v1/fetch_api_key", times=9, **response)
+    login = ("login", server.site, USERNAME, "--password-stdin", "--timeout", "2")
+    ended, out, err = cli.main(*login, stdin=PASSWORD)
+    assert (ended, out) == (code, "")
+    SecretScanner(PASSWORD, API_KEY).check(err, "standard error")
+    assert not cli.zuliprc.exists()

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
+import pty
 import re
-import subprocess
 import sys
+import termios
+import time
 import webbrowser
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from html import unescape
 from pathlib import Path
-from subprocess import PIPE
+from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import pytest
 
-import zulip_auth
-from helpers.cli_runner import COMMAND, CLIRunner
+from helpers.cli_runner import CLIRunner, TerminalSession
 from helpers.secret_scanner import SecretScanner
-from zulip_auth import AuthClient, Credentials, InvalidInputError, SSOFlowEndedError
+from zulip_auth import AuthClient, Credentials, InvalidInputError, SSOFlow, SSOFlowEndedError
 from zulip_auth._cli import browser, url_handler
-from zulip_auth._cli.browser import login_with_browser
 from zulip_auth.testing import ExternalMethod, FakeZulip
 
+Stdin = io.FileIO
 HAMLET = "hamlet@zulip.com"
 
 # Follows the page that it is given, chooses an account, and starts the handler.
@@ -50,64 +54,45 @@ def server(fake_zulip: FakeZulip) -> FakeZulip:
 
 def end_of(url: str) -> str:
     """Do in the browser what a user does, and return where it ends."""
-    return httpx.get(f"{url}&email={HAMLET.replace('@', '%40')}").headers["location"]
+    return str(httpx.get(f"{url}&email={HAMLET.replace('@', '%40')}").headers["location"])
+
+
+def shown_url(session: TerminalSession) -> str:
+    session.expect("Redirect URL: ")
+    [url] = re.findall(r"\n  (http://\S+)", session.screen)
+    return str(url)
+
+
+# ---- On a terminal
 
 
 def test_login_with_url_handler(server: FakeZulip, home: CLIRunner, runtime_dir: Path) -> None:
     script = home.path / "browser.py"
     script.write_text(BROWSER)
-    code, shown = home.run_in_pty(
-        *("login", server.site, "--sso"),
-        BROWSER=f"{sys.executable} {script} %s &",
-        NO_COLOR="1",
-    )
-    assert code == 0, shown
-    assert f"Logged in to {server.site} as {HAMLET} (user 10)." in shown
+    command = f"'{sys.executable}' '{script}' %s &"
+    with home.session("login", server.site, "--sso", BROWSER=command) as session:
+        session.expect(f"Logged in to {server.site} as {HAMLET} (user 10).")
+        assert session.wait() == 0
     credentials = Credentials.load(home.zuliprc)
     assert credentials.api_key == server.account(HAMLET).api_key
-    assert [path.name for path in home.path.glob("zulip-auth-*")] == []
+    assert list(home.path.glob("zulip-auth-*")) == []
 
 
 def test_pasted_url_is_hidden(server: FakeZulip, home: CLIRunner) -> None:
-    pasted: list[str] = []
-
-    def paste(shown: str) -> str:
-        [url] = re.findall(r"\n  (http://\S+)", shown)
-        pasted.append(end_of(url))
-        return pasted[0]
-
-    code, shown = home.run_in_pty(
-        *("login", server.site, "--sso", "google"),
-        inputs={"Redirect URL: ": paste},
-        BROWSER="true",
-        XDG_RUNTIME_DIR="",
-    )
-    assert code == 0, shown
-    assert f"as {HAMLET}" in shown
-    assert "otp_encrypted_api_key" not in shown
-    SecretScanner(server.account(HAMLET).api_key).check(shown, "the terminal")
-
-
-def test_redirect_url_from_pipe(server: FakeZulip, home: CLIRunner) -> None:
+    """It is read while the browser blocks, as a first Firefox does until it is closed."""
     seen = home.path / "seen"
-    browser = home.path / "browser.sh"
-    browser.write_text(f'#!/bin/sh\necho "$@" > {seen}\n')
-    browser.chmod(0o755)
-    command: list[str | Path] = [COMMAND, "login", server.site, "--sso", "--no-save"]
-    environment = home.environment(BROWSER=f"{browser} %s", XDG_RUNTIME_DIR="")
-    with subprocess.Popen(
-        command, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True, env=environment
-    ) as process:
-        assert process.stdin
-        assert process.stderr
-        assert process.stdout
-        url = ""
-        while not url.startswith("  http://"):
-            url = process.stderr.readline()
-        process.stdin.write(end_of(url.strip()))
-        process.stdin.close()
-        assert f"as {HAMLET}" in process.stdout.read()
-    assert process.returncode == 0
+    script = home.path / "browser.sh"
+    script.write_text(f'#!/bin/sh\necho "$@" > "{seen}"\nsleep 5\n')
+    script.chmod(0o755)
+    environment: Any = {"BROWSER": f"'{script}' %s", "XDG_RUNTIME_DIR": ""}
+    with home.session("login", server.site, "--sso", "google", **environment) as session:
+        session.expect("Opening your browser")
+        url = shown_url(session)
+        session.send_line(end_of(url))
+        session.expect(f"as {HAMLET}")
+        assert session.wait() == 0
+    assert "otp_encrypted_api_key" not in session.screen
+    SecretScanner(server.account(HAMLET).api_key).check(session.screen, "the terminal")
     # Everyone on the machine could have seen this.
     assert re.fullmatch(r"file:///\S+/login\.html\n", seen.read_text())
 
@@ -116,17 +101,16 @@ def test_redirect_url_from_pipe(server: FakeZulip, home: CLIRunner) -> None:
 
 
 @pytest.fixture
-def stdin(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """Make standard input a pipe, and return where to write to it."""
+def stdin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stdin]:
+    """Make standard input a pipe, and return its other end."""
     readable, writable = os.pipe()
-    with open(readable) as file:  # noqa: PTH123
+    with open(readable) as file, open(writable, "wb", buffering=0) as other:  # noqa: PTH123
         monkeypatch.setattr(sys, "stdin", file)
-        yield writable
-        os.close(writable)
+        yield other
 
 
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch, home: CLIRunner) -> list[str]:
+def opened(monkeypatch: pytest.MonkeyPatch, cli: CLIRunner) -> list[str]:
     """Return the addresses at which the browser was opened."""
     found: list[str] = []
 
@@ -139,45 +123,37 @@ def opened(monkeypatch: pytest.MonkeyPatch, home: CLIRunner) -> list[str]:
             return False
 
     monkeypatch.setattr(webbrowser, "get", Browser)
-    monkeypatch.setenv("HOME", str(home.path))
+    monkeypatch.setenv("HOME", str(cli.path))
     return found
 
 
-async def begin(server: FakeZulip, opened: list[str]) -> asyncio.Task[Credentials]:
-    """Begin a login, and return once the browser has been opened."""
+def start_flow(server: FakeZulip) -> SSOFlow:
     client = AuthClient(server.site)
-    [method] = (await client.server_settings()).external_methods
-    task = asyncio.create_task(login_with_browser(client, method))
-    async with asyncio.timeout(10):
-        while not opened:  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
-    return task
+    [method] = asyncio.run(client.server_settings()).external_methods
+    return client.start_sso(method)
 
 
-async def test_wrong_url_then_valid_url(
-    server: FakeZulip, opened: list[str], stdin: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    task = await begin(server, opened)
-    os.write(stdin, b"\n  zulip://login?email=x\nhunter2\xff\n")
-    os.write(stdin, (await asyncio.to_thread(end_of, opened[0])).encode() + b" \nmore\n")
-    credentials = await task
-    assert credentials.basic_auth == (HAMLET, server.account(HAMLET).api_key)
-    shown = capsys.readouterr().err
-    assert "zulip-auth: That URL is incomplete. Copy all of it.\n" in shown
-    assert "zulip-auth: That is not a URL. Copy the full zulip://login?… URL.\n" in shown
-    assert "zulip-auth: Could not open a browser.\n" in shown
-    assert "hunter2" not in shown
-    assert opened[0] in shown
+def begin(server: FakeZulip, opened: list[str]) -> tuple[Future[Credentials], str]:
+    """Begin a login in a thread; return it, and where the browser ends."""
+    flow = start_flow(server)
+    future = ThreadPoolExecutor(1).submit(browser.login_with_browser, flow)
+    wait_for(lambda: opened)
+    return future, end_of(opened[0])
 
 
-PASTED: dict[str, tuple[Callable[[str], str], str | None]] = {
-    "quoted": (lambda end: f'"{end}"', None),
-    "with other text": (lambda end: f"Failed to launch '{end}' because", None),
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+WRONG: dict[str, tuple[Callable[[str], str], str]] = {
     "login page": (
         lambda _: "https://chat.example.com/accounts/login/",
         "That is the URL of a web page. Log in there, then copy the zulip://login?… URL.",
     ),
-    "password": (lambda _: "hunter2", "That is not a URL. Copy the full zulip://login?… URL."),
+    "password": (lambda _: "hunter2\xff", "That is not a URL. Copy the full zulip://login?… URL."),
     "first half": (lambda end: end[:60], "That URL is incomplete. Copy all of it."),
     "without realm": (
         lambda end: re.sub("realm=[^&]+", "realm=", end),
@@ -194,221 +170,134 @@ PASTED: dict[str, tuple[Callable[[str], str], str | None]] = {
 }
 
 
-@pytest.mark.parametrize(("change", "message"), PASTED.values(), ids=PASTED)
-async def test_pasted_text(
-    change: Callable[[str], str],
-    message: str | None,
-    server: FakeZulip,
-    opened: list[str],
-    stdin: int,
-    capsys: pytest.CaptureFixture[str],
+def test_wrong_texts_then_valid_url(
+    server: FakeZulip, opened: list[str], stdin: Stdin, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Pasted text is understood, or explained without names of parameters."""
-    task = await begin(server, opened)
-    end = await asyncio.to_thread(end_of, opened[0])
-    os.write(stdin, change(end).encode() + b"\n")
-    if message:
-        async with asyncio.timeout(10):
-            while "zulip-auth: That" not in (shown := capsys.readouterr().err):  # noqa: ASYNC110
-                await asyncio.sleep(0.001)
-        assert f"zulip-auth: {message.format(site=server.site)}\n" in shown
-        os.write(stdin, end.encode() + b"\n")
-    assert (await task).email == HAMLET
-
-
-@pytest.mark.parametrize("given", [b"", b"\n", b"zulip://wrong", b"zulip://wrong\n"])
-async def test_eof_without_valid_url(
-    given: bytes, server: FakeZulip, opened: list[str], stdin: int
-) -> None:
-    task = await begin(server, opened)
-    os.write(stdin, given)
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, stdin)  # which ends the pipe
-    os.close(nothing)
-    with pytest.raises(InvalidInputError, match="No valid redirect URL received"):
-        await task
-
-
-async def test_login_without_stdin(
-    server: FakeZulip, home: CLIRunner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "stdin", None)
-    monkeypatch.setattr(webbrowser, "get", raise_no_browser)
-    monkeypatch.setenv("HOME", str(home.path))
-    client = AuthClient(server.site)
-    [method] = (await client.server_settings()).external_methods
-    with pytest.raises(InvalidInputError, match="No valid redirect URL"):
-        await login_with_browser(client, method)
-
-
-def raise_no_browser() -> webbrowser.BaseBrowser:
-    raise webbrowser.Error("could not locate runnable browser")
-
-
-async def test_login_without_stdin_with_url_handler(
-    server: FakeZulip, opened: list[str], runtime_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "stdin", None)
-    task = await begin(server, opened)
-    end = await asyncio.to_thread(end_of, opened[0])
-    with pytest.raises(InvalidInputError, match="That URL is incomplete"):
-        await asyncio.to_thread(url_handler.forward_url, "zulip://wrong")
-    done = await asyncio.to_thread(url_handler.forward_url, end)
-    assert done == "Login completed; return to the terminal."
-    assert (await task).email == HAMLET
-
-
-async def test_expired_flow(server: FakeZulip, stdin: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(browser, "FLOW_TIMEOUT", 0.05)
-    monkeypatch.setattr("zulip_auth._sso.FLOW_TIMEOUT", 0.05)
-    monkeypatch.setattr(browser, "_start_thread", lambda *_args: None)  # no browser, no input
-    client = AuthClient(server.site)
-    [method] = (await client.server_settings()).external_methods
-    with pytest.raises(SSOFlowEndedError):
-        await login_with_browser(client, method)
-
-
-async def test_redirect_is_verified(server: FakeZulip, opened: list[str], stdin: int) -> None:
-    task = await begin(server, opened)
-    end = await asyncio.to_thread(end_of, opened[0])
-    os.write(stdin, end.replace("user_id=10", "user_id=11").encode() + b"\n")
-    with pytest.raises(zulip_auth.InvalidApiKeyError):
-        await task
-
-
-async def test_cancelled_login_removes_page(
-    server: FakeZulip, opened: list[str], stdin: int, home: CLIRunner
-) -> None:
-    task = await begin(server, opened)
-    assert len(list(home.path.glob("zulip-auth-*"))) == 1
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert list(home.path.glob("zulip-auth-*")) == []
-
-
-async def test_redirect_url_from_terminal(
-    server: FakeZulip,
-    opened: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    import pty
-
-    fail_to_open = webbrowser.get.open  # type: ignore[attr-defined]
-    succeed = lambda self, url: not fail_to_open(self, url)  # noqa: E731
-    monkeypatch.setattr(webbrowser.get, "open", succeed)
-    master, slave = pty.openpty()
-    with open(slave) as terminal:  # noqa: ASYNC230, PTH123
-        monkeypatch.setattr(sys, "stdin", terminal)
-        task = await begin(server, opened)
-        os.write(master, (await asyncio.to_thread(end_of, opened[0])).encode() + b"\n")
-        assert (await task).email == HAMLET
-    os.close(master)
+    """They are explained, without names of parameters."""
+    login, end = begin(server, opened)
+    lines = [b" ", *(change(end).encode("latin-1") for change, _ in WRONG.values()), end.encode()]
+    stdin.write(b"\n".join([*lines, b"more\n"]))
+    assert login.result(10).basic_auth == (HAMLET, server.account(HAMLET).api_key)
     shown = capsys.readouterr().err
-    assert "\nRedirect URL: " in shown
-    assert "Could not open a browser" not in shown
+    assert re.findall("^zulip-auth: (That .*)$", shown, re.MULTILINE) == [
+        message.format(site=server.site) for _, message in WRONG.values()
+    ]
+    assert "zulip-auth: Could not open a browser.\n" in shown
+    assert "hunter2" not in shown
 
 
-def test_echo_is_restored(
+@pytest.mark.parametrize("text", ['"{}"', "Failed to launch '{}' because\nmore", "\n  \n {}"])
+def test_valid_text(text: str, server: FakeZulip, opened: list[str], stdin: Stdin) -> None:
+    login, end = begin(server, opened)
+    stdin.write(text.format(end.replace("&", "&amp;")).encode())
+    stdin.close()
+    assert login.result(10).email == HAMLET
+
+
+@pytest.mark.parametrize("text", [b"", b"\n", b"zulip://wrong", b"zulip://wrong\n"])
+def test_end_of_input(text: bytes, server: FakeZulip, opened: list[str], stdin: Stdin) -> None:
+    login, _ = begin(server, opened)
+    stdin.write(text)
+    stdin.close()
+    with pytest.raises(InvalidInputError, match="No valid redirect URL received"):
+        login.result(10)
+
+
+@pytest.mark.parametrize("has_stdin", [True, False])
+def test_input_of_url_handler(
+    has_stdin: bool,
+    server: FakeZulip,
+    opened: list[str],
+    stdin: Stdin,
+    runtime_dir: Path,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    import pty
-    import termios
-
-    master, slave = pty.openpty()
-    with open(slave) as terminal:  # noqa: PTH123
-        monkeypatch.setattr(sys, "stdin", terminal)
-        before = termios.tcgetattr(terminal)
-        with browser._echo_disabled():
-            assert not termios.tcgetattr(terminal)[3] & termios.ECHO
-        assert termios.tcgetattr(terminal) == before
-    os.close(master)
-
-
-# ---- Browsers
-
-
-def test_console_browser(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webbrowser, "get", lambda: webbrowser.GenericBrowser("/usr/bin/lynx"))
-    assert browser._find_browser() is None
-
-
-@pytest.mark.parametrize("browser", ["lynx", None])
-def test_console_browser_is_not_started(
-    browser: str | None, server: FakeZulip, home: CLIRunner
-) -> None:
-    """It would fight with the prompt over the terminal."""
-    tools = home.path / "bin"
-    tools.mkdir()
-    if browser:
-        (tools / browser).write_text(f"#!/bin/sh\ntouch {home.path}/started\n")
-        (tools / browser).chmod(0o755)
-    with home.session(
-        *("login", server.site, "--sso"),
-        BROWSER="",
-        DISPLAY="",
-        WAYLAND_DISPLAY="",
-        PATH=str(tools),
-        TERM="xterm",
-    ) as session:
-        session.expect("Could not open a browser. To log in, visit:\n")
-        session.expect("Redirect URL: ")
-        session.send("\x03")
-        assert session.wait() == 130
-    assert not (home.path / "started").exists()
-
-
-def test_browser_that_blocks(server: FakeZulip, home: CLIRunner) -> None:
-    """A first Firefox does not return before it is closed."""
-    with home.session(*("login", server.site, "--sso"), BROWSER="sh -c 'sleep 5' %s") as session:
-        session.expect("Opening your browser")
-        session.expect("Redirect URL: ")
-        [url] = re.findall(r"\n  (http://\S+)", session.screen)
-        session.send_line(end_of(url))
-        session.expect(f"Logged in to {server.site} as {HAMLET}")
-        assert session.wait() == 0
-
-
-def test_browser_starts_when_all_is_ready(
-    server: FakeZulip, home: CLIRunner, runtime_dir: Path
-) -> None:
-    """A browser that is logged in already redirects immediately."""
-    seen = home.path / "seen"
-    script = home.path / "browser.sh"
-    script.write_text(
-        f"#!/bin/sh\n{{ ls {runtime_dir}; stty -a < /dev/tty; }} > {seen}.tmp\n"
-        f"mv {seen}.tmp {seen}\n"
-    )
-    script.chmod(0o755)
-    with home.session(*("login", server.site, "--sso"), BROWSER=str(script)) as session:
-        session.expect("Redirect URL: ")
-        while not seen.exists():
-            pass
-        session.send("\x03")
-        assert session.wait() == 130
-    text = seen.read_text()
-    assert re.search(r"^zulip-auth-\w+\.socket$", text, re.MULTILINE)
-    assert re.search(r" -echo\b", text)
+    if not has_stdin:
+        monkeypatch.setattr(sys, "stdin", None)
+    login, end = begin(server, opened)
+    stdin.close()  # as of a program without input
+    with pytest.raises(InvalidInputError, match="That URL is incomplete"):
+        url_handler.forward_url("zulip://wrong")
+    assert url_handler.forward_url(end) == "Login completed; return to the terminal."
+    assert login.result(10).email == HAMLET
+    # The output of a handler is invisible.
+    assert "zulip-auth: That URL is incomplete. Copy all of it.\n" in capsys.readouterr().err
 
 
 def test_two_logins_get_their_own_redirects(
-    server: FakeZulip, home: CLIRunner, runtime_dir: Path
+    server: FakeZulip, opened: list[str], stdin: Stdin, runtime_dir: Path
 ) -> None:
-    argv = ("login", server.site, "--sso", "--no-save")
-    with (
-        home.session(*argv, BROWSER="true", NO_COLOR="1") as first,
-        home.session(*argv, BROWSER="true", NO_COLOR="1") as second,
-    ):
-        for session in (first, second):
-            session.expect("Redirect URL: ")
-        # In the order in which neither comes last.
-        for session in (first, second):
-            [url] = re.findall(r"\n  (http://\S+)", session.screen)
-            code, out, err = home.run("sso-handler", end_of(url))
-            assert (code, out, err) == (0, "Login completed; return to the terminal.\n", "")
-            assert session.wait() == 0
-            assert f"as {HAMLET}" in session.screen
-            assert "zulip-auth:" not in session.screen
-    code, out, err = home.run("sso-handler", "zulip://login?x")
-    assert (code, out) == (69, "")
+    logins = []
+    for _ in range(2):
+        logins.append(begin(server, opened))
+        opened.clear()
+    for login, end in logins:
+        assert url_handler.forward_url(end) == "Login completed; return to the terminal."
+        assert login.result(10).email == HAMLET
+    assert list(runtime_dir.iterdir()) == []
+
+
+def test_without_browser_and_input(
+    server: FakeZulip,
+    cli: CLIRunner,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A browser in the terminal would fight with the prompt."""
+    monkeypatch.setattr(sys, "stdin", None)
+    monkeypatch.setenv("HOME", str(cli.path))
+    (cli.path / "lynx").write_text(f'#!/bin/sh\ntouch "{cli.path}/started"\n')
+    (cli.path / "lynx").chmod(0o755)
+    found = [webbrowser.GenericBrowser(str(cli.path / "lynx")), webbrowser.Error("none")]
+    for each in found:
+        monkeypatch.setattr(webbrowser, "get", Mock(side_effect=[each]))
+        with pytest.raises(InvalidInputError, match="No valid redirect URL"):
+            browser.login_with_browser(start_flow(server))
+        assert "Could not open a browser. To log in, visit:\n" in capsys.readouterr().err
+    assert not (cli.path / "started").exists()
+
+
+def test_expired_flow(
+    server: FakeZulip, opened: list[str], stdin: Stdin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("_cli.browser", "_sso"):
+        monkeypatch.setattr(f"zulip_auth.{module}.FLOW_TIMEOUT", 0.05)
+    with pytest.raises(SSOFlowEndedError):
+        browser.login_with_browser(start_flow(server))
+    assert list(Path.home().glob("zulip-auth-*")) == []
+
+
+def test_browser_starts_when_all_is_ready(
+    server: FakeZulip,
+    runtime_dir: Path,
+    cli: CLIRunner,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A browser that is logged in already redirects immediately."""
+    master, slave = pty.openpty()
+    seen: list[object] = []
+
+    class Browser:
+        def open(self, uri: str) -> bool:
+            seen.append(termios.tcgetattr(slave)[3] & termios.ECHO)
+            seen.append(len(list(runtime_dir.glob("zulip-auth-*.socket"))))
+            return True
+
+    monkeypatch.setattr(webbrowser, "get", Browser)
+    monkeypatch.setenv("HOME", str(cli.path))
+    with open(slave) as terminal:  # noqa: PTH123
+        monkeypatch.setattr(sys, "stdin", terminal)
+        before = termios.tcgetattr(terminal)
+        future = ThreadPoolExecutor(1).submit(browser.login_with_browser, start_flow(server))
+        wait_for(lambda: len(seen) == 2)
+        os.write(master, b"\x04")  # Ctrl-D
+        with pytest.raises(InvalidInputError):
+            future.result(10)
+        assert termios.tcgetattr(terminal) == before
+    os.close(master)
+    assert seen == [0, 1]
+    shown = capsys.readouterr().err
+    assert shown.endswith("\nRedirect URL: \n")
+    assert "Could not open a browser" not in shown

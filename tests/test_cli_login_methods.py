@@ -25,36 +25,35 @@ SETTINGS = ServerSettings(
     require_email_format_usernames=True,
     external_methods=(),
 )
+DISABLED = evolve(SETTINGS, password_enabled=False)
 ALL = evolve(SETTINGS, dev_enabled=True, external_methods=(GOOGLE, SAML))
 
 
-def type_input(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", FakeTTY(text))
-
-
-def choose(settings: ServerSettings, sso: str | None = None) -> LoginMethod:
+def choose(
+    monkeypatch: pytest.MonkeyPatch,
+    settings: ServerSettings,
+    sso: str | None = None,
+    typed: str | None = None,
+) -> LoginMethod:
+    monkeypatch.setattr(sys, "stdin", io.StringIO() if typed is None else FakeTTY(typed))
     return choose_method(settings, SITE, sso)
 
 
-def choice_error(settings: ServerSettings, sso: str | None = None) -> str:
-    return error_message(lambda: choose(settings, sso))
-
-
-def test_single_method() -> None:
-    assert choose(SETTINGS) == "password"
-    only = evolve(SETTINGS, password_enabled=False, external_methods=(GOOGLE,))
-    assert choose(only) == choose(only, "") == GOOGLE
-    assert choose(evolve(SETTINGS, password_enabled=False, dev_enabled=True)) == "dev"
+def test_without_menu(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose(monkeypatch, SETTINGS) == "password"
+    only = evolve(DISABLED, external_methods=(GOOGLE,))
+    assert choose(monkeypatch, only) == choose(monkeypatch, only, "") == GOOGLE
+    assert choose(monkeypatch, ALL, "saml:idp") == SAML
+    dev = evolve(DISABLED, dev_enabled=True)
+    assert choose(monkeypatch, dev) == "dev"
+    other = evolve(SETTINGS, realm_url="https://own.example.com")
+    assert choose(monkeypatch, other) == "password"
 
 
 def test_menu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    chosen = []
-    for number in "1234":
-        type_input(f"{number}\n", monkeypatch)
-        chosen.append(choose(ALL))
+    chosen = [choose(monkeypatch, ALL, typed=f"{number}\n") for number in "1234"]
     assert chosen == ["password", GOOGLE, SAML, "dev"]
-    shown = capsys.readouterr().err
-    assert shown.startswith(
+    assert capsys.readouterr().err.startswith(
         "Login methods for Zulip? Dev:\n"
         "  1  password\n"
         "  2  Google, in a browser (google)\n"
@@ -62,63 +61,34 @@ def test_menu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
         "  4  development login, without a password\n"
         "Choose [1-4]: "
     )
+    assert choose(monkeypatch, ALL, "", "2\n") == SAML
+    for wrong in ("0", "5", "x", "²", "-1", "01", "hunter2"):
+        assert choose(monkeypatch, ALL, typed=f"{wrong}\n1\n") == "password"
+        assert capsys.readouterr().err.endswith(
+            "Choose [1-4]: Enter a number from 1 to 4.\nChoose [1-4]: "
+        )
 
 
-@pytest.mark.parametrize("inputs", ["0", "5", "x", "²", "-1", "01", "hunter2"])
-def test_menu_invalid_choice(
-    inputs: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    type_input(f"{inputs}\n1\n", monkeypatch)
-    assert choose(ALL) == "password"
-    assert capsys.readouterr().err.endswith(
-        "Choose [1-4]: Enter a number from 1 to 4.\nChoose [1-4]: "
-    )
+# Advice to use a URL that every command rejects would be useless.
+URLS = {"https": "Use it as SITE.", "http": "Browser logins need https; log in with a password."}
+ERRORS: dict[str, tuple[ServerSettings, str | None, str | None]] = {
+    "Choose a login method: pass USERNAME or --sso METHOD.": (ALL, None, None),
+    "No input, or not in UTF-8.": (ALL, None, "x\n"),
+    "Unknown login method. Available with --sso: google, saml:idp.": (ALL, "github", None),
+    "Zulip\x1b Dev offers no browser login.": (SETTINGS, "", None),
+    "Zulip\x1b Dev offers no supported login method.": (DISABLED, None, None),
+    **{
+        f"The organization's URL is {scheme}://own.example.com. {hint}": (
+            evolve(ALL, realm_url=f"{scheme}://own.example.com"),
+            "google",
+            None,
+        )
+        for scheme, hint in URLS.items()
+    },
+}
 
 
-def test_menu_eof(monkeypatch: pytest.MonkeyPatch) -> None:
-    type_input("x\n", monkeypatch)
-    assert choice_error(ALL) == "No input, or not in UTF-8."
-
-
-def test_menu_without_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    for stdin in (None, io.StringIO("1\n")):
-        monkeypatch.setattr(sys, "stdin", stdin)
-        assert "pass USERNAME or --sso METHOD." in choice_error(ALL)
-
-
-def test_sso_method_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose(ALL, "saml:idp") == SAML
-    type_input("2\n", monkeypatch)
-    assert choose(ALL, "") == SAML
-    assert choice_error(ALL, "github") == (
-        "Unknown login method. Available with --sso: google, saml:idp."
-    )
-
-
-def test_no_browser_method() -> None:
-    assert choice_error(SETTINGS, "") == "Zulip\x1b Dev offers no browser login."
-    old = evolve(SETTINGS, zulip_version="2.0.8", feature_level=0)
-    assert choice_error(old, "google") == (
-        "Zulip\x1b Dev offers no browser login (Zulip 2.0.8 does not report login methods; "
-        "2.1 and later do)."
-    )
-    assert choice_error(evolve(SETTINGS, password_enabled=False)) == (
-        "Zulip\x1b Dev offers no supported login method."
-    )
-
-
-def test_different_realm_url() -> None:
-    other = evolve(ALL, realm_url="https://own.example.com")
-    assert choice_error(other, "google") == (
-        "The organization's URL is https://own.example.com. Use it as SITE."
-    )
-    assert choose(evolve(SETTINGS, realm_url="https://own.example.com")) == "password"
-
-
-def test_insecure_realm_url() -> None:
-    """Advice to use a URL that every command rejects would be useless."""
-    insecure = evolve(ALL, realm_url="http://own.example.com")
-    assert choice_error(insecure, "google") == (
-        "The organization's URL is http://own.example.com. "
-        "Browser logins need https; log in with a password."
-    )
+@pytest.mark.parametrize("message", ERRORS)
+def test_error(message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, sso, typed = ERRORS[message]
+    assert error_message(lambda: choose(monkeypatch, settings, sso, typed)) == message

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import io
+import subprocess
 import sys
-from typing import Any
 
 import pytest
 
@@ -11,67 +10,15 @@ from helpers.cli_runner import CLIRunner
 from helpers.constants import USERNAME
 from zulip_auth._cli import main
 from zulip_auth._cli.exit_codes import EXIT_CODES
-from zulip_auth._cli.parser import COMMANDS, OPTIONS, parse
-
-BAD_INPUT = {
-    "another command": (("log-in",), b""),
-    "no site": (("login",), b""),
-    "insecure site": (("login", "http://chat.example.com", USERNAME, "--dev"), b""),
-    "malformed site": (("login", "not a site", USERNAME, "--dev"), b""),
-    "empty username": (("login", "localhost", "", "--dev"), b""),
-    "no password": (("login", "localhost", USERNAME, "--password-stdin"), b""),
-    "an empty line": (("login", "localhost", USERNAME, "--password-stdin"), b"\n"),
-    "two lines": (("login", "localhost", USERNAME, "--password-stdin"), b"hunter2\nhunter2\n"),
-    "invalid UTF-8": (("login", "localhost", USERNAME, "--password-stdin"), b"hunter2\xff"),
-    "nowhere and somewhere": (("login", "localhost", USERNAME, "--no-save", "--keyring"), b""),
-    "no shell": (("completion",), b""),
-    "another shell": (("completion", "hunter2"), b""),
-    "both ways": (("login", "localhost", USERNAME, "--dev", "--password-stdin"), b""),
-    "a password as an argument": (("login", "localhost", USERNAME, "hunter2"), b""),
-    "a password as an option": (("login", "localhost", USERNAME, "--password=hunter2"), b""),
-    "a password behind an option": (("login", "localhost", USERNAME, "--dev=hunter2"), b""),
-    "a password as an option's letters": (("login", "localhost", USERNAME, "-xhunter2"), b""),
-    "a password as a command": (("hunter2",), b""),
-    "an option cut short": (("login", "localhost", USERNAME, "--password"), b""),
-}
-
-
-@pytest.mark.parametrize(("arguments", "stdin"), BAD_INPUT.values(), ids=BAD_INPUT)
-def test_invalid_usage(
-    arguments: tuple[str, ...],
-    stdin: bytes,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-    try:
-        code: object = main(list(arguments))
-    except SystemExit as ended:
-        code = ended.code
-    out, err = capsys.readouterr()
-    assert (code, out) == (64, "")
-    assert err.startswith("zulip-auth: ")
-    assert err.count("\n") == 1
-    assert "hunter2" not in err
-
-
-def test_invalid_usage_without_terminal(home: CLIRunner) -> None:
-    code, out, err = home.run("login", "localhost", USERNAME, stdin=b"hunter2")
-    assert (code, out) == (64, "")
-    assert err.startswith("zulip-auth: Cannot prompt without a terminal.")
-    assert err.count("\n") == 1
-
-
-def test_password_like_help_option(home: CLIRunner) -> None:
-    _, out, err = home.run("login", "localhost", USERNAME, "-hunter2")  # newer Pythons do help
-    assert "unter2" not in out + err
-
+from zulip_auth._cli.parser import COMMANDS, OPTIONS
 
 COMMAND_NAMES = "login, whoami, bots, api-key, rotate, logout, sso-handler, fake-server, completion"
+COMMAND_CHOICES = f"argument COMMAND: invalid choice (choose from {COMMAND_NAMES})"
+# Argparse's own text is kept, up to the value, which may be a password.
 MESSAGES = {
-    "hunter2": f"argument COMMAND: invalid choice (choose from {COMMAND_NAMES})",
-    "a'b\"c": f"argument COMMAND: invalid choice (choose from {COMMAND_NAMES})",
-    "(choose from hunter2)": f"argument COMMAND: invalid choice (choose from {COMMAND_NAMES})",
+    "hunter2": COMMAND_CHOICES,
+    "a'hunter2\"c": COMMAND_CHOICES,
+    "(choose\xa0from\xa0hunter2)": COMMAND_CHOICES,
     "login": "the following arguments are required: SITE",
     "completion": "the following arguments are required: SHELL",
     "completion hunter2": "argument SHELL: invalid choice (choose from bash, fish, zsh)",
@@ -87,12 +34,12 @@ MESSAGES = {
         "argument --uninstall: not allowed with argument --install"
     ),
     "login x --passwrod=hunter2": "unknown option --passwrod, did you mean --password-stdin?",
-    "login x y --jsno": "unknown option --jsno, did you mean --json?",
+    "login x --password=hunter2": "unknown option --password, did you mean --password-stdin?",
     "login x y --qqq": "unknown option --qqq",
     "login x y -xhunter2": "unknown option",
     "login x y --Hunter2": "unknown option",
     "--qqq": "unknown option --qqq",
-    "--json whoami": "pass --json after whoami",
+    "--config whoami": "pass --config after whoami",
     "login x y hunter2": "too many arguments; a password is not an argument",
     "logn": "argument COMMAND: invalid choice, did you mean login?",
     "completion zhs": "argument SHELL: invalid choice, did you mean zsh?",
@@ -100,51 +47,69 @@ MESSAGES = {
 
 
 @pytest.mark.parametrize(("argv", "message"), MESSAGES.items(), ids=MESSAGES)
-def test_usage_message(argv: str, message: str) -> None:
-    """Argparse's own text is kept, up to the value, which may be a password."""
-    spaced = [argv] if argv.startswith("(") else argv.split()
-    with pytest.raises(zulip_auth.InvalidInputError) as caught:
-        parse(spaced)
-    assert str(caught.value) == f"{message} (see --help)"
+def test_usage_message(argv: str, message: str, cli: CLIRunner) -> None:
+    arguments = [argument.replace("\xa0", " ") for argument in argv.split(" ")]
+    assert cli.fail(64, *arguments) == f"{message} (see --help)"
 
 
-def test_no_arguments_in_process(capsys: pytest.CaptureFixture[str]) -> None:
+def test_password_like_help_option(cli: CLIRunner, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        _, out, err = cli.main("login", "localhost", USERNAME, "-hunter2")
+    except SystemExit:  # newer Pythons show the help
+        out, err = capsys.readouterr()
+    assert "unter2" not in out + err
+
+
+def show(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """Return what the command prints before it exits."""
     with pytest.raises(SystemExit) as caught:
-        parse([])
+        main(argv)
     assert not caught.value.code
-    assert capsys.readouterr().out.startswith("usage: zulip-auth [-h] [--version] COMMAND ...\n")
-
-
-def test_version(home: CLIRunner) -> None:
-    assert home.run("--version") == (0, f"zulip-auth {zulip_auth.__version__}\n", "")
+    return capsys.readouterr().out
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        parse(["--help"])
-    out = capsys.readouterr().out
+    out = show(capsys, "--help")
+    assert out == show(capsys)
+    assert out.startswith("usage: zulip-auth [-h] [--version] COMMAND ...\n")
     for word in (*COMMANDS, "examples:", "exit codes:"):
         assert word in out
     for code, (text, _) in EXIT_CODES.items():
         assert f"\n  {code:3}  {text}\n" in out
-
-
-def test_help_is_complete() -> None:
-    names = [name.split()[0] for group in OPTIONS.values() for name in group]
-    assert len(names) == len(set(names))
     used = {name for options, _ in COMMANDS.values() for name in options.split()}
-    assert used == set(names)
+    assert used == {name.split()[0] for group in OPTIONS.values() for name in group}
 
 
-@pytest.mark.parametrize("columns", [None, 200, 80, 40])
-@pytest.mark.parametrize("command", ["", *COMMANDS])
+@pytest.mark.parametrize("columns", ["", "200", "40"])
 def test_help_width(
-    command: str, columns: int | None, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+    columns: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("COLUMNS", raising=False)
-    if columns is not None:
-        monkeypatch.setenv("COLUMNS", str(columns))
-    with pytest.raises(SystemExit):
-        parse([*command.split(), "--help"])
-    lines = capsys.readouterr().out.splitlines()
-    assert max(map(len, lines)) <= min(columns or 80, 80) - 1
+    monkeypatch.setenv("COLUMNS", columns)
+    for command in {"", *COMMANDS} - {"fake-server"}:
+        lines = show(capsys, *command.split(), "--help").splitlines()
+        assert max(map(len, lines)) <= min(int(columns or 80), 80) - 1
+
+
+def test_fake_server(
+    cli: CLIRunner, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """tests/test_testing_program.py runs the server."""
+    shown = show(capsys, "fake-server", "--help")
+    assert shown.startswith("usage: zulip-auth fake-server [-h] [--host HOST]")
+    monkeypatch.setitem(sys.modules, "zulip_auth.testing.program", None)
+    # With the extra missing, the message names it: see tests/test_testing.py.
+    assert cli.fail(78, "fake-server").startswith("import of zulip_auth.testing.program")
+
+
+def test_fast_commands_import_little() -> None:
+    script = """
+import sys
+from zulip_auth._cli import main
+for argv in ("login --dev --sso localhost", "completion zsh", "--version"):
+    try:
+        main(argv.split())
+    except SystemExit:
+        print(*{"asyncio", "httpx", "zulip_auth_client"} & sys.modules.keys())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.endswith(f"\nzulip-auth {zulip_auth.__version__}\n\n")

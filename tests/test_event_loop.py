@@ -8,6 +8,7 @@ import sys
 import threading
 from functools import cache
 from pathlib import Path
+from unittest.mock import Mock
 
 import certifi
 import pytest
@@ -28,7 +29,7 @@ async def test_first_login_does_not_stop_the_loop(test_ca: trustme.CA, tmp_path:
     env = {**os.environ, "SSL_CERT_FILE": str(bundle)}
     stops: list[float] = []
     async with ScriptedServer(succeed, tls=server_context(test_ca)) as server:
-        while not stops or (min(stops) > 0.05 and len(stops) < 3):
+        while not stops or (min(stops) > 0.1 and len(stops) < 3):
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, FIRST_LOGIN, server.site, USERNAME, PASSWORD),
                 stdout=asyncio.subprocess.PIPE,
@@ -38,7 +39,7 @@ async def test_first_login_does_not_stop_the_loop(test_ca: trustme.CA, tmp_path:
             assert process.returncode == 0
             stops.append(float(output))
         assert len(server.requests) == len(stops)
-    assert min(stops) <= 0.05, stops
+    assert min(stops) <= 0.1, stops  # without threads, some 0.3
 
 
 def test_no_running_loop() -> None:
@@ -47,24 +48,14 @@ def test_no_running_loop() -> None:
     assert info.value.__context__ is None
 
 
-async def test_running_loop() -> None:
-    assert get_asyncio_loop() is asyncio.get_running_loop()
-
-
 async def test_run_in_thread() -> None:
     thread = await run_in_thread(threading.current_thread)
     assert thread is not threading.current_thread()
     assert thread.daemon  # one that blocks does not block the exit of the program
-
-
-@pytest.mark.parametrize("error", [ValueError("reason"), SystemExit(3)], ids=["error", "exit"])
-async def test_exception_in_a_thread(error: BaseException) -> None:
-    def fail() -> None:
-        raise error
-
-    with pytest.raises(type(error)) as info:
-        await run_in_thread(fail)
-    assert info.value is error
+    for error in (ValueError("reason"), SystemExit(3)):
+        with pytest.raises(type(error)) as info:
+            await run_in_thread(Mock(side_effect=error))
+        assert info.value is error
 
 
 async def test_cancelled_call() -> None:

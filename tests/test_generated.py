@@ -1,7 +1,8 @@
-"""The generated client on its own, and the scripts that generate and check it."""
+"""The generated client, on its own and in the facade, and the scripts that generate it."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -9,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ import pytest
 
 from helpers.constants import USERNAME
 from helpers.generated_client import generated_client
+from helpers.raw_server import ScriptedServer, respond
+from zulip_auth._errors import RequestContext
+from zulip_auth._http import send
 from zulip_auth.testing import FakeZulip
 from zulip_auth_client import AuthenticatedClient, Client
 from zulip_auth_client.api.authentication import fetch_api_key, get_own_user
@@ -125,34 +130,42 @@ async def test_default_authentication(server: FakeZulip) -> None:
 
 
 @pytest.mark.slow
-async def test_other_operations(tmp_path: Path) -> None:
-    """A query string, JSON, path parameters, arrays and files, with our templates."""
+async def test_operations_of_any_description(tmp_path: Path) -> None:
+    """A query string, JSON, path parameters, arrays and files need no change in the facade."""
+
+    async def send_to(server: ScriptedServer, operation: Any, *args: Any, **kwargs: Any) -> Any:
+        return await send(
+            partial(operation.asyncio_detailed, *args, **kwargs),
+            RequestContext(server.site, "none"),
+            transport=None,
+            ssl_context=None,
+            user_agent=None,
+            timeout=5,
+            deadline=asyncio.get_running_loop().time() + 5,
+        )
+
     with generated_client(tmp_path) as operations:
         items, models, types = operations.api.items, operations.models, operations.types
         item = models.Item(name="é", labels=["a"], secret=SECRET, parts=[models.Item(name="b")])
-        requests: list[httpx.Request] = []
-        client = client_for(200, json.dumps(item.to_dict()).encode(), requests)
-
-        response = await items.create_item.asyncio_detailed(client=client, body=item)
-        assert response.parsed == item
-        assert SECRET not in repr(response)
-        await items.replace_items.asyncio_detailed(client=client, body=[item])
-        await items.remove_label.asyncio_detailed(7, "a/b?c", client=client)
-        file = types.File(io.BytesIO(b"content"), "a.txt")
-        upload = models.UploadFileBody(file=file)
-        await items.upload_file.asyncio_detailed(7, client=client, body=upload)
-        listing = client_for(200, b'[{"name": "b"}]', requests)
-        query = {"limit": 3, "archived": False, "label": ["a", "&"], "x_trace": "t"}
-        response = await items.list_items.asyncio_detailed(client=listing, **query)
-        assert response.parsed == [models.Item(name="b")]
-
-        create, replace, remove, upload_file, list_items = requests
-        assert json.loads(create.content) == item.to_dict()
-        assert json.loads(replace.content) == [item.to_dict()]
-        assert remove.url.raw_path == b"/items/7/labels/a%2Fb%3Fc"
-        assert b'filename="a.txt"' in upload_file.content
-        assert list_items.url.query == b"limit=3&archived=false&label=a&label=%26"
-        assert list_items.headers["X-Trace"] == "t"
+        async with ScriptedServer(respond(200, json.dumps(item.to_dict()))) as server:
+            created = await send_to(server, items.create_item, body=item)
+            assert created == item
+            assert SECRET not in repr(created)
+            await send_to(server, items.replace_items, body=[item])
+            await send_to(server, items.remove_label, 7, "a/b?c")
+            upload = models.UploadFileBody(file=types.File(io.BytesIO(b"content"), "a.txt"))
+            await send_to(server, items.upload_file, 7, body=upload)
+            create, replace, remove, upload_file = server.requests
+        async with ScriptedServer(respond(200, '[{"name": "b"}]')) as server:
+            query = {"limit": 3, "archived": False, "label": ["a", "&"], "x_trace": "t"}
+            assert await send_to(server, items.list_items, **query) == [models.Item(name="b")]
+            [list_items] = server.requests
+    assert json.loads(create.body) == item.to_dict()
+    assert json.loads(replace.body) == [item.to_dict()]
+    assert remove.line.split()[1] == "/api/v1/items/7/labels/a%2Fb%3Fc"
+    assert b'filename="a.txt"' in upload_file.body
+    assert list_items.line.split()[1] == "/api/v1/items?limit=3&archived=false&label=a&label=%26"
+    assert list_items.headers["x-trace"] == "t"
 
 
 # ---- Scripts

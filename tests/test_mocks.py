@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -13,55 +13,33 @@ import vcr  # type: ignore[import-untyped]
 from pytest_httpx import HTTPXMock
 
 from helpers.constants import API_KEY, PASSWORD, SUCCESS, USERNAME
+from helpers.errors import login_error
 from helpers.raw_server import ScriptedServer, respond, succeed
 from zulip_auth import APIConnectionError, APITimeoutError, AuthClient, RetryPolicy, login
 
 SITE = "https://chat.example.com"
 URL = f"{SITE}/api/v1/fetch_api_key"
 BUSY = respond(503)
-
-
-def sent_form(request: httpx.Request) -> dict[str, list[str]]:
-    return parse_qs(request.content.decode())
+FORM = urlencode({"username": USERNAME, "password": PASSWORD}).encode()
 
 
 async def test_respx(no_backoff: RetryPolicy) -> None:
+    responses = [httpx.Response(503), httpx.Response(200, json=SUCCESS)]
     with respx.mock:
-        route = respx.post(URL).mock(
-            side_effect=[httpx.Response(503), httpx.Response(200, json=SUCCESS)]
-        )
-        credentials = await login(SITE, USERNAME, PASSWORD, retry=no_backoff)
-    assert credentials.api_key == API_KEY
-    assert [sent_form(call.request) for call in route.calls] == [
-        {"username": [USERNAME], "password": [PASSWORD]}
-    ] * 2
-
-
-async def test_respx_exception() -> None:
-    with respx.mock:
+        route = respx.post(URL).mock(side_effect=responses)
+        assert (await login(SITE, USERNAME, PASSWORD, retry=no_backoff)).api_key == API_KEY
+        assert [call.request.content for call in route.calls] == [FORM] * 2
         route = respx.post(URL).mock(side_effect=httpx.ConnectError)
-        with pytest.raises(APIConnectionError) as caught:
-            await login(SITE, USERNAME, PASSWORD, retry=RetryPolicy(wait_max=0))
-    assert caught.value.sent
-    assert len(route.calls) == 2
+        error = await login_error(APIConnectionError, SITE, retry=no_backoff)
+        assert (error.sent, len(route.calls)) == (True, 4)
 
 
-async def test_pytest_httpx(httpx_mock: HTTPXMock) -> None:
-    httpx_mock.add_response(
-        url=URL,
-        match_content=urlencode({"username": USERNAME, "password": PASSWORD}).encode(),
-        json=SUCCESS,
-    )
+async def test_pytest_httpx(httpx_mock: HTTPXMock, no_backoff: RetryPolicy) -> None:
+    httpx_mock.add_response(url=URL, match_content=FORM, json=SUCCESS)
     assert (await AuthClient(SITE).login(USERNAME, PASSWORD)).api_key == API_KEY
-    assert len(httpx_mock.get_requests()) == 1
-
-
-async def test_pytest_httpx_exception(httpx_mock: HTTPXMock, no_backoff: RetryPolicy) -> None:
     httpx_mock.add_exception(httpx.ReadTimeout("slow"), is_reusable=True)
-    with pytest.raises(APITimeoutError) as caught:
-        await login(SITE, USERNAME, PASSWORD, retry=no_backoff)
-    assert caught.value.sent
-    assert len(httpx_mock.get_requests()) == 2
+    error = await login_error(APITimeoutError, SITE, retry=no_backoff)
+    assert (error.sent, len(httpx_mock.get_requests())) == (True, 3)
 
 
 async def test_vcrpy(tmp_path: Path, no_backoff: RetryPolicy) -> None:

@@ -19,80 +19,57 @@ from zulip_auth import ZulipAuthError
 from zulip_auth._redaction import hide_locals, repeats_secret
 
 PASSWORD = "correct horse/ & battery=+%é<'\"\\!"
-
-
-FORM = f"username=iago%40zulip.com&password={quote_plus(PASSWORD)}"
+SCANNER = SecretScanner(PASSWORD)
 ENCODED = {
-    "plain": PASSWORD,
-    "quoted": quote(PASSWORD, safe=""),
     "quoted, slashes kept": quote(PASSWORD),
-    "quoted as by a browser": quote(PASSWORD, safe="!~*'()"),
-    "form": quote_plus(PASSWORD),
     "form, lowercase": quote_plus(PASSWORD).lower(),
     "every byte quoted": "".join(f"%{byte:02X}" for byte in PASSWORD.encode()),
-    "quoted twice": quote(quote(PASSWORD)),
-    "JSON": json.dumps(PASSWORD),
     "JSON of PHP": json.dumps(PASSWORD).replace("/", r"\/").replace("&", r"\u0026"),
     "JSON in JSON": json.dumps(json.dumps(PASSWORD)),
-    "HTML": html.escape(PASSWORD),
     "HTML of Jinja": html.escape(PASSWORD).replace("&#x27;", "&#39;").replace("&quot;", "&#34;"),
     "decimal entities": "".join(f"&#{ord(character)};" for character in PASSWORD),
-    "hexadecimal entities": "".join(f"&#x{ord(character):x};" for character in PASSWORD),
-    "hexadecimal": PASSWORD.encode().hex(),
     "HEXADECIMAL": PASSWORD.encode().hex().upper(),
-    "base64": base64.b64encode(PASSWORD.encode()).decode(),
     "base64 without padding": base64.b64encode(PASSWORD.encode()).decode().rstrip("="),
-    "base64 for URLs": base64.urlsafe_b64encode(PASSWORD.encode()).decode(),
-    "base64 of the form": base64.b64encode(FORM.encode()).decode(),
-    "hexadecimal of the form": FORM.encode().hex(),
-    "base64 of the quoted": base64.b64encode(quote(PASSWORD, safe="").encode()).decode(),
     "repr": repr(PASSWORD),
     "upper case": PASSWORD.upper(),
 }
 
 
 @pytest.mark.parametrize("encoded", ENCODED.values(), ids=ENCODED)
-def test_repeats_secret_encodings(encoded: str) -> None:
+def test_encoded_secret(encoded: str) -> None:
     assert repeats_secret(f"before {encoded} after", ["other", PASSWORD])
     assert not repeats_secret(f"before {encoded} after", ["0ther"])
 
 
-@pytest.mark.parametrize("offset", range(6))
-def test_repeats_secret_base64_offset(offset: int) -> None:
-    data = b"x" * offset + PASSWORD.encode() + b"y" * 7
-    assert repeats_secret(base64.b64encode(data).decode(), [PASSWORD])
-
-
 @pytest.mark.parametrize(
-    "text", ["", "Your username or password is incorrect", "%zz &#; \\u00", r"\ud800 \udc00"]
+    "text", ["", "Your password is incorrect", "%zz &#; \\u00", r"\ud800 \udc"]
 )
-def test_repeats_secret_unrelated_text(text: str) -> None:
+def test_unrelated_text(text: str) -> None:
     assert not repeats_secret(text, [PASSWORD, "xx"])
 
 
-def test_repeats_secret_without_secrets() -> None:
-    assert not repeats_secret("x" * 5000, [])
-
-
-def test_repeats_secret_long_text() -> None:
+def test_long_text_counts_as_repetition() -> None:
     assert not repeats_secret("x" * 1000, [PASSWORD])
     assert repeats_secret("x" * 1001, [PASSWORD])
+    assert not repeats_secret("x" * 1001, [])
 
 
 encodable = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=100)
-ENCODERS = [
-    str,
-    quote,
-    quote_plus,
-    html.escape,
-    lambda text: json.dumps(text)[1:-1],
-    lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
-]
+encoders = st.sampled_from(
+    [
+        str,
+        quote,
+        quote_plus,
+        html.escape,
+        lambda text: json.dumps(text)[1:-1],
+        lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+    ]
+)
 
 
-@given(encodable, st.sampled_from(ENCODERS), st.sampled_from(ENCODERS), st.text(max_size=50))
+@given(encodable, encoders, encoders, st.text(max_size=50))
 @example(r"&lt;%41\n", str, str, "")  # each decoder changes it
-def test_repeats_secret_any_text(
+def test_any_secret(
     secret: str, first: Callable[[str], str], second: Callable[[str], str], around: str
 ) -> None:
     assert repeats_secret(f"{around} {second(first(secret))} {around}", [secret])
@@ -100,28 +77,33 @@ def test_repeats_secret_any_text(
 
 @given(
     encodable.filter(lambda secret: len(secret.encode()) >= 4),
+    st.sampled_from([str, quote_plus, lambda text: quote(text, safe="")]),
     st.binary(max_size=50),
     st.binary(max_size=50),
     st.sampled_from([base64.b64encode, base64.urlsafe_b64encode, binascii.hexlify]),
 )
-@example("abcd", b"x", b"x", base64.b64encode)  # the shortest part of base64
-@example("?>~?~?", b"", b"", base64.urlsafe_b64encode)  # Pz5-P34_
-def test_repeats_secret_within_bytes(
-    secret: str, prefix: bytes, suffix: bytes, encode: Callable[[bytes], bytes]
+@example("abcd", str, b"x", b"x", base64.b64encode)  # the shortest part of base64
+@example("?>~?~?", str, b"", b"", base64.urlsafe_b64encode)  # Pz5-P34_
+def test_any_secret_within_bytes(
+    secret: str,
+    quoted: Callable[[str], str],
+    prefix: bytes,
+    suffix: bytes,
+    encode: Callable[[bytes], bytes],
 ) -> None:
-    assert repeats_secret(encode(prefix + secret.encode() + suffix).decode(), [secret])
+    assert repeats_secret(encode(prefix + quoted(secret).encode() + suffix).decode(), [secret])
 
 
-def variables(error: BaseException) -> str:
-    """Return the variables of all frames but this file's, as an error tracker shows them."""
+def check_variables(error: BaseException) -> None:
+    """Check the variables of all frames but the tests', as an error tracker shows them."""
     shown = traceback.TracebackException.from_exception(error, capture_locals=True)
-    inside = ("fail", "fail_later", "inner")
-    frames = (f for f in shown.stack if f.filename != __file__ or f.name in inside)
-    return "\n".join(value for frame in frames for value in (frame.locals or {}).values())
+    for frame in shown.stack:
+        if not frame.name.startswith("test_"):
+            SCANNER.check("\n".join((frame.locals or {}).values()), f"{error!r} in {frame.name}")
 
 
 class Box:
-    """An object whose method fails with a secret in its variables."""
+    """An object whose methods fail with a secret in their variables."""
 
     def __init__(self, error: BaseException) -> None:
         self._error = error
@@ -142,32 +124,23 @@ class Box:
             raise self._error from error
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        ZulipAuthError("x"),
-        asyncio.CancelledError(),
-        KeyError("x"),
-        KeyboardInterrupt(),
-        ExceptionGroup("x", [ValueError("x")]),
-    ],
-    ids=lambda error: type(error).__name__,
-)
-async def test_hide_locals_leaves_no_secret(error: BaseException) -> None:
+ERRORS = [ZulipAuthError("x"), asyncio.CancelledError(), KeyError("x"), KeyboardInterrupt()]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+async def test_hide_locals(error: BaseException) -> None:
     box = Box(error)
-    scanner = SecretScanner(PASSWORD)
     with pytest.raises(type(error)) as caught:
         box.fail(PASSWORD)
     assert caught.value is error
-    scanner.check(variables(error), "a function")
+    check_variables(error)
     error.__traceback__ = None
     with pytest.raises(type(error)) as caught:
         await box.fail_later(PASSWORD)
     assert caught.value is error
-    scanner.check(variables(error), "a coroutine function")
-    for exc in (error.__cause__, error.__context__):
+    for exc in (error, error.__cause__, error.__context__):
         if exc is not None:
-            scanner.check(variables(exc), "the cause")
+            check_variables(exc)
 
 
 def test_hide_locals_of_linked_errors() -> None:
@@ -186,25 +159,18 @@ def test_hide_locals_of_linked_errors() -> None:
     with pytest.raises(ExceptionGroup):
         Box(group).fail(PASSWORD)
     for exc in (group, cause, context, member):
-        SecretScanner(PASSWORD).check(variables(exc), repr(exc))
+        check_variables(exc)
 
 
-def test_hide_locals_with_wrong_arguments() -> None:
-    with pytest.raises(TypeError, match="unexpected keyword argument") as caught:
-        Box(KeyError()).fail(PASSWORD, other=1)  # type: ignore[call-arg]
-    SecretScanner(PASSWORD).check(variables(caught.value), "a call that fails")
-
-
-async def test_hide_locals_keeps_results_and_names() -> None:
+async def test_hide_locals_keeps_the_signature() -> None:
     @hide_locals
-    def double(number: int) -> int:
+    async def double(number: int) -> int:
         """Return twice the number."""
         return 2 * number
 
-    @hide_locals
-    async def double_later(number: int) -> int:
-        return 2 * number
-
-    assert (double(2), await double_later(number=3)) == (4, 6)
+    assert await double(number=3) == 6
     assert (double.__name__, double.__doc__) == ("double", "Return twice the number.")
-    assert inspect.iscoroutinefunction(double_later)
+    assert inspect.iscoroutinefunction(double)
+    with pytest.raises(TypeError, match="unexpected keyword argument") as caught:
+        Box(KeyError()).fail(PASSWORD, other=1)  # type: ignore[call-arg]
+    check_variables(caught.value)

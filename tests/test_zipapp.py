@@ -59,7 +59,7 @@ def test_zipapp(archive: Path, home: CLIRunner) -> None:
         return done.stdout
 
     assert run("--version") == f"zulip-auth {__version__}\n"
-    assert "complete -F _zulip_auth zulip-auth" in run("completion", "bash")
+    assert "-F _zulip_auth zulip-auth" in run("completion", "bash")
     with subprocess.Popen(
         [*command, "fake-server", "--port", "0"], stdout=subprocess.PIPE, text=True
     ) as server:

@@ -31,7 +31,7 @@ ZulipAuthError
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Required, TypedDict, Unpack
 
 __all__ = [
     "APIConnectionError",
@@ -80,15 +80,11 @@ class ZulipAuthError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         # BaseException.__reduce__ calls the class with `args` only, without
         # the keyword arguments that some classes require.
-        return _reconstruct, (type(self), self.args, self.__dict__)
+        return _new, (type(self), *self.args), self.__dict__
 
 
-def _reconstruct(
-    cls: type[ZulipAuthError], args: tuple[Any, ...], attributes: dict[str, Any]
-) -> ZulipAuthError:
-    error = cls.__new__(cls, *args)
-    error.__dict__.update(attributes)
-    return error
+def _new(cls: type[ZulipAuthError], *args: object) -> ZulipAuthError:
+    return cls.__new__(cls, *args)
 
 
 class InvalidInputError(ZulipAuthError, ValueError):
@@ -206,6 +202,14 @@ class APIStatusError(ZulipAuthError):
         self.message = message
 
 
+class _Response(TypedDict, total=False):
+    """The arguments of APIStatusError that its subclasses pass on."""
+
+    status_code: Required[int]
+    code: str | None
+    message: str
+
+
 class BadRequestError(APIStatusError):
     """The server rejected the request as invalid (400).
 
@@ -225,15 +229,9 @@ class AuthenticationFailedError(APIStatusError):
     """
 
     def __init__(
-        self,
-        summary: str,
-        *,
-        status_code: int,
-        code: str | None = None,
-        message: str = "",
-        attempts_remaining: int | None = None,
+        self, summary: str, *, attempts_remaining: int | None = None, **response: Unpack[_Response]
     ) -> None:
-        super().__init__(summary, status_code=status_code, code=code, message=message)
+        super().__init__(summary, **response)
         self.attempts_remaining = attempts_remaining
 
 
@@ -290,15 +288,9 @@ class RateLimitedError(APIStatusError):
     """
 
     def __init__(
-        self,
-        summary: str,
-        *,
-        status_code: int,
-        code: str | None = None,
-        message: str = "",
-        retry_after: float | None = None,
+        self, summary: str, *, retry_after: float | None = None, **response: Unpack[_Response]
     ) -> None:
-        super().__init__(summary, status_code=status_code, code=code, message=message)
+        super().__init__(summary, **response)
         self.retry_after = retry_after
 
 
@@ -311,15 +303,9 @@ class ServerError(APIStatusError):
     """
 
     def __init__(
-        self,
-        summary: str,
-        *,
-        status_code: int,
-        code: str | None = None,
-        message: str = "",
-        attempts_remaining: int | None = None,
+        self, summary: str, *, attempts_remaining: int | None = None, **response: Unpack[_Response]
     ) -> None:
-        super().__init__(summary, status_code=status_code, code=code, message=message)
+        super().__init__(summary, **response)
         self.attempts_remaining = attempts_remaining
 
 

@@ -8,7 +8,7 @@ import ssl
 import zlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import suppress
-from functools import cache, lru_cache
+from functools import cache
 from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.request import getproxies, proxy_bypass
@@ -21,18 +21,13 @@ from zulip_auth_client.types import Response
 from ._errors import RequestContext, error_from_response, invalid_response
 from ._event_loop import load
 from ._exceptions import ConfigurationError, ZulipAuthError
-from ._network_errors import Failure, Route, error_from_exception, exception_chain
+from ._network_errors import Attempt, Failure, error_from_exception, exception_chain
 from ._site import is_secure_url
 from ._validation import validate_type
 from ._version import __version__
 
 MAX_RESPONSE_SIZE = 1024 * 1024
 """Size limit of a response body, in bytes, compressed and decompressed."""
-
-
-_ROUTE_OF_TRANSPORT = Route(
-    proxy_setting="the proxy of the transport", trusted_cas="the transport's TLS context"
-)
 
 
 async def send(
@@ -66,35 +61,30 @@ async def send(
     """
     is_success = False
 
-    def route() -> Route:
-        if transport is not None:
-            return _ROUTE_OF_TRANSPORT
-        has_tunnel = guard is not None and guard.has_tunnel
-        return _route(context.site, ssl_context, proxy, has_tunnel=has_tunnel)
-
     async def check_status(response: httpx.Response) -> None:
         # Before the generated parser, which accepts only what the description lists.
         nonlocal is_success
         # httpx's stream and response reference each other, and through the request the form.
         response.stream = httpx.ByteStream(b"")
-        if response.status_code != 200:
+        is_success = response.status_code == 200
+        if not is_success:
             raise error_from_response(
-                response.status_code, response.headers, response.content, context, route()
+                response.status_code, response.headers, response.content, context, attempt
             )
-        is_success = True
 
-    proxy = proxy_from_environment(context.site) if transport is None else None
-    guard: GuardedTransport | None = None
+    variable, proxy = "the proxy of the transport", None
+    cas = "the transport's TLS context"
+    if transport is None:
+        variable, proxy = proxy_from_environment(context.site)
+        cas = "the ssl_context (cert_bundle, --cert-bundle)" if ssl_context else _ca_variable()
+    attempt = Attempt(proxy.host if proxy else "", variable, bool(proxy and proxy.userinfo), cas)
     error: ZulipAuthError
     try:
         async with asyncio.timeout_at(deadline):
-            guard = GuardedTransport(
-                transport or await _open_transport(context.site, ssl_context, proxy),
-                is_owner=transport is None,
-            )
+            own = transport or await _open_transport(context.site, ssl_context, proxy)
             async with httpx.AsyncClient(
-                transport=guard,
-                base_url=_base_url(context.site),
+                transport=GuardedTransport(own, attempt, is_owner=transport is None),
+                base_url=f"{context.site}/api/v1/",
                 headers=_headers(context, user_agent),
                 timeout=httpx.Timeout(timeout / 2, connect=timeout / 3),
                 event_hooks={"response": [check_status]},
@@ -110,8 +100,7 @@ async def send(
         elif (failure := _classify(exc)) is None:
             raise
         else:
-            sent = guard is not None and guard.sent
-            error = error_from_exception(exc, failure, context.site, sent=sent, route=route())
+            error = error_from_exception(exc, failure, context.site, attempt)
         for link in exception_chain(exc):
             link.__traceback__ = None  # frames of httpcore and h11 reference their own exception
     # Outside of the block, so that the error has no context.
@@ -119,11 +108,6 @@ async def send(
         raise error
     finally:
         del error  # or the traceback and this frame would reference each other
-
-
-@lru_cache
-def _base_url(site: str) -> httpx.URL:
-    return httpx.URL(f"{site}/api/v1/")  # parsing takes longer than the rest of a client
 
 
 def _headers(context: RequestContext, user_agent: str | None) -> dict[str, str]:
@@ -146,19 +130,17 @@ class GuardedTransport(httpx.AsyncBaseTransport):
 
     Args:
         transport: The transport to send it with.
-        is_owner: Whether to close that transport.
-
-    Attributes:
-        sent: Whether the transport has taken the body.
-        has_tunnel: Whether a proxy has opened a tunnel.
+        attempt: Where to record what happens.
+        is_owner: Whether to close the transport.
     """
 
-    def __init__(self, transport: httpx.AsyncBaseTransport, *, is_owner: bool) -> None:
+    def __init__(
+        self, transport: httpx.AsyncBaseTransport, attempt: Attempt, *, is_owner: bool
+    ) -> None:
         self._transport = transport
+        self._attempt = attempt
         self._is_owner = is_owner
         self._handshakes: list[Any] = []
-        self.sent = False
-        self.has_tunnel = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if "Transfer-Encoding" not in request.headers:
@@ -168,11 +150,13 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         extensions = dict(request.extensions)
         if request.url.scheme == "https":
             extensions["trace"] = self._trace
+        # httpx reads a generator once. So an attempt sends at most once over any transport,
+        # retrying ones included.
         guarded = httpx.Request(
             request.method,
             request.url,
             headers=request.headers,
-            stream=_OneShotStream(request.stream, self),
+            content=self._record(request.stream),
             extensions=extensions,
         )
         try:
@@ -191,9 +175,14 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         # Without the extensions: the reason phrase, which httpx logs, may repeat the password.
         return httpx.Response(response.status_code, headers=headers, content=body)
 
+    async def _record(self, stream: httpx.AsyncByteStream) -> AsyncIterator[bytes]:
+        self._attempt.sent = True
+        async for chunk in stream:
+            yield chunk
+
     async def _trace(self, event: str, details: Mapping[str, Any]) -> None:
         if event == "proxy.start_tls.started":
-            self.has_tunnel = True
+            self._attempt.has_tunnel = True
         elif event == "connection.connect_tcp.complete":
             self._handshakes.append(details["return_value"])
         elif event.endswith(".start_tls.complete"):  # of the connection or of a proxy's tunnel
@@ -204,37 +193,14 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             await self._transport.aclose()
 
 
-class _OneShotStream(httpx.AsyncByteStream):
-    """A request body that can be read once, and records that it was.
-
-    So one attempt sends at most once over any transport, retrying ones included.
-    """
-
-    def __init__(self, stream: httpx.AsyncByteStream, guard: GuardedTransport) -> None:
-        self._stream = stream
-        self._guard = guard
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        if self._guard.sent:
-            raise httpx.StreamConsumed
-        self._guard.sent = True
-        async for chunk in self._stream:
-            yield chunk
-
-
 async def _read_body(response: httpx.Response) -> bytes:
     """Return a body; empty if its encoding is unknown, or it is too large or malformed."""
     body = bytearray()
     assert isinstance(response.stream, httpx.AsyncByteStream)
-    try:
-        async for chunk in response.stream:
-            body += chunk
-            if len(body) > MAX_RESPONSE_SIZE:
-                return b""
-    except httpx.RemoteProtocolError as error:
-        if _classify(error) != "protocol":
-            raise
-        return b""
+    async for chunk in response.stream:
+        body += chunk
+        if len(body) > MAX_RESPONSE_SIZE:
+            return b""
     return _decode(bytes(body), response.headers.get("content-encoding", "").lower())
 
 
@@ -243,11 +209,11 @@ def _decode(body: bytes, encoding: str) -> bytes:
     if encoding in ("", "identity"):
         return body
     if encoding in ("gzip", "x-gzip", "deflate"):
-        for wbits in (zlib.MAX_WBITS | 32, -zlib.MAX_WBITS):  # with a header, without one
-            decompressor = zlib.decompressobj(wbits)
-            with suppress(zlib.error):
-                content = decompressor.decompress(body, MAX_RESPONSE_SIZE + 1)
-                return content if decompressor.eof and len(content) <= MAX_RESPONSE_SIZE else b""
+        with suppress(zlib.error):
+            decompressor = zlib.decompressobj(zlib.MAX_WBITS | 32)
+            content = decompressor.decompress(body, MAX_RESPONSE_SIZE + 1)
+            if decompressor.eof and len(content) <= MAX_RESPONSE_SIZE:
+                return content
     return b""
 
 
@@ -264,19 +230,14 @@ async def _open_transport(
             cannot be loaded.
     """
     await load(_import_httpcore)
-    is_https = site.startswith("https:")
-    context = ssl_context if is_https else _NO_CAS
-    proxy_context = None
-    if context is None or (proxy is not None and proxy.scheme == "https"):
+    is_tls_proxy = proxy is not None and proxy.scheme == "https"
+    default = _NO_CAS
+    if is_tls_proxy or (site.startswith("https:") and ssl_context is None):
         default = await load(_default_ssl_context)
-        context, proxy_context = context or default, default
-    if proxy is None:
-        return httpx.AsyncHTTPTransport(verify=context)
     with suppress(ValueError, ImportError):
-        if proxy.scheme != "https":
-            proxy_context = None
         return httpx.AsyncHTTPTransport(
-            verify=context, proxy=httpx.Proxy(proxy, ssl_context=proxy_context)
+            verify=ssl_context or default,
+            proxy=proxy and httpx.Proxy(proxy, ssl_context=default if is_tls_proxy else None),
         )
     # Outside of the block: the exception above repeats the proxy's credentials.
     raise _invalid_proxy()
@@ -321,8 +282,8 @@ def _ca_variable() -> str:
 # ---- The proxy of the environment
 
 
-def proxy_from_environment(site: str) -> httpx.URL | None:
-    """Return the URL of the proxy for a site, or None.
+def proxy_from_environment(site: str) -> tuple[str, httpx.URL | None]:
+    """Return the variable with the proxy for a site, and its URL; None for no proxy.
 
     Plain http to a loopback address uses none: it would leave this machine.
 
@@ -330,44 +291,31 @@ def proxy_from_environment(site: str) -> httpx.URL | None:
         ConfigurationError: If it is not a URL.
     """
     scheme, _, authority = site.partition("://")
-    if scheme == "http" and is_secure_url(site):
-        return None
     proxies = getproxies()
-    proxy = proxies.get(scheme) or proxies.get("all")
-    if not proxy or proxy_bypass(authority) or _is_bypassed(site, proxies.get("no", "")):
-        return None
+    key = scheme if proxies.get(scheme) else "all"
+    proxy = proxies.get(key)
+    is_loopback = scheme == "http" and is_secure_url(site)
+    no_proxy = proxies.get("no", "")
+    if not proxy or is_loopback or proxy_bypass(authority) or _is_bypassed(site, no_proxy):
+        return "", None
     with suppress(httpx.InvalidURL):
         parsed = httpx.URL(proxy if "://" in proxy else f"http://{proxy}")
         # A misplaced part of the credentials must not become the host, which errors name.
-        if parsed.host and parsed.path in ("", "/") and "@" not in parsed.host:
-            return parsed
+        if parsed.host and parsed.path in ("", "/"):
+            return f"{key}_proxy".upper(), parsed
     raise _invalid_proxy()
 
 
 def _is_bypassed(site: str, no_proxy: str) -> bool:
     """Return whether NO_PROXY lists an IP address or its network, or a URL with the host."""
     url = httpx.URL(site)
-    entries = [entry.strip().lower() for entry in no_proxy.split(",")]
-    if {f"{url.scheme}://{url.host}", f"all://{url.host}"} & set(entries):
-        return True
-    with suppress(ValueError):
-        address = ip_address(url.host)
-        for entry in entries:
-            with suppress(ValueError):
-                if address in ip_network(entry.strip("[]"), strict=False):
-                    return True
+    for entry in map(str.strip, no_proxy.lower().split(",")):
+        if entry in (f"{url.scheme}://{url.host}", f"all://{url.host}"):
+            return True
+        with suppress(ValueError):  # one of them is not an IP address
+            if ip_address(url.host) in ip_network(entry.strip("[]"), strict=False):
+                return True
     return False
-
-
-def _route(
-    site: str, ssl_context: ssl.SSLContext | None, proxy: httpx.URL | None, *, has_tunnel: bool
-) -> Route:
-    if proxy is None or has_tunnel:
-        cas = "the ssl_context (cert_bundle, --cert-bundle)" if ssl_context else _ca_variable()
-        return Route(tunnel=proxy.host if proxy else None, trusted_cas=cas)
-    scheme = site.partition(":")[0]
-    variable = f"{scheme if getproxies().get(scheme) else 'all'}_proxy".upper()
-    return Route(proxy.host, variable, bool(proxy.userinfo), _ca_variable() or "SSL_CERT_FILE")
 
 
 def _invalid_proxy() -> ConfigurationError:
@@ -392,11 +340,14 @@ def _classify(error: Exception) -> Failure | None:
         is_lost = str(error).startswith(("Server disconnected", "peer "))
         return "other" if is_lost else "protocol"
     # httpx-aiohttp cannot encode each reason phrase.
-    if (is_aiohttp and type(error).__name__ == "ClientResponseError") or isinstance(
-        error, UnicodeError
-    ):
+    if type(error).__name__ == "ClientResponseError" or isinstance(error, UnicodeError):
         return "protocol"
-    if _is_timeout(error):
+    # httpx-aiohttp raises ConnectTimeout for any failed connection, with its cause.
+    timeouts = (httpx.TimeoutException, TimeoutError)
+    causes = exception_chain(error)[1:] if isinstance(error, httpx.TimeoutException) else []
+    if isinstance(error, timeouts) and (
+        not causes or any(isinstance(exc, timeouts) for exc in causes)
+    ):
         return "timeout"
     if isinstance(error, httpx.ProxyError):
         return "proxy"
@@ -404,21 +355,6 @@ def _classify(error: Exception) -> Failure | None:
         return "connect"
     is_failure = is_aiohttp or isinstance(error, httpx.HTTPError | httpx.StreamError | OSError)
     return "other" if is_failure else None
-
-
-def _is_timeout(error: Exception) -> bool:
-    """Return whether a timeout ended the request.
-
-    httpx-aiohttp raises ConnectTimeout for any failed connection, so a timeout
-    with another cause does not count.
-    """
-    timeouts = (httpx.TimeoutException, TimeoutError)
-    causes = exception_chain(error)[1:]
-    if not isinstance(error, timeouts):
-        return False
-    if not causes or isinstance(error, TimeoutError):
-        return True
-    return any(isinstance(exc, timeouts) for exc in causes)
 
 
 def validate_transport(transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import traceback
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
-from functools import wraps
+from contextlib import suppress
+from functools import partial, wraps
 from html import unescape
 from typing import Any, ParamSpec, TypeVar, cast
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
@@ -19,8 +21,7 @@ T = TypeVar("T")
 
 _MAX_LENGTH = 1000
 _ROUNDS = 3
-_CONTROL_ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
-_ESCAPE_RE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))")
+_ESCAPES_RE = re.compile(r"(?:\\u[0-9a-fA-F]{4})+|\\.")  # two may make one character
 
 
 def repeats_secret(text: str, secrets: Iterable[str]) -> bool:
@@ -43,19 +44,13 @@ def repeats_secret(text: str, secrets: Iterable[str]) -> bool:
     return any(needle in haystack for needle in needles)
 
 
-def _unescape_character(match: re.Match[str]) -> str:
-    if match[1]:
-        return chr(int(match[1], 16))
-    return _CONTROL_ESCAPES.get(match[2], match[2])
+def _unescape(match: re.Match[str]) -> str:
+    with suppress(ValueError):
+        return str(json.loads(f'"{match[0]}"'))
+    return match[0][1:]
 
 
-def _unescape_json(text: str) -> str:
-    text = _ESCAPE_RE.sub(_unescape_character, text)
-    # Two escapes may make one character.
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-_DECODERS = (unescape, unquote, unquote_plus, _unescape_json)
+_DECODERS = (unescape, unquote, unquote_plus, partial(_ESCAPES_RE.sub, _unescape))
 
 
 def _encodings(secret: str) -> Iterator[str]:
@@ -91,52 +86,40 @@ def hide_locals(func: Callable[P, T]) -> Callable[P, T]:
 
         @wraps(func)
         async def async_wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
-            error: BaseException
             try:
                 coroutine: Any = func(*args, **kwargs)
                 del args, kwargs
                 return await coroutine
-            except BaseException as exc:  # noqa: BLE001 - raised again below
-                error = _without_locals(exc)
-            # Outside of the block, so that the error has no context.
-            args = kwargs = coroutine = None  # type: ignore[assignment]
-            try:
-                raise error
-            finally:
-                del error
+            except BaseException as error:
+                args = kwargs = coroutine = None  # type: ignore[assignment]
+                _drop_locals(error)
+                raise error  # noqa: TRY201 - a bare `raise` would leave no frame at all
 
         return cast("Callable[P, T]", async_wrapper)
 
     @wraps(func)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
-        error: BaseException
         try:
             return func(*args, **kwargs)
-        except BaseException as exc:  # noqa: BLE001 - raised again below
-            error = _without_locals(exc)
-        args = kwargs = None  # type: ignore[assignment]
-        try:
-            raise error
-        finally:
-            del error
+        except BaseException as error:
+            args = kwargs = None  # type: ignore[assignment]
+            _drop_locals(error)
+            raise error  # noqa: TRY201
 
     return wrapper
 
 
-def _without_locals(error: BaseException) -> BaseException:
+def _drop_locals(error: BaseException) -> None:
     """Remove from an exception all that leads to variables of its frames."""
     from asyncio import CancelledError  # late: `import zulip_auth` does without asyncio
 
     if isinstance(error, ZulipAuthError | CancelledError):
         error.__cause__ = error.__context__ = error.__traceback__ = None
-        return error
-    seen: set[int] = set()
+        return
     chain = [error]
-    while chain:
-        exc = chain.pop()
-        if id(exc) not in seen:
-            seen.add(id(exc))
-            traceback.clear_frames(exc.__traceback__)
-            chain += [link for link in (exc.__cause__, exc.__context__) if link is not None]
-            chain += exc.exceptions if isinstance(exc, BaseExceptionGroup) else ()
-    return error
+    for exc in chain:
+        traceback.clear_frames(exc.__traceback__)
+        group = exc.exceptions if isinstance(exc, BaseExceptionGroup) else ()
+        for link in (exc.__cause__, exc.__context__, *group):
+            if link is not None and link not in chain:
+                chain.append(link)

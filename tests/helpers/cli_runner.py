@@ -11,12 +11,18 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Self
+from unittest.mock import patch
 
 from attrs import frozen
 from keyring.backend import KeyringBackend
+
+from helpers.constants import PASSWORD
+from helpers.secret_scanner import SecretScanner
+from zulip_auth._cli import main
 
 COMMAND = Path(sys.executable).parent / "zulip-auth"
 
@@ -37,39 +43,49 @@ class CLIRunner:
             inherited.pop(name, None)
         return {**inherited, "HOME": str(self.path), **more}
 
+    def main(
+        self, *arguments: str, stdin: str | bytes = b"", **environment: str
+    ) -> tuple[int, str, str]:
+        """Run the command in this process, and return its exit code and what it wrote."""
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        with (
+            patch.dict(os.environ, self.environment(**environment), clear=True),
+            patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(data))),
+            redirect_stdout(io.StringIO()) as out,
+            redirect_stderr(io.StringIO()) as err,
+        ):
+            code = main(arguments)
+        return code, out.getvalue(), err.getvalue()
+
+    def succeed(self, *arguments: str, stdin: str | bytes = b"", **environment: str) -> str:
+        """Run a command that succeeds without messages, and return its output."""
+        code, out, err = self.main(*arguments, stdin=stdin, **environment)
+        assert (code, err) == (0, "")
+        return out.removesuffix("\n")
+
+    def fail(
+        self, exit_code: int, *arguments: str, stdin: str | bytes = b"", **environment: str
+    ) -> str:
+        """Run a command that fails, and return its message, which is one line."""
+        code, out, err = self.main(*arguments, stdin=stdin, **environment)
+        assert (code, out) == (exit_code, "")
+        assert err.startswith("zulip-auth: ")
+        assert err.count("\n") == 1
+        SecretScanner(PASSWORD).check(err, "the message")
+        return err.removeprefix("zulip-auth: ").removesuffix("\n")
+
     def run(
         self, *arguments: str, stdin: str | bytes = b"", **environment: str
     ) -> tuple[int, str, str]:
         """Run the installed command, and return its exit code and what it wrote."""
-        data = stdin.encode() if isinstance(stdin, str) else stdin
         done = subprocess.run(
             [COMMAND, *arguments],
-            input=data,
+            input=stdin.encode() if isinstance(stdin, str) else stdin,
             capture_output=True,
             start_new_session=True,
             env=self.environment(**environment),
         )
         return done.returncode, done.stdout.decode(), done.stderr.decode()
-
-    def run_in_pty(
-        self,
-        *arguments: str,
-        inputs: Mapping[str, str | Callable[[str], str]] | None = None,
-        **environment: str,
-    ) -> tuple[int, str]:
-        """Run the command in a terminal, and return its exit code and output.
-
-        Args:
-            arguments: The arguments of the command.
-            inputs: The line to type once a text is shown, or a function that
-                returns it for all that is shown.
-            environment: More environment variables.
-        """
-        with self.session(*arguments, columns=80, **environment) as session:
-            for text, line in (inputs or {}).items():
-                session.expect(text)
-                session.send_line(line if isinstance(line, str) else line(session.screen))
-            return session.wait(), session.screen
 
     def session(self, *arguments: str, columns: int = 80, **environment: str) -> TerminalSession:
         """Start it with a terminal."""

@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -61,16 +61,9 @@ async def log_in(site: str, **options: Any) -> object:
     return await zulip_auth.login(site, "iago@zulip.com", password(), **options)
 
 
-def source(site: str) -> zulip_auth.ApiKeySource:
-    return zulip_auth.ApiKeySource(zulip_auth.AuthClient(site), "iago@zulip.com", password())
-
-
-async def get_from_source(site: str) -> None:
-    await source(site).get()
-
-
-async def refresh_source(site: str) -> None:
-    await source(site).refresh(credentials(site))
+def source(site: str, end: str = "") -> zulip_auth.ApiKeySource:
+    client = zulip_auth.AuthClient(site)
+    return zulip_auth.ApiKeySource(client, "iago@zulip.com", password() + end)
 
 
 async def request_with_auth(site: str) -> None:
@@ -78,80 +71,47 @@ async def request_with_auth(site: str) -> None:
         await http.get(f"{site}/api/v1/users/me")
 
 
-async def auth_with_a_tuple(site: str) -> None:
-    ApiKeyAuth(credentials(site).basic_auth)  # type: ignore[arg-type]
-
-
-async def cancel(site: str) -> None:
-    await asyncio.wait_for(log_in(site), 0.05)
-
-
-async def jwt_login(site: str) -> None:
-    await zulip_auth.AuthClient(site).jwt_login(api_key())
-
-
-async def verify(site: str) -> None:
-    await zulip_auth.AuthClient(site).verify(credentials(site))
-
-
-async def verify_a_str(site: str) -> None:
-    await zulip_auth.AuthClient(site).verify(api_key())  # type: ignore[arg-type]
-
-
-async def regenerate(site: str) -> None:
-    await zulip_auth.AuthClient(site).regenerate_api_key(credentials(site))
-
-
-async def misspelled_option(site: str) -> None:
-    await log_in(site, tiemout=3)
-
-
-async def password_with_newline(site: str) -> None:
-    await zulip_auth.login(site, "iago@zulip.com", password() + "\n")
-
-
-async def source_with_newline(site: str) -> None:
-    zulip_auth.ApiKeySource(zulip_auth.AuthClient(site), "iago@zulip.com", password() + "\n")
-
-
 async def bug(site: str) -> None:
     with mock.patch("zulip_auth._http.error_from_response", side_effect=RuntimeError("a bug")):
         await log_in(site)
 
 
-async def interrupt(site: str) -> None:
-    await log_in(site, transport=InterruptingTransport())
-
-
-async def unreachable(_site: str) -> None:
-    await log_in("http://127.0.0.1:1", retry=zulip_auth.RetryPolicy(attempts=1))
-
-
-async def save_to_directory(site: str) -> None:
-    credentials(site).save("/proc/self")
-
-
-FAILURES: dict[str, tuple[Callable[[str], Awaitable[object]], Scenario]] = {
+FAILURES: dict[str, tuple[Callable[[str], Any], Scenario]] = {
     "wrong password": (log_in, WRONG),
     "echoed password": (log_in, ECHO),
     "lost connection": (log_in, close_without_response),
     "malformed response": (log_in, respond(200, "{}")),
-    "unreachable": (unreachable, WRONG),
-    "cancelled": (cancel, never_respond),
-    "invalid password": (password_with_newline, WRONG),
-    "misspelled option": (misspelled_option, WRONG),
+    "unreachable": (
+        lambda _: log_in("http://127.0.0.1:1", retry=zulip_auth.RetryPolicy(attempts=1)),
+        WRONG,
+    ),
+    "cancelled": (lambda site: asyncio.wait_for(log_in(site), 0.05), never_respond),
+    "invalid password": (
+        lambda site: zulip_auth.login(site, "iago@zulip.com", password() + "\n"),
+        WRONG,
+    ),
+    "misspelled option": (lambda site: log_in(site, tiemout=3), WRONG),
     "bug": (bug, WRONG),
-    "KeyboardInterrupt": (interrupt, WRONG),
-    "rejected token": (jwt_login, WRONG),
-    "rejected key": (verify, REVOKED),
-    "key instead of credentials": (verify_a_str, REVOKED),
-    "lost new key": (regenerate, close_without_response),
-    "source, wrong password": (get_from_source, WRONG),
-    "source, refresh": (refresh_source, WRONG),
-    "source, invalid password": (source_with_newline, WRONG),
+    "KeyboardInterrupt": (lambda site: log_in(site, transport=InterruptingTransport()), WRONG),
+    "rejected token": (lambda site: zulip_auth.AuthClient(site).jwt_login(api_key()), WRONG),
+    "rejected key": (lambda site: zulip_auth.AuthClient(site).verify(credentials(site)), REVOKED),
+    "key instead of credentials": (
+        lambda site: zulip_auth.AuthClient(site).verify(api_key()),  # type: ignore[arg-type]
+        REVOKED,
+    ),
+    "lost new key": (
+        lambda site: zulip_auth.AuthClient(site).regenerate_api_key(credentials(site)),
+        close_without_response,
+    ),
+    "source, wrong password": (lambda site: source(site).get(), WRONG),
+    "source, refresh": (lambda site: source(site).refresh(credentials(site)), WRONG),
+    "source, invalid password": (lambda site: source(site, "\n"), WRONG),
     "httpx auth, wrong password": (request_with_auth, WRONG),
-    "httpx auth with a tuple": (auth_with_a_tuple, WRONG),
-    "save": (save_to_directory, WRONG),
+    "httpx auth with a tuple": (
+        lambda site: ApiKeyAuth(credentials(site).basic_auth),  # type: ignore[arg-type]
+        WRONG,
+    ),
+    "save": (lambda site: credentials(site).save("/proc/self"), WRONG),
 }
 
 

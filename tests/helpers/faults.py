@@ -1,4 +1,4 @@
-"""Faults on the wire, one small function each.
+"""Faults on the wire.
 
 Add a fault here and a case for it in test_faults.py.
 """
@@ -12,115 +12,77 @@ import json
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import cache
 from typing import Any
 from urllib.parse import unquote_plus
 
+import httpx
 import trustme
 from attrs import field, frozen
+from httpx_aiohttp import AiohttpTransport
 
+from helpers import tls
 from helpers.constants import SUCCESS
 from helpers.raw_server import Connection, Scenario, ScriptedServer, raw_response, respond
 
 HTML = "<!DOCTYPE html><html><body>Something else</body></html>"
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+def send(*parts: bytes, reset: bool = False) -> Scenario:
+    """Read a request, send the parts one after the other, and close or reset the connection."""
+
+    async def scenario(connection: Connection) -> None:
+        await connection.read()
+        for part in parts:
+            await connection.write(part)
+            if reset or len(parts) > 1:
+                await asyncio.sleep(0.02)  # deliver it by itself, also before a reset
+        if reset:
+            connection.reset()
+
+    scenario.__name__ = f"{b''.join(parts)[:40]!r}{', reset' * reset}"  # in the names of tests
+    return scenario
 
 
 # ---- Lost connections
 
-
-async def reset_before_headers(connection: Connection) -> None:
-    await connection.read()
-    connection.reset()
-
-
-async def close_in_the_headers(connection: Connection) -> None:
-    await connection.read()
-    await connection.write(b"HTTP/1.1 200 OK\r\ncontent-type: appl")
-
-
-async def truncate_the_body(connection: Connection) -> None:
-    await connection.read()
-    await connection.write(b'HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{"result"')
-
-
-async def truncate_the_chunks(connection: Connection) -> None:
-    await connection.read()
-    await connection.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n64\r\n{")
-
-
-async def reset_in_the_body(connection: Connection) -> None:
-    await connection.read()
-    await connection.write(b'HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{"result"')
-    await asyncio.sleep(0.02)  # deliver the head before the reset
-    connection.reset()
+reset_before_headers = send(reset=True)
+close_in_the_headers = send(OK + b"content-type: appl")
+truncate_the_body = send(OK + b'content-length: 100\r\n\r\n{"result"')
+truncate_the_chunks = send(OK + b"transfer-encoding: chunked\r\n\r\n64\r\n{")
+reset_in_the_body = send(OK + b'content-length: 100\r\n\r\n{"result"', reset=True)
 
 
 # ---- Too slow
 
 
 async def drip(connection: Connection) -> None:
-    """Send one byte every half second."""
+    """Send one byte after the other, too slowly for the time limit of the login."""
     await connection.read()
     for byte in raw_response(200, json.dumps(SUCCESS)):
         await connection.write(bytes([byte]))
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.1)
 
 
 async def never_end_1xx(connection: Connection) -> None:
     await connection.read()
     while True:
         await connection.write(b"HTTP/1.1 103 Early Hints\r\n\r\n")
-        await asyncio.sleep(0.01)  # a flood of them is a case of test_http_connection.py
+        await asyncio.sleep(0.01)
 
 
 # ---- Malformed HTTP
 
-
-async def garbage_with_the_password(connection: Connection) -> None:
-    body = await connection.read()
-    await connection.write(b"WHAT? " + unquote_plus(body.decode()).encode() + b"\r\n\r\n")
-
-
-async def speak_ssh(connection: Connection) -> None:
-    await connection.read()
-    await connection.write(b"SSH-2.0-OpenSSH_9.2\r\nInvalid SSH identification string.\r\n")
-
-
-async def headers_of_1_mb(connection: Connection) -> None:
-    await connection.read()
-    await connection.write(b"HTTP/1.1 200 OK\r\nx: " + b"a" * 2**20 + b"\r\n\r\n")
-
-
-async def ten_thousand_headers(connection: Connection) -> None:
-    await connection.read()
-    lines = b"".join(b"x-%d: %s\r\n" % (number, b"a" * 20) for number in range(10_000))
-    await connection.write(b"HTTP/1.1 200 OK\r\n" + lines + b"\r\n")
-
-
-async def bad_chunk_size(connection: Connection) -> None:
-    await connection.read()
-    await connection.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n{}\r\n")
-
-
-async def bad_chunk_size_after_the_head(connection: Connection) -> None:
-    await connection.read()
-    await connection.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
-    await asyncio.sleep(0.02)  # deliver the head first
-    await connection.write(b"xyz\r\n{}\r\n")
-
-
-async def bad_chunk_size_of_a_503(connection: Connection) -> None:
-    await connection.read()
-    await connection.write(b"HTTP/1.1 503 Busy\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n{}\r\n")
-
-
-async def conflicting_lengths(connection: Connection) -> None:
-    await connection.read()
-    body = json.dumps(SUCCESS).encode()
-    await connection.write(
-        b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\ncontent-length: 7\r\n\r\n" % len(body) + body
-    )
+speak_ssh = send(b"SSH-2.0-OpenSSH_9.2\r\nInvalid SSH identification string.\r\n")
+headers_of_1_mb = send(OK + b"x: " + b"a" * 2**20 + b"\r\n\r\n")
+ten_thousand_headers = send(
+    OK + b"".join(b"x-%d: %s\r\n" % (number, b"a" * 20) for number in range(10_000)) + b"\r\n"
+)
+bad_chunk_size = send(OK + b"transfer-encoding: chunked\r\n\r\nxyz\r\n{}\r\n")
+bad_chunk_size_after_the_head = send(OK + b"transfer-encoding: chunked\r\n\r\n", b"xyz\r\n{}\r\n")
+conflicting_lengths = send(OK + b"content-length: 2\r\ncontent-length: 7\r\n\r\n{}")
 
 
 # ---- Body size and encoding
@@ -133,7 +95,7 @@ def body_of(size: int) -> Scenario:
 
 async def body_of_200_mb(connection: Connection) -> None:
     await connection.read()
-    await connection.write(b"HTTP/1.1 200 OK\r\ncontent-length: 209715200\r\n\r\n")
+    await connection.write(OK + b"content-length: 209715200\r\n\r\n")
     chunk = b" " * 2**16
     for _ in range(3200):
         await connection.write(chunk)
@@ -147,44 +109,40 @@ def gzipped(times: int) -> Scenario:
     return respond(200, body, {"Content-Encoding": ", ".join(["gzip"] * times)})
 
 
-corrupt_gzip = respond(200, b"\x1f\x8b\x08garbage", {"Content-Encoding": "gzip"})
-
-
 # ---- Servers that echo the request
 
 
-def echo_as_message(status: int) -> Scenario:
-    """Respond with the password and the form as the error's message and code."""
+def echo(response: Callable[[str, str], bytes]) -> Scenario:
+    """Send a response that contains the form and the password."""
 
     async def scenario(connection: Connection) -> None:
-        body = (await connection.read()).decode()
-        password = unquote_plus(body.rpartition("password=")[2])
-        error = {"result": "error", "msg": f"{password} {body}", "code": password.upper()}
-        await connection.write(raw_response(status, json.dumps(error)))
+        form = (await connection.read()).decode()
+        await connection.write(response(form, unquote_plus(form.rpartition("password=")[2])))
 
     return scenario
 
 
-async def echo_as_html(connection: Connection) -> None:
-    body = (await connection.read()).decode()
-    await connection.write(raw_response(403, f"<html>{body} {unquote_plus(body)}</html>"))
+def echo_as_message(status: int) -> Scenario:
+    """Respond with the password and the form as the error's message and code."""
+    return echo(
+        lambda form, password: raw_response(
+            status,
+            json.dumps({"result": "error", "msg": f"{password} {form}", "code": password.upper()}),
+        )
+    )
 
 
-async def echo_as_location(connection: Connection) -> None:
-    body = (await connection.read()).decode()
-    await connection.write(raw_response(302, b"", {"Location": f"https://{body}/?{body}"}))
-
-
-async def echo_as_retry_after(connection: Connection) -> None:
-    body = (await connection.read()).decode()
-    await connection.write(raw_response(429, body, {"Retry-After": body}))
-
-
-async def echo_in_a_malformed_success(connection: Connection) -> None:
-    body = (await connection.read()).decode()
-    password = unquote_plus(body.rpartition("password=")[2])
-    success = {**SUCCESS, "api_key": f"{password} ", "user_id": password}
-    await connection.write(raw_response(200, json.dumps(success)))
+garbage_with_the_password = echo(lambda form, password: f"WHAT? {password} {form}\r\n\r\n".encode())
+echo_as_html = echo(lambda form, password: raw_response(403, f"<html>{form} {password}</html>"))
+echo_as_location = echo(
+    lambda form, _: raw_response(302, b"", {"Location": f"https://{form}/?{form}"})
+)
+echo_as_retry_after = echo(lambda form, _: raw_response(429, form, {"Retry-After": form}))
+echo_in_a_malformed_success = echo(
+    lambda _, password: raw_response(
+        200, json.dumps({**SUCCESS, "api_key": f"{password} ", "user_id": password})
+    )
+)
 
 
 # ---- Targets of a login
@@ -211,36 +169,57 @@ TargetFactory = Callable[[], AbstractAsyncContextManager[Target]]
 
 
 @cache
-def test_ca() -> trustme.CA:
+def shared_ca() -> trustme.CA:
     return trustme.CA()
 
 
-def client_context() -> dict[str, ssl.SSLContext]:
-    context = ssl.create_default_context()
-    test_ca().configure_trust(context)
-    return {"ssl_context": context}
+@cache
+def client_context() -> ssl.SSLContext:
+    return tls.client_context(shared_ca())
 
 
-def server_context(name: str = "127.0.0.1", **options: Any) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    test_ca().issue_cert(name, **options).configure_cert(context)
-    return context
+def http_target(*scenarios: Scenario, scheme: str = "http", **options: Any) -> TargetFactory:
+    if scheme == "https":
+        options["ssl_context"] = client_context()
 
-
-def http_target(*scenarios: Scenario) -> TargetFactory:
     @asynccontextmanager
     async def target() -> AsyncIterator[Target]:
         async with ScriptedServer(*scenarios) as server:
-            yield Target(server.site, server)
+            yield Target(f"{scheme}://127.0.0.1:{server.port}", server, options)
 
     return target
 
 
-def https_target(*scenarios: Scenario) -> TargetFactory:
+def https_target(
+    *scenarios: Scenario,
+    site: str = "https://127.0.0.1:{}",
+    context: ssl.SSLContext | None = None,
+    trusted: bool = True,
+    over: Callable[..., httpx.AsyncBaseTransport] | None = None,
+    environment: dict[str, str] | None = None,
+    **certificate: Any,
+) -> TargetFactory:
+    """Return a target with TLS.
+
+    Args:
+        scenarios: The scenarios of the server.
+        site: The site, with {} in place of the port.
+        context: The server's, in place of one with a certificate of the test CA.
+        trusted: Whether the login has an ssl_context, which trusts the test CA.
+        over: The transport to use, with that context.
+        environment: Environment variables to set during the login.
+        certificate: What differs from a valid certificate for 127.0.0.1.
+    """
+
     @asynccontextmanager
     async def target() -> AsyncIterator[Target]:
-        async with ScriptedServer(*scenarios, tls=server_context()) as server:
-            yield Target(server.site, server, client_context())
+        own = context or tls.server_context(shared_ca(), **certificate)
+        options: dict[str, Any] = {"ssl_context": client_context()} if trusted else {}
+        async with ScriptedServer(*scenarios, tls=own) as server, AsyncExitStack() as stack:
+            if over:
+                transport = over(verify=options.pop("ssl_context"))
+                options["transport"] = await stack.enter_async_context(transport)
+            yield Target(site.format(server.port), server, options, environment or {})
 
     return target
 
@@ -270,49 +249,23 @@ async def full_backlog() -> AsyncIterator[Target]:
             client.close()
 
 
-@asynccontextmanager
-async def handshake_that_hangs() -> AsyncIterator[Target]:
-    async def hang(connection: Connection) -> None:
-        await connection.wait_closed()
-
-    async with ScriptedServer(hang) as server:
-        yield Target(f"https://127.0.0.1:{server.port}", server, client_context())
+async def hang(connection: Connection) -> None:
+    await connection.wait_closed()
 
 
-@asynccontextmanager
-async def untrusted_certificate() -> AsyncIterator[Target]:
-    async with ScriptedServer(respond(200, SUCCESS), tls=server_context()) as server:
-        yield Target(server.site, server)
+async def respond_in_plain(connection: Connection) -> None:
+    await connection.write(raw_response(400, "Speak HTTP."))
 
 
-@asynccontextmanager
-async def expired_certificate() -> AsyncIterator[Target]:
-    past = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
-    tls = server_context(not_before=past, not_after=past + dt.timedelta(days=1))
-    async with ScriptedServer(respond(200, SUCCESS), tls=tls) as server:
-        yield Target(server.site, server, client_context())
-
-
-@asynccontextmanager
-async def wrong_host_certificate() -> AsyncIterator[Target]:
-    tls = server_context("chat.example.com")
-    async with ScriptedServer(respond(200, SUCCESS), tls=tls) as server:
-        yield Target(server.site, server, client_context())
-
-
-@asynccontextmanager
-async def https_to_a_plain_port() -> AsyncIterator[Target]:
-    async def respond_in_plain(connection: Connection) -> None:
-        await connection.write(raw_response(400, "Speak HTTP."))
-
-    async with ScriptedServer(respond_in_plain) as server:
-        yield Target(f"https://127.0.0.1:{server.port}", server, client_context())
-
-
-@asynccontextmanager
-async def http_to_a_tls_port() -> AsyncIterator[Target]:
-    async with ScriptedServer(respond(200, SUCCESS), tls=server_context()) as server:
-        yield Target(f"http://127.0.0.1:{server.port}", server)
+PAST = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+handshake_that_hangs = http_target(hang, scheme="https")
+https_to_a_plain_port = http_target(respond_in_plain, scheme="https")
+http_to_a_tls_port = https_target(respond(200, SUCCESS), site="http://127.0.0.1:{}", trusted=False)
+untrusted_certificate = https_target(respond(200, SUCCESS), trusted=False)
+wrong_host_certificate = https_target(respond(200, SUCCESS), name="chat.example.com")
+expired_certificate = https_target(
+    respond(200, SUCCESS), not_before=PAST, not_after=PAST + dt.timedelta(days=1)
+)
 
 
 def redirect(status: int) -> TargetFactory:
@@ -329,28 +282,34 @@ def redirect(status: int) -> TargetFactory:
     return target
 
 
-def proxied(*scenarios: Scenario) -> TargetFactory:
+def proxied(
+    status: int,
+    site: str = "https://chat.example.com",
+    variable: str = "HTTPS_PROXY",
+    url: str = "http://{}",
+) -> TargetFactory:
+    """Connect through a proxy that rejects each request.
+
+    Args:
+        status: The status code of its responses.
+        site: The site.
+        variable: The environment variable with the proxy; empty to use a transport with it.
+        url: The URL of the proxy, with {} in place of its address.
+    """
+
+    async def reject(connection: Connection) -> None:
+        if not url.startswith("https:"):
+            await connection.read_raw_request()
+        await connection.write(raw_response(status, HTML, {"Proxy-Authenticate": "Basic"}))
+
     @asynccontextmanager
     async def target() -> AsyncIterator[Target]:
-        async with ScriptedServer(*scenarios) as proxy:
-            yield Target("https://chat.example.com", proxy, environment={"HTTPS_PROXY": proxy.site})
-
-    return target
-
-
-async def reject_tunnel(connection: Connection) -> None:
-    await connection.read_raw_request()
-    await connection.write(raw_response(403, "No"))
-
-
-async def require_proxy_auth(connection: Connection) -> None:
-    await connection.read_raw_request()
-    await connection.write(raw_response(407, "Proxy login", {"Proxy-Authenticate": "Basic"}))
-
-
-def environment(name: str, value: str) -> TargetFactory:
-    @asynccontextmanager
-    async def target() -> AsyncIterator[Target]:
-        yield Target("https://127.0.0.1:1", ScriptedServer(), environment={name: value})
+        async with ScriptedServer(reject) as proxy, AsyncExitStack() as stack:
+            address = url.format(f"127.0.0.1:{proxy.port}")
+            options: dict[str, Any] = {"allow_http": True}
+            if not variable:
+                own = AiohttpTransport(proxy=httpx.Proxy(address))
+                options["transport"] = await stack.enter_async_context(own)
+            yield Target(site, proxy, options, {variable: address} if variable else {})
 
     return target

@@ -35,8 +35,8 @@ class Connection:
         writer: asyncio.StreamWriter,
     ) -> None:
         self._server = server
-        self._reader = reader
-        self._writer = writer
+        self.reader = reader
+        self.writer = writer
 
     async def read(self) -> bytes:
         """Read a request, record it and return its body."""
@@ -47,27 +47,27 @@ class Connection:
 
     async def read_raw_request(self) -> Request:
         """Read a request without recording it, such as the CONNECT of a proxy."""
-        head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         line, *lines = head.removesuffix("\r\n\r\n").split("\r\n")
         headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
-        body = await self._reader.readexactly(int(headers.get("content-length", "0")))
+        body = await self.reader.readexactly(int(headers.get("content-length", "0")))
         return Request(line, headers, body)
 
     async def write(self, *data: bytes) -> None:
         """Write in one segment; with TLS, each of *data* is a record of its own."""
         if len(data) == 1:  # writelines() of Python 3.12 fails if the client has gone
-            self._writer.write(data[0])
+            self.writer.write(data[0])
         else:
-            self._writer.writelines(data)
-        await self._writer.drain()
+            self.writer.writelines(data)
+        await self.writer.drain()
 
     def reset(self) -> None:
         """Reset the connection (RST)."""
-        self._writer.transport.abort()
+        self.writer.transport.abort()
 
     async def wait_closed(self) -> None:
         """Wait until the client closes the connection."""
-        await self._reader.read()
+        await self.reader.read()
 
 
 class ScriptedServer:
@@ -80,7 +80,6 @@ class ScriptedServer:
         self.request_received = asyncio.Event()  # set after the first complete request
         self.connections = 0
         self.peak_connections = 0  # concurrent
-        self.tunnels: list[str] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -188,6 +187,27 @@ async def serve_keepalive(connection: Connection) -> None:
     while True:
         await connection.read()
         await connection.write(KEEPALIVE_SUCCESS)
+
+
+def tunnel_to(port: int) -> Scenario:
+    """Return a scenario that acts as a proxy, and tunnels each connection to *port*."""
+
+    async def scenario(connection: Connection) -> None:
+        await connection.read()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        await connection.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        upload = asyncio.create_task(pump(connection.reader, writer))
+        try:
+            await pump(reader, connection.writer)
+        finally:
+            upload.cancel()
+            writer.transport.abort()
+
+    async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while data := await source.read(65536):
+            sink.write(data)
+
+    return scenario
 
 
 async def wait_until(condition: Callable[[], bool]) -> None:

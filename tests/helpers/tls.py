@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 import ssl
-from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import trustme
 from cryptography import x509
@@ -34,13 +34,12 @@ def server_context(
     return context
 
 
-def lax_contexts(directory: Path, *, is_ca: bool) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+def lax_contexts(*, is_ca: bool) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """Return the contexts of a server and its client with a CA of few extensions.
 
     Python 3.13 and later reject such a CA by default, older versions with a flag.
 
     Args:
-        directory: A directory for the server's certificate.
         is_ca: Whether basicConstraints of the CA is true, and the flag set.
     """
     ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
@@ -58,18 +57,18 @@ def lax_contexts(directory: Path, *, is_ca: bool) -> tuple[ssl.SSLContext, ssl.S
     address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
     leaf = builder.subject_name(x509.Name([])).public_key(key.public_key())
     leaf = leaf.add_extension(x509.SubjectAlternativeName([address]), critical=True)
-    path = directory / "server.pem"
-    path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + leaf.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-    )
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(path)
-    pem = ca.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    encoding = serialization.Encoding.PEM
+    with NamedTemporaryFile() as file:
+        file.write(leaf.sign(ca_key, hashes.SHA256()).public_bytes(encoding))
+        file.write(
+            key.private_bytes(
+                encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        file.flush()
+        server.load_cert_chain(file.name)
+    pem = ca.sign(ca_key, hashes.SHA256()).public_bytes(encoding)
     client = ssl.create_default_context(cadata=pem.decode())
     if is_ca:
         client.verify_flags |= ssl.VERIFY_X509_STRICT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import sys
 import warnings
@@ -12,16 +13,14 @@ from typing import NoReturn
 
 from zulip_auth import _exceptions
 
-from . import fake_server, output
+from . import output
 from .exit_codes import EXIT_CODES
 from .parser import parse
 
-_HINTS = {
-    _exceptions.TLSError: "A private CA: --cert-bundle, ZULIP_CERT_BUNDLE, or cert_bundle = PATH.",
-}
+_CA_HINT = "A private CA: --cert-bundle, ZULIP_CERT_BUNDLE, or cert_bundle = PATH."
 
 
-class _Signaled(SystemExit):  # which asyncio lets pass
+class _Signaled(SystemExit):
     """A signal ends the command."""
 
 
@@ -38,10 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["fake-server"]:
-        return fake_server.run(arguments[1:])
+        return _run_fake_server(arguments[1:])
     try:
         options = parse(arguments)
-        with _exit_on_signals(), warnings.catch_warnings():
+        with _raise_signals(), warnings.catch_warnings():
             # One line for each, and no exceptions if PYTHONWARNINGS is "error".
             warnings.simplefilter("ignore")
             warnings.simplefilter("once", UserWarning)
@@ -60,25 +59,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _report(error: _exceptions.ZulipAuthError, *, as_json: bool) -> int:
-    """Print an error, and return the exit code."""
-    message = _describe(error)
-    output.print_error(message)
-    codes = {base: code for code, (_, bases) in EXIT_CODES.items() for base in bases}
-    exit_code = next(codes[base] for base in type(error).__mro__ if base in codes)
-    if as_json:
-        import json  # here for a fast start
-
-        fields = {"error": type(error).__name__, "message": message, "exit_code": exit_code}
-        details = {name: getattr(error, name, None) for name in ("code", "retry_after")}
-        with suppress(output.OutputError):  # the error is on standard error also
-            output.print_output(json.dumps({**fields, **details}))
-    return exit_code
+def _run_fake_server(arguments: Sequence[str]) -> int:
+    try:
+        from zulip_auth.testing.program import main as run
+    except ModuleNotFoundError as error:  # of the extra
+        output.print_error(str(error))
+        return 78
+    return run(arguments, "zulip-auth fake-server")
 
 
 def _run(options: argparse.Namespace) -> str:
-    # The only lazy import: `--help`, `--version`, an invalid argument and `completion` need
-    # neither asyncio nor httpx.
+    # A lazy import: `--help`, `--version`, an invalid argument and `completion` need neither
+    # asyncio nor httpx.
     if options.command == "completion":
         from .completion import run
     else:
@@ -86,27 +78,42 @@ def _run(options: argparse.Namespace) -> str:
     return run(options)
 
 
+def _report(error: _exceptions.ZulipAuthError, *, as_json: bool) -> int:
+    """Print an error, and return the exit code."""
+    message = _describe(error)
+    output.print_error(message)
+    codes = {base: code for code, (_, bases) in EXIT_CODES.items() for base in bases}
+    exit_code = next(codes[base] for base in type(error).__mro__ if base in codes)
+    if as_json:
+        fields = {"error": type(error).__name__, "message": message, "exit_code": exit_code}
+        details = {name: getattr(error, name, None) for name in ("code", "retry_after")}
+        with suppress(output.OutputError):  # the error is on standard error also
+            output.print_output(json.dumps({**fields, **details}))
+    return exit_code
+
+
 def _describe(error: _exceptions.ZulipAuthError) -> str:
     texts = [str(error), *getattr(error, "__notes__", [])]
     if isinstance(error, _exceptions.InsecureSiteError):
         advice = texts[0][max(0, texts[0].find("Use https://")) :].removesuffix(".")
         texts[0] = f"{advice}, or pass --allow-http to send the password unencrypted."
+    if isinstance(error, _exceptions.TLSError):
+        texts.append(_CA_HINT)
     # Other classes have a message of their own.
     is_general = type(error) in (_exceptions.APIStatusError, _exceptions.BadRequestError)
     if is_general and (message := vars(error)["message"]):
         texts.append(f"Server message: {message}")
-    return " ".join(texts + [hint for base, hint in _HINTS.items() if isinstance(error, base)])
+    return " ".join(texts)
 
 
 @contextmanager
-def _exit_on_signals() -> Iterator[None]:
+def _raise_signals() -> Iterator[None]:
     """Raise _Signaled for signals, so that the terminal is restored and files are removed."""
 
     def on_signal(signum: int, _frame: object) -> NoReturn:
         raise _Signaled(128 + signum)
 
-    names = ("SIGINT", "SIGTERM", "SIGHUP")
-    saved = {s: signal.getsignal(s) for s in signal.Signals if s.name in names}
+    saved = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     for signum, handler in saved.items():
         # nohup ignores SIGHUP.
         signal.signal(signum, handler if handler == signal.SIG_IGN else on_signal)

@@ -9,28 +9,29 @@ that redirects to it.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
+import socket
 import sys
 import tempfile
+import termios
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from html import escape
 from pathlib import Path
+from select import select
+from time import monotonic
 from urllib.parse import unquote
 
-from zulip_auth._client import AuthClient
 from zulip_auth._credentials import Credentials
-from zulip_auth._exceptions import InvalidInputError, SSOFlowEndedError
-from zulip_auth._models import ExternalMethod
+from zulip_auth._exceptions import InvalidInputError
 from zulip_auth._redaction import hide_locals
 from zulip_auth._sso import FLOW_TIMEOUT, SSOFlow
 
 from .output import is_interactive, print_err, print_error, wrap
-from .url_handler import redirect_listener
+from .url_handler import ACCEPTED, receive_url, redirect_listener
 
 _MAX_BYTES = 32 * 1024
 _PAGE = '<!DOCTYPE html><meta charset="utf-8"><meta http-equiv="refresh" content="0; url={}">\n'
@@ -54,69 +55,77 @@ _COMPLETE_RE = re.compile(
 )
 
 
-async def login_with_browser(client: AuthClient, method: ExternalMethod) -> Credentials:
-    """Open the browser, wait for the redirect, and verify the credentials in it.
+@hide_locals
+def login_with_browser(flow: SSOFlow) -> Credentials:
+    """Open the browser, and return the credentials that it is redirected with.
+
+    The account in them is not authenticated.
+
+    Args:
+        flow: The login.
 
     Raises:
-        ZulipAuthError: If the login fails.
+        InvalidInputError: If the input ends without a valid redirect URL.
+        SSOFlowEndedError: If the login has expired.
     """
-    credentials = await _wait_for_redirect(client.start_sso(method))
-    # The account in the redirect is not authenticated.
-    await client.verify(credentials)
-    return credentials
+    with redirect_listener() as listener, _redirect_page(flow.url) as page, _echo_disabled():
+        browser = page and _find_browser()
+        print_err(wrap(_INSTRUCTIONS.format(_OPENING if browser else _NOT_OPENING, flow.url)))
+        _prompt(_PROMPT)
+        if page and browser:  # some commands block until the browser exits
+            target = (browser, page.as_uri())
+            threading.Thread(target=_open_browser, args=target, daemon=True).start()
+        return _wait_for_redirect(flow, listener)
 
 
-async def _wait_for_redirect(flow: SSOFlow) -> Credentials:
-    """Return the credentials from the first valid redirect URL, pasted or forwarded."""
-    loop = asyncio.get_running_loop()
-    result: asyncio.Future[Credentials] = loop.create_future()
-    is_listening = has_failed = False
-
-    def on_url(text: str, show_error: bool = True) -> None:
-        nonlocal has_failed
-        if result.done():
-            return
+def _wait_for_redirect(flow: SSOFlow, listener: socket.socket | None) -> Credentials:
+    """Return the credentials from the first valid redirect URL."""
+    for text, reply in _received_texts(listener):
         try:
-            result.set_result(_finish(flow, text))
-        except SSOFlowEndedError as error:
-            result.set_exception(error)
+            credentials = _finish(flow, text)
         except InvalidInputError as error:
-            has_failed = True
-            if show_error:
-                _interrupt_prompt(str(error))
-            raise
-
-    def on_line(line: bytes) -> None:
-        with suppress(InvalidInputError):
-            on_url(line.decode("utf-8", "replace"))
-
-    def on_eof() -> None:
-        # No other source is left, or the only one was wrong.
-        if not result.done() and (has_failed or not is_listening or is_interactive()):
-            result.set_exception(InvalidInputError("No valid redirect URL received."))
-
-    # An expired flow raises for any input.
-    expiry = loop.call_later(FLOW_TIMEOUT, on_line, b"")
-    try:
-        async with redirect_listener(on_url) as is_listening:
-            with _redirect_page(flow.url) as page, _echo_disabled():
-                browser = page and _find_browser()
-                opening = _OPENING if browser else _NOT_OPENING
-                print_err(wrap(_INSTRUCTIONS.format(opening, flow.url)))
-                _prompt(_PROMPT)
-                _start_thread(_read_stdin, loop, on_line, on_eof)
-                if page and browser:  # some commands block until the browser exits
-                    _start_thread(_open_browser, browser, page.as_uri())
-                await asyncio.wait([result])
-                _prompt("\n")
-                return result.result()
-    finally:
-        expiry.cancel()
+            _interrupt_prompt(str(error))
+            reply(str(error))
+        else:
+            reply(ACCEPTED)
+            _prompt("\n")
+            return credentials
+    _prompt("\n")
+    raise InvalidInputError("No valid redirect URL received.")
 
 
-@hide_locals
+def _received_texts(
+    listener: socket.socket | None,
+) -> Iterator[tuple[str, Callable[[str], None]]]:
+    """Yield each pasted line and each forwarded URL, with a function that replies to it."""
+    deadline = monotonic() + FLOW_TIMEOUT
+    sources = [source for source in (sys.stdin, listener) if source is not None]
+    unfinished, has_line = b"", False
+    while sources:
+        ready, _, _ = select(sources, [], [], max(0.0, deadline - monotonic()))
+        if listener is not None and listener in ready:
+            yield from receive_url(listener)
+        if sys.stdin in ready:
+            data = os.read(sys.stdin.fileno(), _MAX_BYTES)
+            *lines, unfinished = (unfinished + data + b"\n" * (not data)).split(b"\n")
+            for line in filter(bytes.strip, lines):
+                has_line = True
+                yield line.decode("utf-8", "replace"), _ignore
+            if not data and (has_line or is_interactive()):
+                return
+            if not data:  # the URL may be forwarded
+                sources.remove(sys.stdin)
+        if not ready:
+            _prompt("\n")
+            yield "", _ignore  # the flow has expired, and raises
+
+
+def _ignore(_reply: str) -> None:
+    """Do nothing: the user has seen the reply."""
+
+
 def _finish(flow: SSOFlow, text: str) -> Credentials:
-    """Finish a flow with what the user pasted, or explain what is wrong with that."""
+    """Finish a flow with a redirect URL, or explain what is wrong with the text."""
     match = _URL_RE.search(text.replace("&amp;", "&"))
     with suppress(InvalidInputError):
         return flow.finish(match[0] if match else text)
@@ -144,10 +153,6 @@ def _interrupt_prompt(message: str) -> None:
     _prompt(_PROMPT)
 
 
-def _start_thread(target: Callable[..., None], *args: object) -> None:
-    threading.Thread(target=target, args=args, daemon=True).start()
-
-
 def _find_browser() -> webbrowser.BaseBrowser | None:
     """Return the default browser, unless it would run in this terminal."""
     with suppress(webbrowser.Error):
@@ -172,40 +177,21 @@ def _redirect_page(url: str) -> Iterator[Path | None]:
         page = None
         with suppress(OSError, RuntimeError):
             tmp_dir = tempfile.TemporaryDirectory(prefix="zulip-auth-", dir=Path.home().absolute())
-            page = Path(stack.enter_context(tmp_dir), "login.html")
-            page.touch(mode=0o600)
-            page.write_text(_PAGE.format(escape(url)), encoding="utf-8")
+            path = Path(stack.enter_context(tmp_dir), "login.html")
+            path.touch(mode=0o600)
+            path.write_text(_PAGE.format(escape(url)), encoding="utf-8")
+            page = path
         yield page
-
-
-def _read_stdin(
-    loop: asyncio.AbstractEventLoop, on_line: Callable[[bytes], None], on_eof: Callable[[], None]
-) -> None:
-    """Pass the lines of standard input to the loop, without the lock of sys.stdin."""
-    buffer = b""
-    with suppress(OSError, RuntimeError):  # the loop may be closed
-        while sys.stdin is not None and (data := os.read(sys.stdin.fileno(), _MAX_BYTES)):
-            *lines, buffer = (buffer + data)[-_MAX_BYTES:].split(b"\n")
-            for line in filter(bytes.strip, lines):
-                loop.call_soon_threadsafe(on_line, line)
-        if buffer.strip():
-            loop.call_soon_threadsafe(on_line, buffer)
-        loop.call_soon_threadsafe(on_eof)
 
 
 @contextmanager
 def _echo_disabled() -> Iterator[None]:
     """Hide the input on the terminal."""
-    if not is_interactive() or os.name != "posix":
+    with ExitStack() as stack:
+        if is_interactive():
+            saved = termios.tcgetattr(sys.stdin)
+            attrs = [*saved]
+            attrs[3] &= ~termios.ECHO
+            stack.callback(termios.tcsetattr, sys.stdin, termios.TCSADRAIN, saved)
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, attrs)
         yield
-        return
-    import termios
-
-    saved = termios.tcgetattr(sys.stdin)
-    attrs = [*saved]
-    attrs[3] &= ~termios.ECHO
-    termios.tcsetattr(sys.stdin, termios.TCSADRAIN, attrs)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, saved)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NoReturn
+from typing import Literal
 
 from zulip_auth._exceptions import InvalidInputError
 from zulip_auth._models import ExternalMethod, ServerSettings
@@ -25,13 +25,23 @@ def choose_method(settings: ServerSettings, site: str, sso: str | None) -> Login
     Raises:
         InvalidInputError: If there is no such method, or no terminal.
     """
-    methods: dict[LoginMethod, str] = _available_methods(settings)
-    if sso is not None:
-        methods = {m: name for m, name in methods.items() if _is_external(m, sso)}
-        if not methods:
-            _raise_no_browser_login(settings)
+    methods: dict[LoginMethod, str] = {"password": "password"}
+    if sso is not None or not settings.password_enabled:
+        methods.clear()
+    for external in settings.external_methods:
+        if sso in (None, "", external.name):
+            text = f"{external.display_name}, in a browser ({external.name})"
+            methods[external] = sanitize(text)
+    if settings.dev_enabled and sso is None:
+        methods["dev"] = "development login, without a password"
     if not methods:
-        raise InvalidInputError(f"{settings.realm_name} offers no supported login method.")
+        names = ", ".join(external.name for external in settings.external_methods)
+        kind = "supported login method" if sso is None else "browser login"
+        raise InvalidInputError(
+            f"Unknown login method. Available with --sso: {names}."
+            if names
+            else f"{settings.realm_name} offers no {kind}."
+        )
     method = next(iter(methods)) if len(methods) == 1 else _prompt(methods, settings)
     if isinstance(method, ExternalMethod) and settings.realm_url != site:
         # The redirect names the organization by its realm_url.
@@ -41,29 +51,6 @@ def choose_method(settings: ServerSettings, site: str, sso: str | None) -> Login
     return method
 
 
-def _available_methods(settings: ServerSettings) -> dict[LoginMethod, str]:
-    """Return the login methods that a server reports, and their names in the menu."""
-    methods: dict[LoginMethod, str] = {"password": "password"} if settings.password_enabled else {}
-    for method in settings.external_methods:
-        methods[method] = sanitize(f"{method.display_name}, in a browser ({method.name})")
-    if settings.dev_enabled:
-        methods["dev"] = "development login, without a password"
-    return methods
-
-
-def _is_external(method: LoginMethod, name: str) -> bool:
-    return isinstance(method, ExternalMethod) and name in ("", method.name)
-
-
-def _raise_no_browser_login(settings: ServerSettings) -> NoReturn:
-    if names := ", ".join(method.name for method in settings.external_methods):
-        raise InvalidInputError(f"Unknown login method. Available with --sso: {names}.")
-    hint = ""
-    if settings.feature_level == 0:
-        hint = f" (Zulip {settings.zulip_version} does not report login methods; 2.1 and later do)"
-    raise InvalidInputError(f"{settings.realm_name} offers no browser login{hint}.")
-
-
 def _prompt(methods: dict[LoginMethod, str], settings: ServerSettings) -> LoginMethod:
     if not is_interactive():
         raise InvalidInputError("Choose a login method: pass USERNAME or --sso METHOD.")
@@ -71,9 +58,9 @@ def _prompt(methods: dict[LoginMethod, str], settings: ServerSettings) -> LoginM
     numbers: dict[str, LoginMethod] = {
         str(number): method for number, method in enumerate(methods, 1)
     }
-    for number, method in numbers.items():
-        print_err(wrap(f"  {number}  {methods[method]}"))
+    for choice, method in numbers.items():
+        print_err(wrap(f"  {choice}  {methods[method]}"))
     # A wrong number is not an error, after which a password could be typed in plain sight.
-    while (number := prompt(f"Choose [1-{len(methods)}]: ")) not in numbers:
+    while (choice := prompt(f"Choose [1-{len(methods)}]: ")) not in numbers:
         print_err(f"Enter a number from 1 to {len(methods)}.")
-    return numbers[number]
+    return numbers[choice]

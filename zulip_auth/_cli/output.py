@@ -67,6 +67,11 @@ def _write(text: str) -> None:
             print(text, end="", file=sys.stderr, flush=True)
 
 
+def prose(text: str) -> str:
+    """Wrap the text of a result on a terminal. What is piped must not have other line breaks."""
+    return wrap(text) if is_terminal(sys.stdout) else text
+
+
 def wrap(text: str) -> str:
     """Wrap each line at the width of the terminal, between words."""
     width = min(terminal_width(), 80) - 1

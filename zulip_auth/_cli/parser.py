@@ -17,24 +17,24 @@ from .output import terminal_width, wrap
 
 SHELLS = ("bash", "fish", "zsh")
 
-_SERVER = "--timeout --cert-bundle --allow-http"
+_SERVER = "--json --timeout --cert-bundle --allow-http"
 # Command: (arguments and options, help).
 COMMANDS = {
     "login": (
-        "SITE USERNAME --password-stdin --password-command --api-key-stdin --dev --sso --bot "
-        f"--config --no-save --keyring --overwrite --json --show-key {_SERVER}",
+        "SITE [USERNAME] --password-stdin --password-command --api-key-stdin --dev --sso --bot "
+        f"--config --no-save --keyring --overwrite --show-key {_SERVER}",
         "log in and save the API key",
     ),
-    "whoami": (f"--config --json {_SERVER}", "check the saved API key and show its account"),
-    "bots": (f"--config --json {_SERVER}", "list the bots of the account"),
+    "whoami": (f"--config {_SERVER}", "check the saved API key and show its account"),
+    "bots": (f"--config {_SERVER}", "list the bots of the account"),
     "api-key": ("--config --json", "print the saved API key"),
     "rotate": (
-        f"--bot --save --config --json --show-key {_SERVER}",
+        f"--bot --save --config --show-key {_SERVER}",
         "replace the API key, save the new one and revoke the old one",
     ),
-    "logout": (f"--revoke --config --json {_SERVER}", "delete the saved API key"),
+    "logout": (f"--revoke --config {_SERVER}", "delete the saved API key"),
     "sso-handler": (
-        "URL --install --uninstall --json",
+        "[URL] --install --uninstall --json",
         "handle zulip:// URLs, to finish browser logins automatically (Linux desktops)",
     ),
     "fake-server": ("", "run a stand-in Zulip server, for tests (extra: testing)"),
@@ -44,9 +44,9 @@ COMMANDS = {
 OPTIONS = {
     "arguments": {
         "SITE": "organization URL, such as chat.example.com",
-        "USERNAME": "usually an email address; if omitted, choose a login method",
+        "[USERNAME]": "usually an email address; if omitted, choose a login method",
         "--bot NAME": "a bot that the account owns, in place of the account",
-        "URL": "URL passed by the desktop",
+        "[URL]": "URL passed by the desktop",
         "SHELL": ", ".join(SHELLS),
     },
     "authentication": {
@@ -54,7 +54,7 @@ OPTIONS = {
         "--password-command COMMAND": "read the password from the first line of COMMAND's output",
         "--api-key-stdin": "read an API key from standard input instead of logging in",
         "--dev": "log in to a development server, without a password",
-        "--sso METHOD": "log in with a browser; METHOD selects one of several",
+        "--sso [METHOD]": "log in with a browser; METHOD selects one of several",
     },
     "zuliprc": {
         "--config PATH": "zuliprc to use (default: $ZULIP_CONFIG or ~/.zuliprc)",
@@ -78,13 +78,6 @@ OPTIONS = {
     },
 }
 _EXCLUSIVE = ("authentication", "storage", "desktop")
-_SETTINGS: dict[str, dict[str, Any]] = {
-    "USERNAME": {"nargs": "?"},
-    "URL": {"nargs": "?"},
-    "SHELL": {"choices": SHELLS},
-    "--sso": {"nargs": "?", "const": ""},
-    "--timeout": {"type": float},
-}
 _OPTION_RE = re.compile(r"--[a-z]+(-[a-z]+)*(?==|$)")  # unlike most passwords
 _EPILOG = """\
 examples:
@@ -146,26 +139,40 @@ def _build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     for command_name, (options, text) in COMMANDS.items():
         names = options.split()
-        usage = ["zulip-auth", command_name, "[OPTIONS]"]
-        usage += [f"[{n}]" if "nargs" in _SETTINGS.get(n, {}) else n for n in names if n.isupper()]
+        arguments = [name for name in names if not name.startswith("-")]
+        usage = " ".join(["usage: zulip-auth", command_name, "[OPTIONS]", *arguments])
         command = commands.add_parser(
             command_name,
             help=text,
             description=wrap(f"{text[0].upper()}{text[1:]}."),
-            usage=wrap(f"usage: {' '.join(usage)}").removeprefix("usage: "),
+            usage=wrap(usage).removeprefix("usage: "),
         )
         for title, texts in OPTIONS.items():
             group: argparse._ActionsContainer = command.add_argument_group(title)
             if title in _EXCLUSIVE:
                 group = group.add_mutually_exclusive_group()
-            for option in texts:
+            for option, text in texts.items():
                 name, _, metavar = option.partition(" ")
-                settings: dict[str, Any] = {"action": "store_true"}
-                if metavar or name.isupper():
-                    settings = {"metavar": metavar or name, **_SETTINGS.get(name, {})}
                 if name in names:
-                    group.add_argument(name.lower(), help=texts[option], **settings)
+                    group.add_argument(
+                        name.strip("[]").lower(), help=text, **_settings(name, metavar)
+                    )
     return parser
+
+
+def _settings(name: str, metavar: str) -> dict[str, Any]:
+    """Return the keyword arguments of `add_argument`."""
+    if name.startswith("-") and not metavar:
+        return {"action": "store_true"}
+    value = metavar or name
+    settings: dict[str, Any] = {"metavar": value.strip("[]")}
+    if value.startswith("["):  # it may be left out
+        settings |= {"nargs": "?", "const": ""}
+    if value == "SECONDS":
+        settings["type"] = float
+    if value == "SHELL":
+        settings["choices"] = SHELLS
+    return settings
 
 
 class _Parser(argparse.ArgumentParser):

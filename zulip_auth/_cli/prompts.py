@@ -6,21 +6,16 @@ import argparse
 import getpass
 import re
 import shlex
-import signal
 import subprocess
 import sys
-import threading
 import warnings
 from contextlib import suppress
-from typing import IO
 
 from zulip_auth._exceptions import InvalidInputError
 from zulip_auth._redaction import hide_locals
 
 from .output import is_interactive, print_err
 
-_MAX_BYTES = 64 * 1024
-_PIPE_GRACE = 1.0  # seconds
 # Quoted text is skipped, unless a shell would expand it; group 1 is shell syntax.
 _SHELL_SYNTAX_RE = re.compile(r"""'[^']*'|\\.|"(?:\\[^$`]|[^"\\$`])*"|([|&;<>$`"\n])""", re.DOTALL)
 
@@ -70,39 +65,26 @@ def _read_stdin() -> bytes:
         raise InvalidInputError("Standard input is closed.")
     if sys.stdin.isatty():
         raise InvalidInputError("Omit --password-stdin to be prompted.")
-    return sys.stdin.buffer.read(_MAX_BYTES)
+    return sys.stdin.buffer.read()
 
 
 def _read_command(command: str, timeout: float | None) -> bytes:
+    """Return the first line of a command's output."""
     # The command is not repeated, since it may be a misplaced password.
     if any(match[1] for match in _SHELL_SYNTAX_RE.finditer(command)):
         raise InvalidInputError("--password-command uses no shell: use sh -c '…'")
-    error = "Password command failed:"
     try:
         argv = shlex.split(command)
-        process = subprocess.Popen(argv, bufsize=0, stdout=subprocess.PIPE)  # noqa: S603
+        done = subprocess.run(argv, stdout=subprocess.PIPE, timeout=timeout, check=False)  # noqa: S603
     except (OSError, ValueError, IndexError):
-        raise InvalidInputError(f"{error} could not be started.") from None
-    line = bytearray()
-    reader = threading.Thread(target=_read_line, args=(process.stdout, line), daemon=True)
-    reader.start()
-    try:
-        status = process.wait(timeout)
+        reason = "could not be started"
     except subprocess.TimeoutExpired:
-        raise InvalidInputError(f"{error} still running after {timeout:g} seconds.") from None
-    finally:
-        process.kill()
-        process.wait()
-    reader.join(_PIPE_GRACE)  # a child of the command may keep the pipe open
-    if status not in (0, -signal.SIGPIPE):
-        raise InvalidInputError(f"{error} exited with status {status}.")
-    return bytes(line[:_MAX_BYTES]).partition(b"\n")[0]
-
-
-def _read_line(stream: IO[bytes], line: bytearray) -> None:
-    with stream:  # closing it ends an endless writer by SIGPIPE
-        while b"\n" not in line and len(line) < _MAX_BYTES and (data := stream.read(_MAX_BYTES)):
-            line += data
+        reason = f"still running after {timeout:g} seconds"
+    else:
+        if done.returncode == 0:
+            return done.stdout.partition(b"\n")[0]
+        reason = f"exited with status {done.returncode}"
+    raise InvalidInputError(f"Password command failed: {reason}.")
 
 
 def _prompt_hidden(text: str) -> str:

@@ -6,7 +6,6 @@ each waiting login. A forwarded URL is trusted no more than a pasted one.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import secrets
@@ -15,14 +14,15 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from zulip_auth._exceptions import APIConnectionError, InvalidInputError
 
 _TIMEOUT = 5.0  # seconds
-_QUIET, _SHOW, _ACCEPTED = b"?", b"!", "accepted"
+_MAX_BYTES = 64 * 1024
+ACCEPTED = "accepted"
 _MIME_TYPE = "x-scheme-handler/zulip"
 _DESKTOP_ENTRY = """\
 [Desktop Entry]
@@ -36,38 +36,39 @@ Terminal=false
 """
 
 
-@asynccontextmanager
-async def redirect_listener(on_url: Callable[[str, bool], None]) -> AsyncIterator[bool]:
-    """Pass forwarded URLs to *on_url*; yield whether that is possible.
+@contextmanager
+def redirect_listener() -> Iterator[socket.socket | None]:
+    """Listen for forwarded URLs; None if that is not possible."""
+    with ExitStack() as stack:
+        listener = None
+        with suppress(OSError):
+            if directory := _runtime_dir():
+                path = directory / f"zulip-auth-{secrets.token_hex(4)}.socket"
+                server = stack.enter_context(socket.socket(socket.AF_UNIX))
+                server.bind(str(path))
+                stack.callback(path.unlink, missing_ok=True)
+                path.chmod(0o600)
+                server.listen()
+                listener = server
+        yield listener
 
-    Args:
-        on_url: Called with a URL, and whether to show the user why it is
-            rejected. Raises InvalidInputError to reject it.
+
+def receive_url(listener: socket.socket) -> Iterator[tuple[str, Callable[[str], None]]]:
+    """Yield a forwarded URL, and a function that replies to its handler.
+
+    The reply is ACCEPTED, or the reason why the URL is rejected.
     """
+    with suppress(OSError), listener.accept()[0] as connection:
+        connection.settimeout(_TIMEOUT)
+        with connection.makefile("rb") as file:
+            line = file.readline(_MAX_BYTES)
 
-    async def on_client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with closing(writer), suppress(OSError, ValueError, TimeoutError):
-            async with asyncio.timeout(_TIMEOUT):
-                line = await reader.readline()
-            reply = _ACCEPTED
-            try:
-                on_url(line[1:].decode("utf-8", "replace"), line[:1] == _SHOW)
-            except InvalidInputError as error:
-                reply = str(error)
-            writer.write(reply.encode())
+        def reply(text: str) -> None:
+            with suppress(OSError):
+                connection.sendall(text.encode())
 
-    server, path = None, Path(f"zulip-auth-{secrets.token_hex(4)}.socket")
-    with suppress(OSError):
-        if directory := _runtime_dir():
-            path = directory / path
-            server = await asyncio.start_unix_server(on_client, path)
-            path.chmod(0o600)
-    try:
-        yield server is not None
-    finally:
-        if server is not None:
-            server.close()
-            path.unlink(missing_ok=True)
+        if line.endswith(b"\n"):
+            yield line.decode("utf-8", "replace"), reply
 
 
 def forward_url(url: str) -> str:
@@ -78,16 +79,15 @@ def forward_url(url: str) -> str:
         InvalidInputError: If all of them reject it.
     """
     reason, directory = "", _runtime_dir()
-    for mark in (_QUIET, _SHOW):  # they show why when it belongs to none of them
-        for path in directory.glob("zulip-auth-*.socket") if directory else ():
-            # A killed login leaves its socket, which no process accepts from.
-            with suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
-                connection.settimeout(_TIMEOUT)
-                connection.connect(str(path))
-                connection.sendall(mark + os.fsencode(url) + b"\n")
-                reason = connection.recv(1024).decode() or reason
-                if reason == _ACCEPTED:
-                    return "Login completed; return to the terminal."
+    for path in directory.glob("zulip-auth-*.socket") if directory else ():
+        # A killed login leaves its socket, which no process accepts from.
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(_TIMEOUT)
+            connection.connect(str(path))
+            connection.sendall(os.fsencode(url) + b"\n")
+            reason = connection.recv(1024).decode() or reason
+            if reason == ACCEPTED:
+                return "Login completed; return to the terminal."
     if reason:
         raise InvalidInputError(f"No login in progress accepts the URL: {reason}")
     raise APIConnectionError(
@@ -97,7 +97,7 @@ def forward_url(url: str) -> str:
 
 def _runtime_dir() -> Path | None:
     """Return the user's private directory for sockets, if there is one."""
-    with suppress(AttributeError, KeyError, OSError, ValueError):
+    with suppress(KeyError, OSError, ValueError):
         path = Path(os.environ["XDG_RUNTIME_DIR"])
         status = path.stat()
         if stat.S_IMODE(status.st_mode) & 0o077 == 0 and status.st_uid == os.getuid():
@@ -114,16 +114,12 @@ def install() -> str:
     xdg_mime = shutil.which("xdg-mime")
     if xdg_mime is None:
         raise InvalidInputError("xdg-mime not found; this requires a Linux desktop.")
-    path = _desktop_file()
-    try:
+    with _desktop_entry() as path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(_DESKTOP_ENTRY.format(command=_command()), encoding="utf-8")
         status = subprocess.call([xdg_mime, "default", path.name, _MIME_TYPE])  # noqa: S603
-        reason = f"xdg-mime exited with status {status}"
-    except OSError as error:
-        status, reason = 1, str(error.strerror)
     if status:
-        raise InvalidInputError(f"Could not install the handler: {reason}.")
+        raise InvalidInputError(f"xdg-mime exited with status {status}.")
     return f"zulip-auth now handles zulip:// URLs ({path})."
 
 
@@ -133,21 +129,21 @@ def uninstall() -> str:
     Raises:
         InvalidInputError: If its file cannot be removed.
     """
-    path = _desktop_file()
-    try:
-        path.unlink()
-    except FileNotFoundError:
-        return "The handler is not installed."
-    except OSError as error:
-        raise InvalidInputError(f"Could not remove {path}: {error.strerror}.") from None
-    return f"Removed {path}."
+    with _desktop_entry() as path:
+        is_installed = path.exists()
+        path.unlink(missing_ok=True)
+    return f"Removed {path}." if is_installed else "The handler is not installed."
 
 
-def _desktop_file() -> Path:
+@contextmanager
+def _desktop_entry() -> Iterator[Path]:
+    """Yield the path of the file that registers the handler."""
     data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    with suppress(RuntimeError):
-        return Path(data).expanduser() / "applications" / "zulip-auth.desktop"
-    raise InvalidInputError("Could not find the home directory.")
+    try:
+        yield Path(data).expanduser() / "applications" / "zulip-auth.desktop"
+    except (OSError, RuntimeError) as error:  # a RuntimeError if there is no home directory
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidInputError(f"Could not change the handler: {reason}.") from None
 
 
 def _command() -> str:
