@@ -11,7 +11,7 @@ from zulip_auth.testing.http import HUMANS, Fields, UserCall, endpoint, not_serv
 
 _SHORT_NAME_RE = re.compile(r"[\w.+-]+")
 _BOT_TYPES = (GENERIC_BOT, INCOMING_WEBHOOK, 3, 4)
-BOT_SETTINGS = {
+BOT_SETTINGS: dict[str, Any] = {
     "avatar_url": "",
     "default_sending_stream": None,
     "default_events_register_stream": None,
