@@ -332,7 +332,9 @@ def test_logout(server: FakeZulip, cli: CLIRunner, memory: InMemoryKeyring) -> N
     assert loaded(cli.zuliprc)[0] == HAMLET
 
 
-@pytest.mark.parametrize("command", ["whoami", "bots", "api-key", "rotate", "logout --revoke"])
+@pytest.mark.parametrize(
+    "command", ["whoami", "bots", "api-key", "rotate", "logout", "logout --revoke"]
+)
 def test_not_logged_in(command: str, cli: CLIRunner, memory: InMemoryKeyring) -> None:
     assert cli.fail(78, *command.split()) == NOT_LOGGED_IN
     cli.zuliprc.touch(0o600)
