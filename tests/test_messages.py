@@ -178,7 +178,7 @@ CASES: dict[str, TargetFactory] = {
         trusted=False, environment={"SSL_CERT_FILE": "/nowhere.pem"}
     ),
 }
-# The arguments site, username and password in place of valid ones.
+# Arguments in place of valid ones.
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "site with a zero-width space": {"site": "https://chat\u200b.example.com"},
     "site with a byte order mark": {"site": "\ufeffchat.example.com"},
@@ -208,6 +208,16 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "headers with an invalid name": {"headers": {"hunter3\n": "x"}},
     "headers with an invalid value": {"headers": {"X-Token": "hunter3\n"}},
     "headers that are not a mapping": {"headers": ["hunter3"]},
+    "site with plain http": {"site": "http://chat.example.com"},
+    "username with a line break": {"username": "iago@zulip.com\n"},
+    "password with a line break": {"password": "hunter3\n"},
+    "timeout of zero": {"timeout": 0},
+    "retry that is a number": {"retry": 3},
+    "ssl_context that is false": {"ssl_context": False},
+    "ssl_context for servers": {"ssl_context": OTHER_CA},
+    "transport that is false": {"transport": False},
+    "allow_http that is text": {"allow_http": "false"},
+    "user_agent with a line break": {"user_agent": "a\r\nb: c"},
 }
 MESSAGES, ARGUMENT_MESSAGES = messages("Servers"), messages("Arguments")
 
