@@ -1,12 +1,8 @@
-"""Faults on the wire.
-
-Add a fault here and a case for it in test_faults.py.
-"""
+"""Faults on the wire, of several tests or of more than one line."""
 
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import gzip
 import json
 import socket
@@ -42,17 +38,13 @@ def send(*parts: bytes, reset: bool = False) -> Scenario:
         if reset:
             connection.reset()
 
-    scenario.__name__ = f"{b''.join(parts)[:40]!r}{', reset' * reset}"  # in the names of tests
     return scenario
 
 
 # ---- Lost connections
 
 reset_before_headers = send(reset=True)
-close_in_the_headers = send(OK + b"content-type: appl")
 truncate_the_body = send(OK + b'content-length: 100\r\n\r\n{"result"')
-truncate_the_chunks = send(OK + b"transfer-encoding: chunked\r\n\r\n64\r\n{")
-reset_in_the_body = send(OK + b'content-length: 100\r\n\r\n{"result"', reset=True)
 
 
 # ---- Too slow
@@ -73,24 +65,7 @@ async def never_end_1xx(connection: Connection) -> None:
         await asyncio.sleep(0.01)
 
 
-# ---- Malformed HTTP
-
-speak_ssh = send(b"SSH-2.0-OpenSSH_9.2\r\nInvalid SSH identification string.\r\n")
-headers_of_1_mb = send(OK + b"x: " + b"a" * 2**20 + b"\r\n\r\n")
-ten_thousand_headers = send(
-    OK + b"".join(b"x-%d: %s\r\n" % (number, b"a" * 20) for number in range(10_000)) + b"\r\n"
-)
-bad_chunk_size = send(OK + b"transfer-encoding: chunked\r\n\r\nxyz\r\n{}\r\n")
-bad_chunk_size_after_the_head = send(OK + b"transfer-encoding: chunked\r\n\r\n", b"xyz\r\n{}\r\n")
-conflicting_lengths = send(OK + b"content-length: 2\r\ncontent-length: 7\r\n\r\n{}")
-
-
 # ---- Body size and encoding
-
-
-def body_of(size: int) -> Scenario:
-    """Respond with a success of *size* bytes."""
-    return respond(200, json.dumps(SUCCESS).encode().ljust(size))
 
 
 async def body_of_200_mb(connection: Connection) -> None:
@@ -257,15 +232,10 @@ async def respond_in_plain(connection: Connection) -> None:
     await connection.write(raw_response(400, "Speak HTTP."))
 
 
-PAST = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 handshake_that_hangs = http_target(hang, scheme="https")
 https_to_a_plain_port = http_target(respond_in_plain, scheme="https")
 http_to_a_tls_port = https_target(respond(200, SUCCESS), site="http://127.0.0.1:{}", trusted=False)
 untrusted_certificate = https_target(respond(200, SUCCESS), trusted=False)
-wrong_host_certificate = https_target(respond(200, SUCCESS), name="chat.example.com")
-expired_certificate = https_target(
-    respond(200, SUCCESS), not_before=PAST, not_after=PAST + dt.timedelta(days=1)
-)
 
 
 def redirect(status: int) -> TargetFactory:
