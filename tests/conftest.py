@@ -120,6 +120,12 @@ def fresh_certificates() -> Iterator[None]:
 
 
 @pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """The path of a zuliprc that does not exist."""
+    return tmp_path / "zuliprc"
+
+
+@pytest.fixture
 def home(tmp_path: Path) -> CLIRunner:
     return CLIRunner(tmp_path)
 

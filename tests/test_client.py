@@ -34,6 +34,7 @@ from helpers.raw_server import (
     succeed,
 )
 from helpers.recordings import load_recordings, respond_as_recorded
+from helpers.requests import paths
 from helpers.secret_scanner import SecretScanner
 from zulip_auth import (
     APIConnectionError,
@@ -67,10 +68,6 @@ BUSY = respond(
 
 def key_of(server: ScriptedServer) -> Credentials:
     return evolve(CREDENTIALS, site=server.site)
-
-
-def paths(server: ScriptedServer) -> list[str]:
-    return [request.line.split()[1] for request in server.requests]
 
 
 # ---- Requests
@@ -436,7 +433,7 @@ async def test_bots_without_key_in_list() -> None:
         assert without == evolve(bot, credentials=None)
         assert await client.bot_credentials(key_of(server), without) == expected
         assert await client.bot_credentials(key_of(server), bot) == expected
-        assert paths(server) == ["/api/v1/bots", "/api/v1/bots/254/api_key"] * 2
+        assert paths(server) == ["/bots", "/bots/254/api_key"] * 2
         assert len({request.headers["authorization"] for request in server.requests}) == 1
     SecretScanner(BOT_KEY).check(f"{bots} {bots!r}", "the repr")
 
@@ -463,10 +460,8 @@ async def test_regenerate_the_key_of_a_bot(has_id: bool) -> None:
         new = await client.regenerate_api_key(owner, bot=bot)
         assert (new.api_key, new.user_id) == (account.api_key, account.user_id)
         assert new.api_key != old.api_key
-        assert [request.path for request in server.requests[1:]] == [
-            *["/api/v1/users/me"] * (not has_id),
-            f"/api/v1/bots/{account.user_id}/api_key/regenerate",
-        ]
+        regenerate = f"/bots/{account.user_id}/api_key/regenerate"
+        assert paths(server)[1:] == [*["/users/me"] * (not has_id), regenerate]
 
 
 async def test_bots_share_one_timeout() -> None:

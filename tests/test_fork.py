@@ -17,6 +17,7 @@ import trustme
 
 from helpers.constants import PASSWORD, SUCCESS, USERNAME
 from helpers.raw_server import Connection, ScriptedServer, raw_response
+from helpers.requests import logins
 from helpers.tls import client_context, server_context
 from zulip_auth import ApiKeySource, AuthClient, ZuliprcStore
 from zulip_auth.testing import FakeZulip
@@ -120,10 +121,6 @@ async def test_second_response_in_the_same_record(test_ca: trustme.CA) -> None:
 # ---- Sources
 
 
-def logins(server: FakeZulip) -> int:
-    return [request.path for request in server.requests].count("/api/v1/fetch_api_key")
-
-
 @pytest.mark.parametrize("state", ["during a login", "after a login"])
 async def test_source_of_the_parent(server: FakeZulip, state: str) -> None:
     """A child process logs in by itself, or uses the credentials of its parent."""
@@ -149,8 +146,7 @@ async def test_source_of_the_parent(server: FakeZulip, state: str) -> None:
     assert logins(server) == (1 if state == "after a login" else 2)
 
 
-async def test_eight_workers_log_in_once(server: FakeZulip, tmp_path: Path) -> None:
-    path = tmp_path / "zuliprc"
+async def test_eight_workers_log_in_once(server: FakeZulip, path: Path) -> None:
     key = server.account(USERNAME).api_key
     server.password_check_time = 0.2
 
@@ -162,4 +158,4 @@ async def test_eight_workers_log_in_once(server: FakeZulip, tmp_path: Path) -> N
     pids = [in_fork(work) for _ in range(8)]
     assert await exit_codes(*pids) == [0] * 8
     assert logins(server) == 1
-    assert list(tmp_path.iterdir()) == [path]
+    assert list(path.parent.iterdir()) == [path]

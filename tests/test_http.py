@@ -25,7 +25,7 @@ from attrs import define
 from httpx_aiohttp import AiohttpTransport
 
 from helpers.constants import AUTH_FAILED, PASSWORD, SUCCESS, USERNAME
-from helpers.errors import login_error
+from helpers.errors import error_of, login_error
 from helpers.messages import messages
 from helpers.raw_server import (
     ScriptedServer,
@@ -39,10 +39,11 @@ from helpers.secret_scanner import SecretScanner
 from helpers.tls import client_context, server_context
 from zulip_auth import (
     APIConnectionError,
-    APIStatusError,
     AuthClient,
+    AuthenticationFailedError,
     BadRequestError,
     ConfigurationError,
+    InvalidApiKeyError,
     InvalidResponseError,
     RetryPolicy,
     TLSError,
@@ -135,9 +136,8 @@ async def test_headers_of_each_request(transport: Any) -> None:
         client = AuthClient(server.site, headers=HEADERS, transport=own)
         credentials = await client.login(USERNAME, PASSWORD)
         await client.server_settings()
-        for call in (client.verify(credentials), client.jwt_login("a.b.c")):
-            with pytest.raises(APIStatusError):
-                await call
+        await error_of(InvalidApiKeyError, client.verify(credentials))
+        await error_of(AuthenticationFailedError, client.jwt_login("a.b.c"))
         assert not any("transfer-encoding" in request.headers for request in server.requests)
         sent = [
             [request.headers.get(name.lower()) for name in HEADERS] for request in server.requests
@@ -323,8 +323,7 @@ async def test_cancel_after_handshake(route: str, test_ca: trustme.CA) -> None:
     ):
         client = AuthClient(server.site, transport=transport)
         task = asyncio.create_task(client.login(USERNAME, PASSWORD))
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await error_of(asyncio.CancelledError, task)
         await client.login(USERNAME, PASSWORD)
         assert (server.connections, len(server.requests)) == (1, 2)
 

@@ -20,7 +20,9 @@ from attrs import evolve
 import zulip_auth
 from helpers.clock import seconds_between
 from helpers.constants import AUTH_FAILED, PASSWORD, USERNAME
+from helpers.errors import error_of
 from helpers.raw_server import ScriptedServer, respond, succeed
+from helpers.requests import logins
 from helpers.secret_scanner import SecretScanner
 from zulip_auth import (
     ApiKeySource,
@@ -43,11 +45,6 @@ REGENERATE = "/api/v1/users/me/api_key/regenerate"
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "zuliprc"
-
-
-@pytest.fixture
 def bot(server: FakeZulip, path: Path) -> Credentials:
     """The credentials of a bot, saved in a zuliprc."""
     account = server.add_bot(USERNAME, "Helper")
@@ -66,10 +63,6 @@ def source_for(
 ) -> ApiKeySource:
     client = AuthClient(server.site, retry=RetryPolicy(attempts=1), timeout=timeout)
     return ApiKeySource(client, username, password, store=store)
-
-
-def logins(server: FakeZulip) -> int:
-    return [request.path for request in server.requests].count("/api/v1/fetch_api_key")
 
 
 def replace_key(server: FakeZulip, credentials: Credentials) -> Credentials:
@@ -178,18 +171,13 @@ async def test_other_failures_are_not_remembered(server: FakeZulip) -> None:
     for _ in range(2):
         with pytest.raises(InvalidInputError, match=r"^password "):
             await source.get()
-    with pytest.raises(zulip_auth.APIConnectionError):
-        await source.get()
+    await error_of(zulip_auth.APIConnectionError, source.get())
     server.start()
     assert (await source.get()).email == USERNAME
     assert results == []
 
 
 async def test_password_function_that_is_no_use(server: FakeZulip) -> None:
-    async def wait_for_source() -> str:
-        [credentials] = await asyncio.gather(source.get())
-        return credentials.api_key
-
     async def cancel_itself() -> str:
         task = asyncio.current_task()
         assert task is not None
@@ -202,15 +190,12 @@ async def test_password_function_that_is_no_use(server: FakeZulip) -> None:
         return "a guess"
 
     cases: list[tuple[Any, str]] = [
-        (lambda: PASSWORD, r"^password must be a str or an async function\.$"),
-        (wait_for_source, r"must not wait for its own source\.$"),
-        (cancel_itself, r"^The login was cancelled repeatedly\.$"),
+        (lambda: PASSWORD, "password must be a str or an async function."),
+        (cancel_itself, "The login was cancelled repeatedly."),
     ]
     for password, message in cases:
         source = source_for(server, password)
-        with pytest.raises(InvalidInputError, match=message) as caught:
-            await source.get()
-        SecretScanner(PASSWORD).check_error(caught.value)
+        assert str(await error_of(InvalidInputError, source.get())) == message
     assert logins(server) == 0
     source = source_for(server, reset)
     await gather(source.get())
@@ -232,9 +217,9 @@ async def test_refresh(server: FakeZulip, caplog: pytest.LogCaptureFixture) -> N
     [record] = caplog.records
     assert record.getMessage() == f"Renewed the API key of {USERNAME} at {server.site}."
     for value in ("the key itself", None):
-        with pytest.raises(InvalidInputError, match="stale must be an instance of") as caught:
-            await source.refresh(value)  # type: ignore[arg-type]
-        SecretScanner("the key itself").check_error(caught.value)
+        refreshing = source.refresh(value)  # type: ignore[arg-type]
+        error = await error_of(InvalidInputError, refreshing, "the key itself")
+        assert str(error).startswith("stale must be an instance of")
 
 
 async def test_refresh_before_any_login(server: FakeZulip, path: Path) -> None:
@@ -248,8 +233,7 @@ async def test_refresh_before_any_login(server: FakeZulip, path: Path) -> None:
     assert await getting == new
     server.stop()
     for call in (source.refresh(new), source.get()):
-        with pytest.raises(zulip_auth.APIConnectionError):
-            await call
+        await error_of(zulip_auth.APIConnectionError, call)
 
 
 async def test_reissued_key_has_a_cooldown(
@@ -258,10 +242,9 @@ async def test_reissued_key_has_a_cooldown(
     source = source_for(server)
     stale = await source.get()
     for _ in range(3):
-        with pytest.raises(InvalidApiKeyError) as caught:
-            await source.refresh(stale)
-        assert caught.value.status_code == 401
-        assert str(caught.value) == (
+        error = await error_of(InvalidApiKeyError, source.refresh(stale))
+        assert error.status_code == 401
+        assert str(error) == (
             f"{server.site} rejects the API key that it just issued. A proxy may be stripping "
             "the Authorization header. Try again in a minute."
         )
@@ -287,12 +270,10 @@ async def test_reactivated_account(
         account.active = False
         for _ in range(2):
             for call in (source.refresh(stale), source.get()):
-                with pytest.raises(UserDeactivatedError):
-                    await call
+                await error_of(UserDeactivatedError, call)
         account.active = True
         advance_clock(monkeypatch, seconds + 59)
-        with pytest.raises(UserDeactivatedError):
-            await source.get()
+        await error_of(UserDeactivatedError, source.get())
         advance_clock(monkeypatch, seconds + 60)
         assert await source.get() == stale
     assert logins(server) == 2  # the error was remembered
@@ -315,8 +296,7 @@ async def test_login_error_ends_with_the_next_success(
     async with httpx.AsyncClient(auth=ApiKeyAuth(source), base_url=server.site) as http:
         assert (await http.get(ME)).status_code == 200
         account.active = False
-        with pytest.raises(UserDeactivatedError):
-            await http.get(ME)
+        await error_of(UserDeactivatedError, http.get(ME))
         account.active = True
         advance_clock(monkeypatch, 61)
         assert (await http.get(ME)).status_code == 200
@@ -405,8 +385,7 @@ async def test_store_that_cannot_be_written(server: FakeZulip, tmp_path: Path) -
     path = tmp_path / "directory" / "zuliprc"
     source = source_for(server, store=ZuliprcStore(path))
     for _ in range(2):
-        with pytest.raises(ZuliprcError):
-            await source.get()
+        await error_of(ZuliprcError, source.get())
     assert not server.requests
     path.parent.mkdir()
     assert (await source.get()).email == USERNAME
@@ -524,19 +503,17 @@ async def test_message_of_a_store_may_have_the_key(
 async def test_store_of_something_that_is_no_credentials(server: FakeZulip) -> None:
     store: Any = FragileStore()
     store.credentials = ("iago@zulip.com", "s3cret")
-    with pytest.raises(InvalidInputError, match="stored credentials must be") as caught:
-        await ApiKeySource.from_store(store).get()
-    SecretScanner("s3cret").check_error(caught.value)
+    error = await error_of(InvalidInputError, ApiKeySource.from_store(store).get(), "s3cret")
+    assert str(error).startswith("stored credentials must be")
 
 
 async def test_locked_store(server: FakeZulip, path: Path) -> None:
     store = ZuliprcStore(path)
     source = source_for(server, store=store, timeout=0.1)
     async with store.lock(1):
-        with pytest.raises(ZuliprcError) as caught:
-            await source.get()
+        error = await error_of(ZuliprcError, source.get())
         assert not server.requests
-        assert str(caught.value) == (
+        assert str(error) == (
             f"Could not lock {path}: another process has locked {path.with_name('.zuliprc.lock')} "
             "for 0.1 s."
         )
@@ -560,28 +537,6 @@ async def test_locked_store(server: FakeZulip, path: Path) -> None:
         evolve(credentials, api_key="new").save(path)
     assert (await refreshing).api_key == "new"
     assert logins(server) == 1
-
-
-def test_lock_of_a_closed_event_loop(server: FakeZulip, path: Path) -> None:
-    """It is not kept by a login that cannot end."""
-    lock_file = path.with_name(".zuliprc.lock")
-
-    async def password() -> str:
-        while asyncio.get_running_loop() is loop:  # noqa: ASYNC110 - it does not end there
-            await asyncio.sleep(0)
-        return PASSWORD
-
-    source = source_for(server, password, store=ZuliprcStore(path))
-    loop = asyncio.new_event_loop()
-    task = loop.create_task(source.get())
-    while not lock_file.exists():
-        loop.call_soon(loop.stop)
-        loop.run_forever()
-    loop.set_exception_handler(lambda *_: None)  # it reports tasks that are pending
-    loop.close()
-    assert asyncio.run(asyncio.wait_for(source.get(), 20)).email == USERNAME
-    assert not lock_file.exists()
-    del task
 
 
 # ---- Without a password
@@ -743,8 +698,7 @@ async def test_rejected_rotation_keeps_the_key(server: FakeZulip) -> None:
     source = source_for(server, store=store)
     old = await source.get()
     server.fail_next(REGENERATE, status=403, json=AUTH_FAILED)
-    with pytest.raises(zulip_auth.APIStatusError):
-        await source.rotate()
+    await error_of(AuthenticationFailedError, source.rotate())
     store.errors = {"check": ZuliprcError("No space.")}
     with pytest.raises(ZuliprcError, match=r"No space\."):
         await source.rotate()
@@ -789,8 +743,7 @@ async def test_new_key_that_cannot_be_saved(server: FakeZulip) -> None:
         await rotating
     new = await getting
     assert new.api_key == server.account(USERNAME).api_key != old.api_key
-    with pytest.raises(InvalidApiKeyError):
-        await source.refresh(new)
+    await error_of(InvalidApiKeyError, source.refresh(new))
     assert await source.get() is new
     store.errors = {}
     assert (await source.rotate()).api_key == server.account(USERNAME).api_key
@@ -818,9 +771,8 @@ def test_invalid_arguments() -> None:
 
 
 def test_pickle(bot: Credentials) -> None:
-    for obj in (ApiKeySource.from_credentials(bot), AuthClient(bot.site)):
-        with pytest.raises(TypeError, match=f"^cannot pickle {type(obj).__name__}: .*to the other"):
-            pickle.dumps(obj)
+    with pytest.raises(TypeError, match=r"^cannot pickle ApiKeySource: .* the other process"):
+        pickle.dumps(ApiKeySource.from_credentials(bot))
 
 
 # ---- Chaos
@@ -900,8 +852,8 @@ def test_chaos(server: FakeZulip) -> None:
         asyncio.run(chaos.main())
     gc.enable()
     gc.collect()
-    known = {OSError, MemoryError, pytest.skip.Exception, InvalidApiKeyError}
-    assert {outcome for outcome in chaos.outcomes if outcome} <= known
+    known = {None, OSError, MemoryError, pytest.skip.Exception, InvalidApiKeyError}
+    assert set(chaos.outcomes) <= known
     assert chaos.outcomes.count(None) > 500
     chaos.source.reset()
     chaos.random.random = lambda: 1.0  # type: ignore[method-assign]

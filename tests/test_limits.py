@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from helpers.constants import PASSWORD, USERNAME
+from helpers.errors import login_error
 from helpers.raw_server import (
     ScriptedServer,
     never_respond,
@@ -93,11 +94,10 @@ async def test_timeout(kind: str, others: str, hint: str, monkeypatch: pytest.Mo
     async with ScriptedServer(never_respond) as server:
         first = asyncio.create_task(login(server.site, USERNAME, PASSWORD))
         await server.request_received.wait()
-        with pytest.raises(APITimeoutError) as caught:
-            await login(server.site, USERNAME, PASSWORD, timeout=0.05)
+        error = await login_error(APITimeoutError, server.site, timeout=0.05)
         await cancel(first)
-    assert caught.value.sent is False
-    assert str(caught.value) == (
+    assert error.sent is False
+    assert str(error) == (
         f"Timed out waiting for 1 other {others} to {server.site}. Increase the timeout, or {hint}."
     )
     assert len(server.requests) == 1

@@ -16,6 +16,7 @@ from keyring.backends.null import Keyring as NullKeyring
 
 import zulip_auth
 from helpers.cli_runner import InMemoryKeyring
+from helpers.errors import error_of
 from helpers.secret_scanner import SecretScanner
 from zulip_auth import (
     ConfigurationError,
@@ -30,11 +31,6 @@ from zulip_auth._stores import StoreAccess, has_keyring
 
 KEY = "a" * 32
 CREDENTIALS = Credentials("https://chat.example.com", "iago@zulip.com", KEY, 10)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "zuliprc"
 
 
 def keyring_store() -> KeyringStore:
@@ -102,8 +98,7 @@ async def test_cancelled_lock_is_released(path: Path) -> None:
             await asyncio.sleep(0)
         await asyncio.sleep(0.05)
         waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
+        await error_of(asyncio.CancelledError, waiting)
     async with store.lock(10):
         pass
     for thread in threading.enumerate():
@@ -188,10 +183,8 @@ async def test_keyring_that_cannot_be_used(
     calls: list[Any] = [store.save(CREDENTIALS), store.check()]
     calls += [] if backend is NullKeyring else [store.load(), store.delete()]
     for call in calls:
-        with pytest.raises(KeyringError) as caught:
-            await call
-        assert str(caught.value) == message
-        SecretScanner(KEY).check_error(caught.value)
+        error = await error_of(KeyringError, call, KEY)
+        assert str(error) == message
 
 
 async def test_keyring_that_waits_for_a_prompt(memory: InMemoryKeyring) -> None:

@@ -31,11 +31,6 @@ LINES = f"[api]\nemail=iago@zulip.com\nkey={KEY}\nsite=https://chat.example.com\
 requires_root = pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "zuliprc"
-
-
 def write(path: Path, content: str | bytes, mode: int = 0o600) -> None:
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     path.chmod(mode)
