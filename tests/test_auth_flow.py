@@ -416,33 +416,6 @@ async def test_cancelled_renewal_closes_connection(create_client: ClientFactory)
         await closed.wait()
 
 
-async def test_request_under_way_during_a_rotation(create_client: ClientFactory) -> None:
-    received, rotated = asyncio.Event(), asyncio.Event()
-
-    async def scenario(connection: Connection) -> None:
-        await connection.read()
-        target = server.requests[-1].line.split()[1]
-        if target == "/x":
-            received.set()
-            await rotated.wait()
-            await connection.write(REJECTED if len(server.requests) == 3 else raw_response(200))
-        elif target == "/api/v1/fetch_api_key":
-            await connection.write(raw_response(200, json.dumps(SUCCESS)))
-        else:
-            body = {"result": "success", "msg": "", "api_key": "b" * 32}
-            await connection.write(raw_response(200, json.dumps(body)))
-
-    async with ScriptedServer(scenario) as server:
-        source = create_source(server)
-        async with create_client(source) as http:
-            request = asyncio.create_task(http.get("/x"))
-            await received.wait()
-            assert (await source.rotate()).api_key == "b" * 32
-            rotated.set()
-            assert (await request).status == 200
-        assert logins(server) == 1
-
-
 # ---- The rest
 
 
