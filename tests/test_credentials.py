@@ -376,13 +376,6 @@ def test_environment_is_like_zulips_client(
         assert f"{ours.site}/api/" == theirs.base_url
 
 
-def test_zulips_client_loads_saved_file(path: Path, fake_zulip: FakeZulip) -> None:
-    account = fake_zulip.add_user("50%off@zulip.com", "secret")
-    Credentials(fake_zulip.site, account.email, account.api_key).save()
-    profile = zulip.Client(config_file=str(path)).get_profile()
-    assert (profile["user_id"], profile["delivery_email"]) == (account.user_id, account.email)
-
-
 # ---- Certificates
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -125,14 +125,6 @@ def test_jupyter(server: FakeZulip, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_threads_share_client(server: FakeZulip) -> None:
     client = AuthClient(server.site)
-    results: list[set[str]] = []
-
-    def work() -> None:
-        results.append(asyncio.run(log_in_often(client)))
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert results == [{USERNAME}] * 4
+    with ThreadPoolExecutor(4) as executor:
+        results = executor.map(lambda _: asyncio.run(log_in_often(client)), range(4))
+    assert [*results] == [{USERNAME}] * 4

@@ -6,7 +6,6 @@ import asyncio
 import os
 import sys
 import threading
-from functools import cache
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -17,7 +16,7 @@ import trustme
 from helpers.constants import PASSWORD, USERNAME
 from helpers.raw_server import ScriptedServer, succeed
 from helpers.tls import server_context
-from zulip_auth._event_loop import get_asyncio_loop, load, run_in_thread
+from zulip_auth._event_loop import get_asyncio_loop, run_in_thread
 
 FIRST_LOGIN = Path(__file__).parent.parent / "benchmarks" / "first_login.py"
 
@@ -71,21 +70,3 @@ async def test_cancelled_call() -> None:
             await run_in_thread(block)
     is_released.set()
     assert await run_in_thread(lambda: has_ended.wait(60))
-
-
-async def test_load() -> None:
-    """A result is kept; a failure is not."""
-    threads: list[threading.Thread] = []
-
-    @cache
-    def func() -> int:
-        threads.append(threading.current_thread())
-        if len(threads) == 1:
-            raise OSError
-        return len(threads)
-
-    with pytest.raises(OSError):  # noqa: PT011
-        await load(func)
-    assert [await load(func), await load(func)] == [2, 2]
-    assert len(threads) == 2
-    assert threading.current_thread() not in threads

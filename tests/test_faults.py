@@ -39,14 +39,12 @@ from zulip_auth import (
     AuthenticationFailedError,
     BadRequestError,
     Credentials,
-    DevAuthDisabledError,
     InvalidResponseError,
     RateLimitedError,
     RetryPolicy,
     ServerError,
     TLSError,
     UserDeactivatedError,
-    dev_login,
     login,
 )
 
@@ -66,7 +64,6 @@ class FaultCase:
             there may be fewer on a busy machine.
         attributes: Expected attributes of the exception.
         timeout: The timeout of the login, in seconds.
-        dev: Whether the login is a development login.
     """
 
     target: TargetFactory
@@ -74,7 +71,6 @@ class FaultCase:
     sends: int = 1
     attributes: Mapping[str, Any] = field(factory=dict)
     timeout: float = 5.0
-    dev: bool = False
 
 
 def connection_lost(fault: Scenario, target: Callable[..., Any] = http_target) -> FaultCase:
@@ -207,9 +203,6 @@ FAULT_CASES: dict[str, FaultCase] = {
     "400 HTML": with_body(HTML, 400),
     "403 legacy": status_error(403, UserDeactivatedError, failed(reason="user disable"), code=None),
     "404 HTML": with_body(HTML, 404),
-    "404 HTML, development login": FaultCase(
-        http_target(respond(404, HTML)), DevAuthDisabledError, dev=True
-    ),
     "408": status_error(408, APIStatusError, failed(), sends=2),
     "408 HTML": status_error(408, InvalidResponseError, HTML, sends=2),
     "418": status_error(418, APIStatusError, failed(code="TEAPOT"), code="TEAPOT", message="No"),
@@ -310,10 +303,7 @@ async def test_fault(
         options = {"retry": no_backoff, "timeout": case.timeout, **options}
         start = clock()
         try:
-            if case.dev:
-                result: Any = await dev_login(target.site, USERNAME, **options)
-            else:
-                result = await login(target.site, USERNAME, PASSWORD, **options)
+            result: Any = await login(target.site, USERNAME, PASSWORD, **options)
         except zulip_auth.ZulipAuthError as error:
             result = error
         elapsed = clock() - start

@@ -380,17 +380,6 @@ async def test_ldap_names(path: Path) -> None:
         assert len(server.requests) == 3
 
 
-async def test_store_that_cannot_be_written(server: FakeZulip, tmp_path: Path) -> None:
-    """That is an error before the password is sent, and is not remembered."""
-    path = tmp_path / "directory" / "zuliprc"
-    source = source_for(server, store=ZuliprcStore(path))
-    for _ in range(2):
-        await error_of(ZuliprcError, source.get())
-    assert not server.requests
-    path.parent.mkdir()
-    assert (await source.get()).email == USERNAME
-
-
 class FragileStore:
     """A store that hangs or fails in the named methods."""
 
@@ -635,19 +624,6 @@ async def test_key_that_is_replaced_on_disk(
     evolve(bot, site="https://chat.example.com", api_key="other").save(path, overwrite=True)
     with pytest.raises(CredentialStoreError, match=rf"is not {server.site}\. Create another"):
         await source.refresh(new)
-
-
-async def test_webhook_bot_keeps_its_key(server: FakeZulip, bot: Credentials, path: Path) -> None:
-    """The server rejects the key for one endpoint and accepts it for another."""
-    source = ApiKeySource.from_zuliprc(path)
-    forbidden = {"result": "error", "msg": "This API is not available to incoming webhook bots."}
-    challenge = {"WWW-Authenticate": 'Basic realm="zulip"'}
-    server.fail_next("/api/v1/messages", times=2, status=401, json=forbidden, headers=challenge)
-    async with httpx.AsyncClient(auth=ApiKeyAuth(source), base_url=server.site) as http:
-        for _ in range(2):
-            response = await http.get("/api/v1/messages")
-            assert (response.status_code, response.json()) == (401, forbidden)
-            assert (await http.get(ME)).status_code == 200
 
 
 async def test_wait_for_a_key_that_a_person_replaces(

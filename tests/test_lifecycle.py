@@ -21,16 +21,17 @@ from helpers import faults
 from helpers.clock import clock
 from helpers.constants import API_KEY, AUTH_FAILED, PASSWORD, USERNAME
 from helpers.faults import TargetFactory, http_target, https_target
-from helpers.raw_server import ScriptedServer, never_respond, respond, serve_keepalive, succeed
-from helpers.secret_scanner import SecretScanner
-from zulip_auth import (
-    AuthClient,
-    RetryPolicy,
-    ZulipAuthError,
-    login,
+from helpers.raw_server import (
+    ScriptedServer,
+    never_respond,
+    respond,
+    serve_keepalive,
+    succeed,
+    wait_until,
 )
+from helpers.secret_scanner import SecretScanner
+from zulip_auth import AuthClient, RetryPolicy, ZulipAuthError, login
 from zulip_auth._limits import MAX_ATTEMPTS
-from zulip_auth.testing import FakeZulip
 
 
 class CancelAtNthAwait(Awaitable[Any]):
@@ -79,11 +80,7 @@ def open_sockets() -> int:
 
 async def wait_for_open_sockets(sockets: int) -> None:
     """Wait until the server has closed its side of the connections."""
-    for _ in range(200):
-        if open_sockets() <= sockets:
-            return
-        await asyncio.sleep(0.005)
-    raise AssertionError(f"{open_sockets() - sockets} sockets are still open")
+    await wait_until(lambda: open_sockets() <= sockets)
 
 
 BUSY = respond(429, {"result": "error", "msg": "Busy"}, {"Retry-After": "0.01"})
@@ -141,14 +138,6 @@ async def test_cancel_at_each_await(
     record_property("cancelled", f"in {number - 1} awaits, at most {slowest * 1000:.1f} ms")
     assert number > (5 if client_type == "httpx" else 3)
     assert slowest < 0.05
-
-
-def test_successive_event_loops() -> None:
-    with FakeZulip(users={USERNAME: PASSWORD}) as server:
-        client = AuthClient(server.site)
-        for _ in range(3):
-            assert asyncio.run(client.login(USERNAME, PASSWORD)).email == USERNAME
-    gc.collect()
 
 
 @pytest.mark.slow

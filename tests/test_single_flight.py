@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from zulip_auth import InvalidInputError, NotLoggedInError
+from zulip_auth import InvalidInputError
 from zulip_auth._single_flight import SingleFlight
 
 
@@ -136,24 +136,6 @@ def test_exception_reaches_all(exc_type: type[BaseException], flights: SingleFli
     assert caught == [error] * 5
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     assert [frame.f_code.co_name for frame in frames].count("call") == 1  # not one for each caller
-
-
-async def test_each_caller_gets_an_error_of_its_own(flights: SingleFlight[int]) -> None:
-    async def fail() -> int:
-        raise NotLoggedInError("No key.")
-
-    callers = [join(flights, fail) for _ in range(5)]
-    errors = await asyncio.gather(*callers, return_exceptions=True)
-    assert {str(error) for error in errors} == {"No key."}
-    assert len({id(error) for error in errors}) == 5
-
-
-async def test_work_that_awaits_something_cancelled(flights: SingleFlight[int]) -> None:
-    async def fail() -> int:
-        raise asyncio.CancelledError
-
-    with pytest.raises(InvalidInputError, match=r"store or transport was cancelled\.$"):
-        await join(flights, fail)
 
 
 @pytest.mark.parametrize("in_task", [False, True])

@@ -69,21 +69,6 @@ async def test_zuliprc_that_cannot_be_used(path: Path) -> None:
         await ZuliprcStore(path / "x").check()
 
 
-async def test_lock_excludes_others(path: Path) -> None:
-    store, order = ZuliprcStore(path), []
-
-    async def use(number: int) -> None:
-        async with store.lock(10):
-            order.append(number)
-            await asyncio.sleep(0)
-            order.append(number)
-
-    await asyncio.gather(*(use(number) for number in range(5)))
-    assert order[::2] == order[1::2]
-    assert sorted(order[::2]) == list(range(5))
-    assert list(path.parent.iterdir()) == []
-
-
 async def test_cancelled_lock_is_released(path: Path) -> None:
     """The thread that waits for it gives it back."""
     store = ZuliprcStore(path)
