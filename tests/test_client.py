@@ -183,25 +183,11 @@ async def test_error_sent_by_earlier_attempt(no_backoff: RetryPolicy) -> None:
     assert error.sent is True
 
 
-# ---- Timeouts, cancellation, and many logins
-
-
 async def test_expired_deadline_sends_nothing() -> None:
     async with ScriptedServer(succeed) as server:
         error = await login_error(APITimeoutError, server.site, timeout=1e-9)
         assert server.requests == []
     assert error.sent is False
-
-
-async def test_concurrent_logins() -> None:
-    """Each gets its own key, and no cookie of another one is sent."""
-    users = {f"user{number}@zulip.com": f"secret {number}" for number in range(50)}
-    async with FakeZulip(users) as server:
-        client = AuthClient(server.site)
-        found = await asyncio.gather(*(client.login(*user) for user in users.items()))
-        keys = [server.account(email).api_key for email in users]
-        assert not any("cookie" in request.headers for request in server.requests)
-    assert [credentials.api_key for credentials in found] == keys
 
 
 # ---- Options

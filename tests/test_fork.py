@@ -1,4 +1,4 @@
-"""Keep nothing between two calls that is wrong after a fork, or after a pause."""
+"""Keep nothing between two calls that is wrong after a fork."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import asyncio
 import gc
 import json
 import os
-import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -83,24 +81,6 @@ async def test_forked_processes(tls: bool, test_ca: trustme.CA) -> None:
         assert await exit_codes(*pids) == [0, 0]
         credentials = await client.login("parent@zulip.com", PASSWORD)
         assert credentials.api_key == "key-of-parent@zulip.com"
-
-
-@pytest.mark.slow
-async def test_frozen_process() -> None:
-    """A process that was stopped for longer than its timeout logs in."""
-    async with ScriptedServer(key_of_username) as server:
-        client = AuthClient(server.site, timeout=5)
-
-        def freeze() -> bool:
-            asyncio.run(client.login("frozen@zulip.com", PASSWORD))
-            os.kill(os.getpid(), signal.SIGSTOP)
-            start = time.monotonic()
-            return log_in_often(client, "frozen@zulip.com") and time.monotonic() - start < 5
-
-        pid = in_fork(freeze)
-        await asyncio.to_thread(os.waitpid, pid, os.WUNTRACED)
-        os.kill(pid, signal.SIGCONT)
-        assert await exit_codes(pid) == [0]
 
 
 async def test_second_response_in_the_same_record(test_ca: trustme.CA) -> None:

@@ -130,7 +130,8 @@ SETTINGS = {"result": "success", "msg": "", "zulip_version": "10.0", "realm_name
 @pytest.mark.parametrize("transport", [None, AiohttpTransport])
 async def test_headers_of_each_request(transport: Any) -> None:
     settings = respond(200, {**SETTINGS, "realm_url": "https://x.org"})
-    responses = [respond(200, SUCCESS), settings, respond(401, AUTH_FAILED)]
+    logged_in = respond(200, SUCCESS, {"Set-Cookie": "sessionid=x"})  # is not sent back
+    responses = [logged_in, settings, respond(401, AUTH_FAILED)]
     async with ScriptedServer(*responses) as server, AsyncExitStack() as stack:
         own = await stack.enter_async_context(transport()) if transport else None
         client = AuthClient(server.site, headers=HEADERS, transport=own)
