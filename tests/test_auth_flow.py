@@ -130,13 +130,8 @@ LIBRARIES: dict[str, ClientFactory] = {
 
 
 @pytest.fixture(params=LIBRARIES)
-def library(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def create_client(library: str) -> ClientFactory:
-    return LIBRARIES[library]
+def create_client(request: pytest.FixtureRequest) -> ClientFactory:
+    return LIBRARIES[request.param]
 
 
 def create_source(server: FakeZulip | ScriptedServer) -> ApiKeySource:
@@ -242,7 +237,7 @@ async def test_stream_is_not_resent(server: FakeZulip, http: Client, body: Any) 
     assert paths(server)[2:] == ["/register", "/fetch_api_key", "/register"]
 
 
-@pytest.mark.parametrize("library", ["httpx", "httpx2"], indirect=True)
+@pytest.mark.parametrize("create_client", ["httpx", "httpx2"], indirect=True)
 async def test_hook_that_raises_prevents_a_renewal(server: FakeZulip, http: Client) -> None:
     """The clients call it before ApiKeyAuth gets the response, so it has to ignore a 401."""
 
@@ -429,10 +424,10 @@ def test_synchronous_client_is_rejected(module: Any) -> None:
     SecretScanner(PASSWORD).check_error(caught.value)
 
 
-async def test_objects_show_no_secret(server: FakeZulip, library: str, http: Any) -> None:
+async def test_objects_show_no_secret(server: FakeZulip, http: Client) -> None:
     response = (await http.get(ME)).native
     scanner = SecretScanner(PASSWORD, server.account(USERNAME).api_key)
-    if library == "aiohttp":
+    if isinstance(http, AiohttpClient):
         [middleware] = http.http._middlewares
         scanner.check(f"{middleware!r} {vars(middleware)!r}", "the middleware")
         scanner.check(repr(response.request_info), "the request info")

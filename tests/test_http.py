@@ -486,18 +486,12 @@ async def test_credentials_of_proxy_are_hidden(
     SecretScanner("hunter2").check_error(error)
 
 
-@pytest.mark.parametrize(
-    "proxy",
-    [
-        "ftp://127.0.0.1",
-        "http://x:hunter2",
-        "socks4://x:://hunter2@127.0.0.1",
-        "socks5://127.0.0.1",
-        "user:hunter2//127.0.0.1",
-        "hunter2@",
-        "http://user:12/hunter2@127.0.0.1",
-    ],
-)
+INVALID_PROXIES = """
+    ftp://127.0.0.1 http://x:hunter2 socks4://x:://hunter2@127.0.0.1 socks5://127.0.0.1
+    user:hunter2//127.0.0.1 hunter2@ http://user:12/hunter2@127.0.0.1"""
+
+
+@pytest.mark.parametrize("proxy", INVALID_PROXIES.split())
 async def test_invalid_proxy(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", proxy)
     error = await login_error(ConfigurationError, SITE, retry=ONCE)
