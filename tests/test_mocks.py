@@ -1,13 +1,11 @@
-"""Tools around httpx see each attempt once: mocks, recorders, instrumentation."""
+"""Tools around httpx see each attempt once: mocks, recorders."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode
 
 import httpx
-import pytest
 import respx
 import vcr  # type: ignore[import-untyped]
 from pytest_httpx import HTTPXMock
@@ -53,21 +51,3 @@ async def test_vcrpy(tmp_path: Path, no_backoff: RetryPolicy) -> None:
             assert cassette.play_count == (0 if count == 2 else 2)
         assert len(server.requests) == 2
     assert PASSWORD not in Path(path).read_text()
-
-
-async def test_patched_transport(monkeypatch: pytest.MonkeyPatch, no_backoff: RetryPolicy) -> None:
-    """Instrumentation, such as OpenTelemetry's, patches httpx's transport."""
-    spans: list[tuple[str, int]] = []
-    handle = httpx.AsyncHTTPTransport.handle_async_request
-
-    async def traced(transport: Any, request: httpx.Request) -> httpx.Response:
-        request.headers["traceparent"] = "00-1-2-01"
-        response = await handle(transport, request)
-        spans.append((request.url.path, response.status_code))
-        return response
-
-    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", traced)
-    async with ScriptedServer(BUSY, succeed) as server:
-        await login(server.site, USERNAME, PASSWORD, retry=no_backoff)
-        assert spans == [("/api/v1/fetch_api_key", 503), ("/api/v1/fetch_api_key", 200)]
-        assert {request.headers["traceparent"] for request in server.requests} == {"00-1-2-01"}
