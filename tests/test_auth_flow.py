@@ -24,7 +24,7 @@ from attrs import frozen
 
 import zulip_auth
 from helpers.constants import PASSWORD, SUCCESS, USERNAME
-from helpers.errors import error_of
+from helpers.errors import error_message, error_of
 from helpers.raw_server import Connection, ScriptedServer, raw_response, respond
 from helpers.recordings import LEVELS, load_recordings
 from helpers.requests import logins, paths
@@ -61,7 +61,7 @@ class Response:
 
 
 class Client:
-    """A client of any library.
+    """A client of httpx or httpx2, and the base class of others.
 
     Attributes:
         http: The client of the library.
@@ -71,14 +71,9 @@ class Client:
         self.http = http
         self._options = options
 
-    async def request(self, method: str, url: str, **kwargs: Any) -> Response:
-        raise NotImplementedError
-
     async def get(self, url: str) -> Response:
         return await self.request("GET", url)
 
-
-class HTTPXClient(Client):
     async def request(self, method: str, url: str, **kwargs: Any) -> Response:
         if "files" in kwargs:
             kwargs["files"] = {"file": io.BytesIO(kwargs["files"])}
@@ -111,7 +106,7 @@ async def httpx_client(
         follow_redirects=redirects,
         verify=NO_CERTIFICATES,
     ) as http:
-        yield HTTPXClient(http)
+        yield Client(http)
 
 
 @asynccontextmanager
@@ -422,6 +417,12 @@ def test_synchronous_client_is_rejected(module: Any) -> None:
         http.get("https://chat.example.com/")
     assert str(caught.value) == f"ApiKeyAuth requires {module.__name__}.AsyncClient."
     SecretScanner(PASSWORD).check_error(caught.value)
+
+
+def test_pair_in_place_of_credentials() -> None:
+    pair: Any = (USERNAME, PASSWORD)
+    message = error_message(lambda: httpx_auth.ApiKeyAuth(pair))
+    assert message == "source must be an ApiKeySource or Credentials, not tuple."
 
 
 async def test_objects_show_no_secret(server: FakeZulip, http: Client) -> None:

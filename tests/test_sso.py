@@ -344,14 +344,11 @@ def find_zulip_url(browser: Any) -> str | Literal[False]:
 @pytest.mark.slow
 @pytest.mark.skipif(not chromium.is_installed(), reason=chromium.MISSING)
 async def test_real_chromium_browser(tmp_path: Path) -> None:
-    with chromium.run_chromium(tmp_path / "profile", performance="ALL") as browser:
-        await log_in_with(browser)
-
-
-async def log_in_with(browser: Any) -> None:
     from selenium.webdriver.support.wait import WebDriverWait
 
-    async with FakeZulip({"iago+1&2@zulip.com": "x", "hamlet@zulip.com": "x"}) as server:
+    users = {"iago+1&2@zulip.com": "x", "hamlet@zulip.com": "x"}
+    profile = tmp_path / "profile"
+    with chromium.run_chromium(profile, performance="ALL") as browser, FakeZulip(users) as server:
         server.realm.external_methods.append(FakeMethod("google", "Google"))
         client = AuthClient(server.site)
         [method] = (await client.server_settings()).external_methods
