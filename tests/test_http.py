@@ -130,8 +130,7 @@ SETTINGS = {"result": "success", "msg": "", "zulip_version": "10.0", "realm_name
 @pytest.mark.parametrize("transport", [None, AiohttpTransport])
 async def test_headers_of_each_request(transport: Any) -> None:
     settings = respond(200, {**SETTINGS, "realm_url": "https://x.org"})
-    logged_in = respond(200, SUCCESS, {"Set-Cookie": "sessionid=x"})  # is not sent back
-    responses = [logged_in, settings, respond(401, AUTH_FAILED)]
+    responses = [succeed, settings, respond(401, AUTH_FAILED)]
     async with ScriptedServer(*responses) as server, AsyncExitStack() as stack:
         own = await stack.enter_async_context(transport()) if transport else None
         client = AuthClient(server.site, headers=HEADERS, transport=own)
@@ -145,6 +144,14 @@ async def test_headers_of_each_request(transport: Any) -> None:
         ]
     assert sent == [list(HEADERS.values())] * 4
     SecretScanner(*HEADERS.values()).check(repr(client), "the client")
+
+
+async def test_cookies_are_not_sent_back() -> None:
+    async with ScriptedServer(respond(200, SUCCESS, {"Set-Cookie": "sessionid=x"})) as server:
+        client = AuthClient(server.site)
+        for _ in range(2):
+            await client.login(USERNAME, PASSWORD)
+        assert "cookie" not in server.requests[1].headers
 
 
 @pytest.mark.parametrize("secret", ["id.access", "s3cr3t-of-the-gateway"])
