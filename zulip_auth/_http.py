@@ -170,10 +170,9 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             body = await _read_body(response)
         finally:
             await response.aclose()
-        headers = response.headers.copy()
-        headers.pop("content-encoding", None)
+        response.headers.pop("content-encoding", None)
         # Without the extensions: the reason phrase, which httpx logs, may repeat the password.
-        return httpx.Response(response.status_code, headers=headers, content=body)
+        return httpx.Response(response.status_code, headers=response.headers, content=body)
 
     async def _record(self, stream: httpx.AsyncByteStream) -> AsyncIterator[bytes]:
         self._attempt.sent = True
