@@ -290,12 +290,12 @@ def proxy_from_environment(site: str) -> tuple[str, httpx.URL | None]:
         ConfigurationError: If it is not a URL.
     """
     scheme, _, authority = site.partition("://")
+    if scheme == "http" and is_secure_url(site):
+        return "", None
     proxies = getproxies()
     key = scheme if proxies.get(scheme) else "all"
     proxy = proxies.get(key)
-    is_loopback = scheme == "http" and is_secure_url(site)
-    no_proxy = proxies.get("no", "")
-    if not proxy or is_loopback or proxy_bypass(authority) or _is_bypassed(site, no_proxy):
+    if not proxy or proxy_bypass(authority) or _is_bypassed(site, proxies.get("no", "")):
         return "", None
     with suppress(httpx.InvalidURL):
         parsed = httpx.URL(proxy if "://" in proxy else f"http://{proxy}")
