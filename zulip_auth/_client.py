@@ -421,9 +421,7 @@ class AuthClient:
         """Send a request, with retries until the deadline, and parse the response."""
         if context.auth not in ("dev", "none"):
             normalize_site(self._site, allow_http=self._allow_http)
-        state = RetryState(
-            evolve(self._retry, max_sends=operation.max_sends or self._retry.max_sends)
-        )
+        state = RetryState(self._retry, operation.max_sends or self._retry.max_sends)
         while True:
             try:
                 async with attempt_slot(context, deadline):

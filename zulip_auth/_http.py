@@ -8,7 +8,7 @@ import ssl
 import zlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.request import getproxies, proxy_bypass
@@ -84,7 +84,7 @@ async def send(
             own = transport or await _open_transport(context.site, ssl_context, proxy)
             async with httpx.AsyncClient(
                 transport=GuardedTransport(own, attempt, is_owner=transport is None),
-                base_url=f"{context.site}/api/v1/",
+                base_url=_base_url(context.site),
                 headers=_headers(context, user_agent),
                 timeout=httpx.Timeout(timeout / 2, connect=timeout / 3),
                 event_hooks={"response": [check_status]},
@@ -108,6 +108,11 @@ async def send(
         raise error
     finally:
         del error  # or the traceback and this frame would reference each other
+
+
+@lru_cache
+def _base_url(site: str) -> httpx.URL:
+    return httpx.URL(f"{site}/api/v1/")
 
 
 def _headers(context: RequestContext, user_agent: str | None) -> dict[str, str]:
