@@ -89,7 +89,7 @@ def error_from_exception(
         through = f" through the proxy {proxy}" if proxy else ""
         hint = "Try again later or increase the timeout."
         return APITimeoutError(f"Timed out {phase} {site}{through}. {hint}", sent=sent)
-    if failure == "proxy" and (match := _PROXY_STATUS_RE.match(str(exception))):
+    if failure == "proxy" and not sent and (match := _PROXY_STATUS_RE.match(str(exception))):
         status = int(match[0])
         error = APIConnectionError(attempt.proxy_rejection(site, status), sent=False)
         error.transient = is_transient_status(status)
