@@ -120,16 +120,18 @@ def settings_response(name: str) -> Scenario:
 )
 async def test_500_without_organization(settings: str, expected: type[Exception]) -> None:
     """The settings need no password to find out."""
-    async with ScriptedServer(respond(500, INTERNAL_ERROR), settings_response(settings)) as server:
+    scenarios = (BUSY, respond(500, INTERNAL_ERROR), settings_response(settings))
+    async with ScriptedServer(*scenarios) as server:
         await login_error(expected, server.site)
-        assert paths(server) == ["/api/v1/fetch_api_key", "/api/v1/server_settings"]
-        assert PASSWORD.encode() not in server.requests[1].body
+        login_path = "/api/v1/fetch_api_key"
+        assert paths(server) == [login_path, login_path, "/api/v1/server_settings"]
+        assert PASSWORD.encode() not in server.requests[2].body
 
 
 @pytest.mark.parametrize(
     "settings",
-    [settings_response("realm"), close_without_response, respond(200, "<html>")],
-    ids=["organization", "lost", "HTML"],
+    [settings_response("realm"), close_without_response, respond(200, "<html>"), BUSY],
+    ids=["organization", "lost", "HTML", "rate limit"],
 )
 async def test_500_with_organization(settings: Scenario, no_backoff: RetryPolicy) -> None:
     async with ScriptedServer(respond(500, INTERNAL_ERROR), settings, succeed) as server:

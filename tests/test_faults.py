@@ -160,9 +160,10 @@ FAULT_CASES: dict[str, FaultCase] = {
     "SSH": connection_lost(http_target(faults.speak_ssh)),
     "headers of 1 MB": invalid_response(http_target(faults.headers_of_1_mb), None),
     "10,000 headers": invalid_response(http_target(faults.ten_thousand_headers), None),
-    "bad chunk size": invalid_response(http_target(faults.bad_chunk_size), None),
+    "bad chunk size": invalid_response(http_target(faults.bad_chunk_size)),
+    "bad chunk size of a 401": invalid_response(http_target(faults.bad_chunk_size_of_a_401), 401),
     "bad chunk size, after the head": invalid_response(
-        http_target(faults.bad_chunk_size_after_the_head), None
+        http_target(faults.bad_chunk_size_after_the_head)
     ),
     "conflicting lengths": invalid_response(http_target(faults.conflicting_lengths), None),
     "invalid target of a redirect": invalid_response(
@@ -265,6 +266,9 @@ FAULT_CASES: dict[str, FaultCase] = {
 OVER_AIOHTTP: dict[str, FaultCase] = {
     # aiohttp rejects the first bytes as not HTTP; h11 waits for more.
     "SSH": invalid_response(http_target(faults.speak_ssh), None),
+    # aiohttp rejects the head and the chunk together.
+    "bad chunk size": invalid_response(http_target(faults.bad_chunk_size), None),
+    "bad chunk size of a 401": invalid_response(http_target(faults.bad_chunk_size_of_a_401), None),
     # If the head arrived earlier, aiohttp waits for a valid body.
     "bad chunk size, after the head": too_slow(faults.bad_chunk_size_after_the_head),
 }

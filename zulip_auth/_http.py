@@ -201,10 +201,15 @@ async def _read_body(response: httpx.Response) -> bytes:
     """Return a body; empty if its encoding is unknown, or it is too large or malformed."""
     body = bytearray()
     assert isinstance(response.stream, httpx.AsyncByteStream)
-    async for chunk in response.stream:
-        body += chunk
-        if len(body) > MAX_RESPONSE_SIZE:
-            return b""
+    try:
+        async for chunk in response.stream:
+            body += chunk
+            if len(body) > MAX_RESPONSE_SIZE:
+                return b""
+    except httpx.RemoteProtocolError as error:
+        if _classify(error) != "protocol":
+            raise
+        return b""  # the status is enough: a rejected password must not be sent again
     return _decode(bytes(body), response.headers.get("content-encoding", "").lower())
 
 

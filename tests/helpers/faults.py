@@ -81,6 +81,7 @@ ten_thousand_headers = send(
     OK + b"".join(b"x-%d: %s\r\n" % (number, b"a" * 20) for number in range(10_000)) + b"\r\n"
 )
 bad_chunk_size = send(OK + b"transfer-encoding: chunked\r\n\r\nxyz\r\n{}\r\n")
+bad_chunk_size_of_a_401 = send(b"HTTP/1.1 401 x\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n{}\r\n")
 bad_chunk_size_after_the_head = send(OK + b"transfer-encoding: chunked\r\n\r\n", b"xyz\r\n{}\r\n")
 conflicting_lengths = send(OK + b"content-length: 2\r\ncontent-length: 7\r\n\r\n{}")
 
