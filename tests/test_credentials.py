@@ -314,6 +314,9 @@ ENVIRONMENT_ERRORS = {
     f"{OTHER} SITE=x.org api_key=y": "argument api_key and ZULIP_API_KEY differ, ",
     f"{OTHER} SITE='x.org'": "ZULIP_SITE is invalid: site is in quotes; remove them. Use the ",
     f"{OTHER} SITE=http://x.org": "ZULIP_SITE is invalid: Plain http to x.org would send the ",
+    # A mistake in a value comes before a difference because of it.
+    "EMAIL='iago@zulip.com'": "ZULIP_EMAIL is in quotes; remove them.",
+    "SITE=$SITE": "ZULIP_SITE is invalid: site is a variable or placeholder that was not repl",
     f"email=a@x.org site=x.org api_key={KEY}é": f"argument api_key {CHARACTERS}",
     "SITE=x.org SITE_FILE=x": "ZULIP_SITE and ZULIP_SITE_FILE are both set. Unset one.",
     "SITE_FILE=x": "Could not read the file of ZULIP_SITE_FILE: No such file or directory.",

@@ -251,10 +251,10 @@ def load_with_origins(
         allow_http: Whether plain http is allowed for all hosts.
     """
     merged: _Values = {}
-    source = ""
+    source = conflict = ""
     if arguments is not None:
         _add(merged, {n: (v, f"argument {STORED_OPTIONS[n]}") for n, v in arguments.items()})
-        _add(merged, _environment())
+        conflict = _add(merged, _environment())
         source = "the environment and "
     if path is not None or not all(name in merged for name in _ACCOUNT_OPTIONS):
         path = resolve_zuliprc_path(path)
@@ -263,21 +263,25 @@ def load_with_origins(
             stored |= {"user_id": None, "login_name": None}
         file_source = f"section [{section}] of {path}"
         source += file_source
-        _add(merged, {name: (v, f"{name} in {file_source}") for name, v in stored.items()})
+        of_file = {name: (v, f"{name} in {file_source}") for name, v in stored.items()}
+        conflict = _add(merged, of_file) or conflict
     values = ZuliprcSection({name: value for name, (value, _) in merged.items()})
     origins = {name: origin for name, (_, origin) in merged.items()}
     credentials = credentials_from_section(
         cls, values, source, labels=origins, allow_http=allow_http
     )
+    if conflict:  # of valid values; quotes, for example, have a message of their own
+        raise ZuliprcError(conflict)
     return credentials, origins
 
 
-def _add(merged: _Values, values: _Values) -> None:
+def _add(merged: _Values, values: _Values) -> str:
     """Add the values of a source, which those of earlier ones precede.
 
-    Raises:
-        ZuliprcError: If a key would go to a site or an account that it is not stored with.
+    Returns:
+        Why a key would go to a site or an account that it is not stored with; else "".
     """
+    conflict = ""
     values = {name: value for name, value in values.items() if value[0]}
     account = [name for name in _ACCOUNT_OPTIONS if name in values]
     is_used = not all(name in merged for name in account)
@@ -285,11 +289,12 @@ def _add(merged: _Values, values: _Values) -> None:
         for name in account:
             value, origin = merged.get(name, values[name])
             if _comparable(name, value) != _comparable(name, values[name][0]):
-                raise ZuliprcError(
+                conflict = conflict or (
                     f"{origin} and {values[name][1]} differ, so email, key and site may be of "
                     "different accounts. Set all three in one place."
                 )
     merged.update(values | merged)
+    return conflict
 
 
 def _environment() -> _Values:
