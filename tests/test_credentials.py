@@ -319,6 +319,7 @@ ENVIRONMENT_ERRORS = {
     "SITE=$SITE": "ZULIP_SITE is invalid: site is a variable or placeholder that was not repl",
     f"email=a@x.org site=x.org api_key={KEY}é": f"argument api_key {CHARACTERS}",
     "SITE=x.org SITE_FILE=x": "ZULIP_SITE and ZULIP_SITE_FILE are both set. Unset one.",
+    "API_KEY_FILE=/dev/null": "The file of ZULIP_API_KEY_FILE is empty.",
     "SITE_FILE=x": "Could not read the file of ZULIP_SITE_FILE: No such file or directory.",
 }
 

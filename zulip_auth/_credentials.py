@@ -306,6 +306,8 @@ def _environment() -> _Values:
                 raise ZuliprcError(f"{ENV_VARS[name]} and {variable} are both set. Unset one.")
             with os_errors(f"read the file of {variable}"):
                 text = Path(path).read_text("utf-8-sig", "surrogateescape")
+            if not text.strip():  # a secret that was not filled in; the zuliprc may be another's
+                raise ZuliprcError(f"The file of {variable} is empty.")
             values[name] = text.strip(), f"the file of {variable}"
     return values
 
