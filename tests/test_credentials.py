@@ -153,6 +153,7 @@ ERRORS: dict[str, tuple[str, str, str]] = {
     "key beyond ASCII": (KEY, f"{KEY}é", f"key in {{file}} {CHARACTERS}"),
     "key of 2,000 letters": (KEY, KEY * 63, "key in {file} is longer than 1024 characters."),
     "key in quotes": (KEY, f'"{KEY}"', "key in {file} is in quotes; remove them."),
+    "path in quotes": ("key=", "cert_bundle='/x'\nkey=", "cert_bundle in {file} is in quotes; "),
     "key of a template": (KEY, "${KEY}", "key in {file} is a variable or placeholder that"),
     "email with a space": ("iago@", "iago @", f"email in {{file}} {CHARACTERS}"),
     "email with U+200B": ("iago", "\u200biago", "email in {file} contains an invisible character"),
@@ -260,6 +261,11 @@ def test_save_invalid_value(path: Path) -> None:
     for values in invalid:
         assert "credentials" in zuliprc_error(evolve(CREDENTIALS, **values).save)
         assert not path.exists()
+    bytes_key: Any = b"key"
+    error = zuliprc_error(
+        lambda: Credentials.from_env(email="a@x.org", api_key=bytes_key, site="x.org")
+    )
+    assert error == "argument api_key must be a str, not bytes."
 
 
 # ---- In the environment

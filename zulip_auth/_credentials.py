@@ -349,11 +349,16 @@ def credentials_from_section(
             )
         exc_type = ZuliprcError if key else NotLoggedInError
         raise exc_type(f"{message} Run `zulip-auth login`.")
-    labels = labels or {name: f"{name} in {source}" for name in _ACCOUNT_OPTIONS}
-    for name, value, is_valid in (("email", email, is_email), ("key", key, is_api_key)):
-        problem = find_problem(name, str(value))
-        if problem or not is_valid(value):
+    labels = labels or {name: f"{name} in {source}" for name in STORED_OPTIONS}
+    checks = {"email": is_email, "key": is_api_key}
+    for name in ("email", "key", *_OPTIONAL):
+        value = section.get(name) or ""
+        problem = value and find_problem(name, str(value))
+        if not isinstance(value, str):
+            problem = f"must be a str, not {type(value).__name__}."
+        elif name in checks and not checks[name](value):
             problem = problem or "has spaces or other invalid characters."
+        if problem:
             raise ZuliprcError(f"{labels[name]} {problem}")
     try:
         site = normalize_site(site, allow_http=allow_http)
