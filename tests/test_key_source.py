@@ -527,6 +527,9 @@ async def test_store_of_something_that_is_no_credentials(server: FakeZulip) -> N
     with pytest.raises(InvalidInputError, match="stored credentials must be") as caught:
         await ApiKeySource.from_store(store).get()
     SecretScanner("s3cret").check_error(caught.value)
+    store.credentials = []  # of a query without a row
+    with pytest.raises(InvalidInputError, match="not list"):
+        await ApiKeySource.from_store(store).get()
 
 
 async def test_locked_store(server: FakeZulip, path: Path) -> None:

@@ -302,7 +302,9 @@ class StoreAccess:
 
     async def load(self) -> Credentials | None:
         credentials: Credentials | None = await self._limit("read", self._store.load())
-        return credentials and validate_type("stored credentials", credentials, Credentials)
+        if credentials is None:
+            return None
+        return validate_type("stored credentials", credentials, Credentials)
 
     async def save(self, credentials: Credentials) -> None:
         await self._limit("write", self._store.save(credentials))
