@@ -506,6 +506,24 @@ async def test_store_that_fails(
     assert logins(server) == 2
 
 
+async def test_lock_that_cannot_be_released(
+    server: FakeZulip, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as one of Redis, whose time is over."""
+    store = FragileStore()
+    store.errors = {"unlock": OSError("not the owner")}
+    with pytest.raises(AuthenticationFailedError):
+        await source_for(server, "a guess", store=store).get()
+    source = source_for(server, store=store)
+    assert await source.get() != await source.rotate() == store.credentials
+    stored = ApiKeySource.from_store(store)
+    with pytest.raises(InvalidApiKeyError):
+        await stored.refresh(await stored.get())
+    assert {record.getMessage() for record in caplog.records} == {
+        "Could not unlock <FragileStore>: OSError."
+    }
+
+
 async def test_message_of_a_store_may_have_the_key(
     server: FakeZulip, caplog: pytest.LogCaptureFixture
 ) -> None:
