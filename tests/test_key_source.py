@@ -307,6 +307,27 @@ async def test_reactivated_account(
     assert await source.get() == new
 
 
+async def test_login_error_does_not_outlive_its_reason(
+    server: FakeZulip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that sends requests all the time logs in after half an hour."""
+    source, account = source_for(server), server.account(USERNAME)
+    stale = await source.get()
+    account.active = False
+    with pytest.raises(UserDeactivatedError):
+        await source.refresh(stale)
+    account.active = True
+    new = replace_key(server, stale)
+    for requests in range(1, 30):
+        advance_clock(monkeypatch, 61 * requests)
+        assert await source.get() == stale
+        with pytest.raises(UserDeactivatedError):
+            await source.refresh(stale)
+    advance_clock(monkeypatch, 1830)
+    assert await source.refresh(stale) == new
+    assert logins(server) == 3
+
+
 async def test_login_error_ends_with_the_next_success(
     server: FakeZulip, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from functools import partial
 from time import monotonic
 from typing import NoReturn, Self
 
-from attrs import Factory, define, evolve
+from attrs import define, evolve
 
 from ._client import AuthClient
 from ._credentials import Credentials, FilePath
@@ -38,8 +38,8 @@ logger = logging.getLogger("zulip_auth")
 # account is reactivated.
 _KEY_RETRY_DELAY = 60.0
 
-# Seconds without a rejected key after which the next one allows another login: a
-# server forgets attempts after 30 minutes.
+# Seconds after a rejected login until a rejected key allows another one: a server
+# forgets attempts after 30 minutes.
 _ERROR_LIFETIME = 1800.0
 
 _STORE_TIMEOUT = 30.0  # seconds, without a client
@@ -53,15 +53,16 @@ class _Memory:
     """A rejected key and a rejected login, until `reset()` or until a key is accepted again."""
 
     rejected: Credentials | None = None
-    rejected_at: float = Factory(lambda: monotonic())
+    rejected_at: float = 0.0
     error: ZulipAuthError | None = None
+    error_at: float = 0.0
 
     def rejects(self, credentials: Credentials | None) -> bool:
         is_recent = monotonic() < self.rejected_at + _KEY_RETRY_DELAY
         return is_recent and is_same_key(credentials, self.rejected)
 
     def reject(self, credentials: Credentials) -> None:
-        if monotonic() > self.rejected_at + _ERROR_LIFETIME:
+        if monotonic() > self.error_at + _ERROR_LIFETIME:
             self.error = None
         self.rejected, self.rejected_at = credentials, monotonic()
 
@@ -390,7 +391,8 @@ class ApiKeySource:
             credentials = await self._login()
         except ZulipAuthError as error:
             if is_final(error):
-                memory.error = copy.copy(error)  # without its traceback
+                # A copy has no traceback.
+                memory.error, memory.error_at = copy.copy(error), monotonic()
             raise
         if reason := await self._provide_new(credentials):
             logger.warning("Logged in, but could not save the API key: %s", reason)
