@@ -101,6 +101,21 @@ async def test_login_is_shared(server: FakeZulip) -> None:
     scanner.check(f"{vars(source)!r} {vars(source._login)!r}", "its variables")
 
 
+async def test_key_that_is_rejected_at_once(server: FakeZulip) -> None:
+    """Each caller gets a key, even if others reject it before that caller wakes up."""
+
+    async def password() -> str:
+        server.account(USERNAME).regenerate_api_key()
+        return PASSWORD
+
+    source = source_for(server, password)
+
+    async def call() -> None:
+        await source.refresh(await source.get())
+
+    assert await gather(*(call() for _ in range(20))) == [None] * 20
+
+
 async def test_wrong_password_costs_one_attempt(server: FakeZulip) -> None:
     source = source_for(server, "a guess")
     results = await gather(*(source.get() for _ in range(1000)))

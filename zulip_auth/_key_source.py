@@ -345,6 +345,8 @@ class ApiKeySource:
             # Without an error, it may have started before the key was rejected,
             # or was cancelled by other code, or its event loop has gone.
             error = await flight.wait()
+            if flight.result is not None and not is_same_key(flight.result, stale):
+                return flight.result  # also if another caller has rejected it since
         raise error or InvalidInputError("The login was cancelled repeatedly.")
 
     def _reject(self, stale: Credentials) -> None:
