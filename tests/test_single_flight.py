@@ -209,15 +209,19 @@ def test_event_loop_that_is_closed(
             return await work()
         finally:
             order.append("released")
-            asyncio.get_running_loop()  # raises: the end may need the event loop
+            raise RuntimeError("the end may need the event loop")
 
     async def next_work() -> int:
         order.append("next")
         return 2
 
     start_in_loop(flights, hold, work).close()
+    first = flights._flight
+    assert first is not None
     assert asyncio.run(join(flights, next_work)) == 2
     assert order == ["released", "next"]
+    assert asyncio.run(first.wait()) is None
+    del first
     gc.collect()
     messages = [record.getMessage().partition("\n")[0] for record in caplog.records]
     assert messages == ["Task was destroyed but it is pending!"]  # a report of asyncio

@@ -52,9 +52,10 @@ class Flight(Generic[T]):
         _current.set(self)
         try:
             self.result = await self.work()
-        except GeneratorExit:
-            raise
         except BaseException as exc:
+            # The end of a closed coroutine is nothing for its callers.
+            if isinstance(exc, GeneratorExit) or self._loop.is_closed():
+                raise
             error = exc
             if isinstance(exc, asyncio.CancelledError):
                 task = asyncio.current_task()
