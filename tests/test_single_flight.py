@@ -249,7 +249,11 @@ def test_fork_while_another_thread_has_the_lock(
     flights: SingleFlight[int], work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work.release.set()
+    asyncio.run(join(flights, work))
+    first = flights._flight
+    assert first is not None
     with ThreadPoolExecutor(1) as other:
         other.submit(flights.lock.acquire).result()
+        other.submit(first._end._condition.acquire).result()
         monkeypatch.setattr(os, "getpid", lambda: -1)
-        assert asyncio.run(join(flights, work)) == 1
+        assert asyncio.run(join(flights, work)) == 2

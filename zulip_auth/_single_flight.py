@@ -68,7 +68,8 @@ class Flight(Generic[T]):
 
     def is_alive(self) -> bool:
         """Return whether the work can still end by itself."""
-        return not self._end.done() and self._pid == os.getpid() and self._loop.is_running()
+        # The future last: another thread may have held its lock during a fork.
+        return self._pid == os.getpid() and self._loop.is_running() and not self._end.done()
 
     def abandon(self) -> None:
         """Release what the work holds, such as a lock, if its event loop was closed."""
