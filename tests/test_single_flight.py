@@ -166,6 +166,24 @@ async def test_work_that_waits_for_itself(in_task: bool, flights: SingleFlight[i
         await asyncio.wait_for(join(flights, work), 10)
 
 
+async def test_task_that_outlives_the_work(flights: SingleFlight[int], work: Work) -> None:
+    """It may be a caller of the next one."""
+    work.release.set()
+    tasks = []
+
+    async def start_task() -> int:
+        async def wait() -> int | None:
+            while flights._flight is None or flights._flight.is_alive():  # noqa: ASYNC110 - no event
+                await asyncio.sleep(0)
+            return await join(flights, work)
+
+        tasks.append(asyncio.create_task(wait()))
+        return 0
+
+    assert await join(flights, start_task) == 0
+    assert await asyncio.wait_for(tasks[0], 10) == 1
+
+
 def test_event_loop_of_another_thread_stops(flights: SingleFlight[int], work: Work) -> None:
     """Those who wait for its work start their own."""
     loop = asyncio.new_event_loop()

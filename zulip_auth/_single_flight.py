@@ -121,13 +121,13 @@ class SingleFlight(Generic[T]):
         """
         with self.lock:
             flight = self._flight
-            if flight is not None and flight is _current.get():
-                raise InvalidInputError(
-                    "A password function or a store must not wait for its own source."
-                )
             if flight is None or not flight.is_alive():
                 if flight is not None:
                     flight.abandon()
                 flight = self._flight = Flight(work)
                 flight.start()
+            elif flight is _current.get():
+                raise InvalidInputError(
+                    "A password function or a store must not wait for its own source."
+                )
             return flight
