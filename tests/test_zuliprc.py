@@ -336,6 +336,13 @@ def test_directory_that_is_swapped_in(tmp_path: Path) -> None:
     assert "key = new" in (tmp_path / "moved" / "zuliprc").read_text()
 
 
+def test_update_survives_a_power_failure(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes = []
+    monkeypatch.setattr(os, "fsync", lambda fd: modes.append(os.fstat(fd).st_mode))
+    update_zuliprc(path, constant(key="new"))
+    assert [stat.S_ISDIR(mode) for mode in modes] == [False, True]
+
+
 def test_update_on_full_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_space(_: int) -> None:
         raise OSError(28, "No space left on device")

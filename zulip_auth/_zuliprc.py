@@ -294,6 +294,9 @@ class _Directory:
                 os.fsync(file.fileno())
             source, target = self._at(name), self._at(self._path.name)
             os.replace(source, target, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+            with suppress(OSError):  # some file systems cannot sync directories
+                if self._fd is not None:
+                    os.fsync(self._fd)  # else a power failure can bring back a revoked key
         finally:
             self._remove(name)
 
