@@ -76,8 +76,8 @@ class ApiKeySource:
     A rejected login is remembered and raised to later callers without another
     request, so an incorrect password costs the account one attempt. So is any
     failure that leaves the account at most one attempt. `reset()` forgets it,
-    and so does a key that is accepted again. Other failures (no connection,
-    5xx, 429) are not remembered.
+    and so does a key that is accepted again, or rejected after 30 minutes.
+    Other failures (no connection, 5xx, 429) are not remembered.
 
     A rejected key is tried again after 60 seconds, since a server accepts the
     same key again after the account is reactivated.
