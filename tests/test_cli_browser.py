@@ -203,6 +203,18 @@ def test_end_of_input(text: bytes, server: FakeZulip, opened: list[str], stdin: 
         login.result(10)
 
 
+def test_unreadable_input(
+    server: FakeZulip, cli: CLIRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nohup replaces a terminal by a file that is open for writing only."""
+    monkeypatch.setenv("HOME", str(cli.path))
+    monkeypatch.setattr(webbrowser, "get", Mock(side_effect=webbrowser.Error))
+    with open(os.open(os.devnull, os.O_WRONLY)) as stdin:  # noqa: PTH123
+        monkeypatch.setattr(sys, "stdin", stdin)
+        with pytest.raises(InvalidInputError, match="No valid redirect URL received"):
+            browser.login_with_browser(start_flow(server))
+
+
 @pytest.mark.parametrize("has_stdin", [True, False])
 def test_input_of_url_handler(
     has_stdin: bool,
