@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 import re
 import sys
+from unittest.mock import Mock
 
 import pytest
 
@@ -164,6 +166,22 @@ def test_retries_without_terminal(server: FakeZulip, capsys: pytest.CaptureFixtu
         "zulip-auth: connection lost; retrying in 1.0 s (attempt 2 of 5)\n"
         "zulip-auth: Something else.\n"
     )
+
+
+def test_signal_cancels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that it locks are removed."""
+    cleanup = Mock()
+
+    async def lock() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            cleanup()
+
+    monkeypatch.setattr(waiting._Progress, "show", Mock(side_effect=SystemExit(143)))
+    with pytest.raises(SystemExit):
+        wait(lock())
+    cleanup.assert_called_once()
 
 
 def test_narrow_terminal(home: CLIRunner, server: FakeZulip) -> None:
