@@ -4,7 +4,9 @@ import asyncio
 import io
 import logging
 import re
+import socket
 import sys
+import threading
 from unittest.mock import Mock
 
 import pytest
@@ -182,6 +184,18 @@ def test_signal_cancels(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SystemExit):
         wait(lock())
     cleanup.assert_called_once()
+
+
+def test_host_name_that_is_not_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The resolver of the system has a timeout of its own, which is longer."""
+    is_resolved = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: is_resolved.wait(20) and [])
+    client = zulip_auth.AuthClient("chat.example.com", timeout=0.1)
+    with pytest.raises(zulip_auth.APIConnectionError, match="Timed out"):
+        wait(client.server_settings())
+    assert not is_resolved.is_set()
+    assert "zulip-auth" in [thread.name for thread in threading.enumerate()]
+    is_resolved.set()
 
 
 def test_narrow_terminal(home: CLIRunner, server: FakeZulip) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import logging
+import socket
 import sys
 import threading
 from collections.abc import Coroutine
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
 
+from zulip_auth._event_loop import run_in_thread
 from zulip_auth._retry import RetryPolicy
 
 from .output import is_terminal, print_error, show_status
@@ -21,6 +24,13 @@ _INTERVAL = 0.1  # seconds between updates
 _ATTEMPTS = RetryPolicy().attempts
 _PATIENCE = 1.0  # seconds before a request counts as slow
 _GRACE = 1.0  # seconds for the cleanup after a signal
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """An event loop that is not held up by a host name that cannot be resolved."""
+
+    async def getaddrinfo(self, *args: Any, **kwargs: Any) -> Any:
+        return await run_in_thread(partial(socket.getaddrinfo, *args, **kwargs))
 
 
 def wait(coroutine: Coroutine[Any, Any, T], text: str = "Waiting…") -> T:
@@ -34,7 +44,7 @@ def wait(coroutine: Coroutine[Any, Any, T], text: str = "Waiting…") -> T:
         text: Shown on a terminal while it is slow.
     """
     future: concurrent.futures.Future[T] = concurrent.futures.Future()
-    loop = asyncio.new_event_loop()
+    loop = _Loop()
 
     def cancel() -> None:
         for task in asyncio.all_tasks():
