@@ -99,6 +99,9 @@ def test_output_is_wrapped(
     shown = terminal.getvalue().splitlines()
     assert shown[:2] == ["Logged in to", server.site]
     assert f"key = {server.account(USERNAME).api_key}" in shown
+    server.add_bot(USERNAME, "A name of several words")
+    assert main(login) == main(["bots"]) == 0
+    assert terminal.getvalue().endswith("\nA name of several\nwords\n")
 
 
 def test_error_color(monkeypatch: pytest.MonkeyPatch) -> None:
