@@ -97,6 +97,13 @@ def test_pasted_url_is_hidden(server: FakeZulip, home: CLIRunner) -> None:
     assert re.fullmatch(r"file:///\S+/login\.html\n", seen.read_text())
 
 
+def test_closed_terminal(server: FakeZulip, home: CLIRunner) -> None:
+    with home.session("login", server.site, "--sso", BROWSER="", DISPLAY="") as session:
+        shown_url(session)
+    assert session.process.returncode == 129
+    assert list(home.path.iterdir()) == []
+
+
 # ---- In this process
 
 

@@ -194,6 +194,11 @@ def _echo_disabled() -> Iterator[None]:
             saved = termios.tcgetattr(sys.stdin)
             attrs = [*saved]
             attrs[3] &= ~termios.ECHO
-            stack.callback(termios.tcsetattr, sys.stdin, termios.TCSADRAIN, saved)
+
+            def restore() -> None:
+                with suppress(termios.error):  # the terminal may be closed
+                    termios.tcsetattr(sys.stdin, termios.TCSADRAIN, saved)
+
+            stack.callback(restore)
             termios.tcsetattr(sys.stdin, termios.TCSADRAIN, attrs)
         yield
