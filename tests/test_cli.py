@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import quote
 
 import pytest
@@ -129,13 +130,20 @@ def test_error(
 def test_signal(
     signum: int, code: int, message: str, cli: CLIRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    cleaned = Mock()
+
     def interrupt(_: object) -> str:
-        signal.raise_signal(signum)
+        try:
+            signal.raise_signal(signum)
+        finally:
+            signal.raise_signal(signum)
+            cleaned()
         return "Done."
 
     handlers = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     monkeypatch.setattr(app, "_run", interrupt)
     assert cli.fail(code, "whoami") == message
+    cleaned.assert_called_once()
     assert code in exit_codes.EXIT_CODES
     assert handlers == [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     previous = signal.signal(signum, signal.SIG_IGN)  # as under nohup

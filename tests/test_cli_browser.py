@@ -97,6 +97,13 @@ def test_pasted_url_is_hidden(server: FakeZulip, home: CLIRunner) -> None:
     assert re.fullmatch(r"file:///\S+/login\.html\n", seen.read_text())
 
 
+def test_closed_terminal(server: FakeZulip, home: CLIRunner) -> None:
+    with home.session("login", server.site, "--sso", BROWSER="", DISPLAY="") as session:
+        shown_url(session)
+    assert session.process.returncode == 129
+    assert list(home.path.iterdir()) == []
+
+
 # ---- In this process
 
 
@@ -201,6 +208,18 @@ def test_end_of_input(text: bytes, server: FakeZulip, opened: list[str], stdin: 
     stdin.close()
     with pytest.raises(InvalidInputError, match="No valid redirect URL received"):
         login.result(10)
+
+
+def test_unreadable_input(
+    server: FakeZulip, cli: CLIRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nohup replaces a terminal by a file that is open for writing only."""
+    monkeypatch.setenv("HOME", str(cli.path))
+    monkeypatch.setattr(webbrowser, "get", Mock(side_effect=webbrowser.Error))
+    with open(os.open(os.devnull, os.O_WRONLY)) as stdin:  # noqa: PTH123
+        monkeypatch.setattr(sys, "stdin", stdin)
+        with pytest.raises(InvalidInputError, match="No valid redirect URL received"):
+            browser.login_with_browser(start_flow(server))
 
 
 @pytest.mark.parametrize("has_stdin", [True, False])

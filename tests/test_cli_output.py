@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 import re
+import socket
 import sys
+import threading
+from unittest.mock import Mock
 
 import pytest
 
@@ -95,6 +99,9 @@ def test_output_is_wrapped(
     shown = terminal.getvalue().splitlines()
     assert shown[:2] == ["Logged in to", server.site]
     assert f"key = {server.account(USERNAME).api_key}" in shown
+    server.add_bot(USERNAME, "A name of several words")
+    assert main(login) == main(["bots"]) == 0
+    assert terminal.getvalue().endswith("\nA name of several\nwords\n")
 
 
 def test_error_color(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,6 +171,34 @@ def test_retries_without_terminal(server: FakeZulip, capsys: pytest.CaptureFixtu
         "zulip-auth: connection lost; retrying in 1.0 s (attempt 2 of 5)\n"
         "zulip-auth: Something else.\n"
     )
+
+
+def test_signal_cancels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that it locks are removed."""
+    cleanup = Mock()
+
+    async def lock() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            cleanup()
+
+    monkeypatch.setattr(waiting._Progress, "show", Mock(side_effect=SystemExit(143)))
+    with pytest.raises(SystemExit):
+        wait(lock())
+    cleanup.assert_called_once()
+
+
+def test_host_name_that_is_not_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The resolver of the system has a timeout of its own, which is longer."""
+    is_resolved = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: is_resolved.wait(20) and [])
+    client = zulip_auth.AuthClient("chat.example.com", timeout=0.1)
+    with pytest.raises(zulip_auth.APIConnectionError, match="Timed out"):
+        wait(client.server_settings())
+    assert not is_resolved.is_set()
+    assert "zulip-auth" in [thread.name for thread in threading.enumerate()]
+    is_resolved.set()
 
 
 def test_narrow_terminal(home: CLIRunner, server: FakeZulip) -> None:

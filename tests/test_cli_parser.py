@@ -96,6 +96,8 @@ def test_fake_server(
     """tests/test_testing_program.py runs the server."""
     shown = show(capsys, "fake-server", "--help")
     assert shown.startswith("usage: zulip-auth fake-server [-h] [--host HOST]")
+    monkeypatch.setenv("COLUMNS", "40")
+    assert max(map(len, show(capsys, "fake-server", "--help").splitlines())) < 40
     monkeypatch.setitem(sys.modules, "zulip_auth.testing.program", None)
     # With the extra missing, the message names it: see tests/test_testing.py.
     assert cli.fail(78, "fake-server").startswith("import of zulip_auth.testing.program")

@@ -184,7 +184,7 @@ def _bots(options: argparse.Namespace) -> Result:
     bots = wait(_client(credentials, options).bots(credentials, keys=False))
     data = [{"username": bot.username, "full_name": bot.full_name} for bot in bots]
     lines = [sanitize(f"{bot.username}  {bot.full_name}") for bot in bots]
-    return data, "\n".join(lines) or "No active bots."
+    return data, prose("\n".join(lines) or "No active bots.")
 
 
 def _find_bot(client: zulip_auth.AuthClient, owner: Credentials, name: str) -> zulip_auth.Bot:
