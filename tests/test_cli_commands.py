@@ -430,6 +430,11 @@ def test_rotate_key_of_a_bot(by: str, server: FakeZulip, bot: Account, cli: CLIR
     log_in(cli, server)
     rotate, path, old = ("rotate", "--bot", getattr(bot, by)), cli.path / "bot", bot.api_key
     assert cli.fail(64, *rotate) == "With --bot, pass --save PATH or --show-key."
+    assert "--save requires --bot" in cli.fail(64, "rotate", "--save", str(path))
+    # Nothing is replaced before it can be saved.
+    error = cli.fail(78, *rotate, "--save", str(cli.zuliprc))
+    assert error == f"{cli.zuliprc} contains a different account."
+    assert bot.api_key == old
     assert cli.succeed(*rotate, "--save", str(path)) == (
         f"{bot.email} has a new API key, saved to {path}. The old one is revoked."
     )

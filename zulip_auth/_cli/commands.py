@@ -207,12 +207,17 @@ def _rotate(options: argparse.Namespace) -> Result:
     """Replace the key of the account where it is stored, or of a bot, saved on demand."""
     if options.bot is not None and options.save is None and not options.show_key:
         raise InvalidInputError("With --bot, pass --save PATH or --show-key.")
+    if options.save is not None and options.bot is None:
+        raise InvalidInputError("--save requires --bot: the account's key is saved where it was.")
     credentials, origins = _load(options, stored=options.bot is None)
     client, bot = _client(credentials, options), None
     path: Path | None = _zuliprc.resolve_zuliprc_path(options.config)
     if options.bot is not None:
         bot = _find_bot(client, credentials, options.bot)
         path = options.save and _zuliprc.resolve_zuliprc_path(options.save)
+        stored = _zuliprc.read_zuliprc(path, missing_ok=True) if path else _zuliprc.ZuliprcSection()
+        if not _credentials.matches_account(credentials.site, bot.username, stored):
+            raise zulip_auth.ZuliprcError(f"{path} contains a different account.")
     if path is None:
         new, place = wait(client.regenerate_api_key(credentials, bot=bot)), None
     else:
