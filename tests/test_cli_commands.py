@@ -93,10 +93,6 @@ def test_json_of_each_command(server: FakeZulip, cli: CLIRunner) -> None:
     assert rotated == {**account, "saved_to": str(cli.zuliprc), "api_key": key(server)}
     assert run("logout") == {"deleted_from": [str(cli.zuliprc)], "revoked": False}
     assert run("sso-handler", "--uninstall") == {"message": "The handler is not installed."}
-    code, out, err = cli.main("whoami", "--json")
-    error = {"error": "NotLoggedInError", "message": NOT_LOGGED_IN, "exit_code": 78}
-    assert (code, err) == (78, f"zulip-auth: {NOT_LOGGED_IN}\n")
-    assert json.loads(out) == {**error, "code": None, "retry_after": None}
 
 
 def test_login_different_account(server: FakeZulip, cli: CLIRunner) -> None:
