@@ -533,10 +533,8 @@ async def test_fastapi_login_maps_server_errors(
 @pytest.mark.parametrize(
     ("cls", "status"),
     [
-        (zulip_auth.InvalidInputError, 422),
         (zulip_auth.NotLoggedInError, 500),
         (zulip_auth.TLSError, 502),
-        (zulip_auth.PasswordAuthDisabledError, 403),
         (zulip_auth.InvalidApiKeyError, 401),
         (zulip_auth.RateLimitedError, 429),
     ],
