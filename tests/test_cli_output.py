@@ -128,17 +128,6 @@ def test_countdown(server: FakeZulip, monkeypatch: pytest.MonkeyPatch) -> None:
     assert counted == sorted(counted, reverse=True)
 
 
-def test_slow_request(server: FakeZulip, monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = use_fake_tty(monkeypatch)
-    monkeypatch.setattr(waiting, "_PATIENCE", 60)
-    log_in(server)
-    assert terminal.getvalue() == ""  # a fast one has no status
-    monkeypatch.setattr(waiting, "_PATIENCE", 0)
-    server.fail_next("/api/v1/fetch_api_key", delay=0.3)
-    log_in(server)
-    assert terminal.getvalue() == "\r\x1b[KLogging in…\r\x1b[K"
-
-
 def test_retries_without_terminal(server: FakeZulip, capsys: pytest.CaptureFixture[str]) -> None:
     be_busy(server, 0.1)
     log = logging.getLogger("zulip_auth")
