@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import keyring
 import pytest
 from hypothesis import settings
 
+from helpers.caller import Organization
 from helpers.cli_runner import CLIRunner, InMemoryKeyring
 from helpers.constants import PASSWORD, USERNAME
 from zulip_auth import RetryPolicy
@@ -100,6 +102,12 @@ def server(fake_zulip: FakeZulip) -> FakeZulip:
     """A running FakeZulip with one account."""
     fake_zulip.add_user(USERNAME, PASSWORD)
     return fake_zulip
+
+
+@pytest.fixture
+def org() -> Iterator[Organization]:
+    with FakeZulip() as server, ExitStack() as stack:
+        yield Organization(server, stack)
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from helpers.caller import Caller, Organization, org
-
-__all__ = ["org"]
+from helpers.caller import Caller, Organization
 
 
 def send(org: Organization, content: str = "hi") -> None:

@@ -7,9 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from helpers.caller import Organization, org
-
-__all__ = ["org"]
+from helpers.caller import Organization
 
 SEND = "POST /messages"
 CHANNEL = {"type_": "channel", "to": "general", "topic": "t", "content": "hi"}

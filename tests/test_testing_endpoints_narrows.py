@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from helpers.caller import Organization, org
-
-__all__ = ["org"]
+from helpers.caller import Organization
 
 GET, FLAGS = "GET /messages", "POST /messages/flags"
 PAGE = {"anchor": "newest", "num_before": 99}

@@ -6,10 +6,8 @@ from typing import Any
 
 import pytest
 
-from helpers.caller import Organization, org
+from helpers.caller import Organization
 from zulip_auth.testing import FakeZulip
-
-__all__ = ["org"]
 
 NOT_FOR_BOTS = "This endpoint does not accept bot requests."
 

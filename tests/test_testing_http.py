@@ -8,13 +8,11 @@ from typing import Any, Literal
 import httpx
 import pytest
 
-from helpers.caller import Organization, org
+from helpers.caller import Organization
 from zulip_auth.testing import FakeZulip
 from zulip_auth.testing.errors import ErrorResponse
 from zulip_auth.testing.http import parse_form
 from zulip_auth.testing.parameters import Count, Parameter, Topic, declared_parameters
-
-__all__ = ["org"]
 
 FETCH = "/api/v1/fetch_api_key"
 
