@@ -164,7 +164,11 @@ def test_edited_message(org: Organization) -> None:
     org.server.send(org.bot.account, "general", "helo", topic="t")
     org.bot.ok("PATCH /messages/1", content="hello @**iago**", topic="u")
     org.bot.ok("PATCH /messages/1", stream_id=2)
-    message = org.iago.ok("GET /messages/1")["message"]
+    body = org.iago.ok("GET /messages/1")
+    message, content = body["message"], "hello @**iago**"
+    assert (body["raw_content"], message["content"]) == (content, f"<p>{content}</p>")
+    body = org.iago.ok("GET /messages/1", apply_markdown=False)
+    assert body["message"]["content"] == content
     assert [entry.keys() - {"user_id", "timestamp"} for entry in message["edit_history"]] == [
         {"prev_stream", "stream"},
         {"prev_content", "prev_rendered_content", "prev_rendered_content_version"}

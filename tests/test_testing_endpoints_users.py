@@ -192,6 +192,7 @@ def test_typing(org: Organization) -> None:
         "POST /typing",
         {"op": "start"},
         [
+            ({}, "Missing 'to' argument"),
             ({"to": []}, "Empty 'to' list"),
             ({"to": [99]}, "Invalid user ID 99"),
             ({"type_": "channel"}, "Missing stream_id"),

@@ -9,12 +9,11 @@ import httpx
 import pytest
 
 from helpers.caller import Organization
+from helpers.constants import PASSWORD, USERNAME
 from zulip_auth.testing import FakeZulip
 from zulip_auth.testing.errors import ErrorResponse
 from zulip_auth.testing.http import parse_form
 from zulip_auth.testing.parameters import Count, Parameter, Topic, declared_parameters
-
-FETCH = "/api/v1/fetch_api_key"
 
 
 def parse(kind: Any, text: str) -> Any:
@@ -79,6 +78,11 @@ FILE = '"f"; filename="x.txt"\r\n\r\ntext'
 )
 def test_parse_form(content_type: str, body: bytes, form: dict[str, str]) -> None:
     assert parse_form(content_type, body)[0] == form
+
+
+def test_form_precedes_query(server: FakeZulip) -> None:
+    query, form = {"username": "x@y.z", "password": PASSWORD}, {"username": USERNAME}
+    assert httpx.post(f"{server.site}/api/v1/fetch_api_key", params=query, data=form).is_success
 
 
 def test_methods(org: Organization) -> None:
