@@ -12,7 +12,6 @@ import keyring
 import pytest
 from hypothesis import settings
 
-from helpers.caller import Organization
 from helpers.cli_runner import CLIRunner, InMemoryKeyring
 from helpers.constants import PASSWORD, USERNAME
 from zulip_auth import RetryPolicy
@@ -20,6 +19,8 @@ from zulip_auth.testing import FakeZulip
 
 if TYPE_CHECKING:
     import trustme
+
+    from helpers.caller import Organization
 
 # A login takes a few milliseconds, more on a busy machine.
 settings.register_profile("default", deadline=None, max_examples=50)
@@ -106,6 +107,8 @@ def server(fake_zulip: FakeZulip) -> FakeZulip:
 
 @pytest.fixture
 def org() -> Iterator[Organization]:
+    from helpers.caller import Organization  # whose TLS context is not for WebAssembly
+
     with FakeZulip() as server, ExitStack() as stack:
         yield Organization(server, stack)
 
