@@ -222,9 +222,7 @@ def test_unreadable_input(
             browser.login_with_browser(start_flow(server))
 
 
-@pytest.mark.parametrize("has_stdin", [True, False])
-def test_input_of_url_handler(
-    has_stdin: bool,
+def test_redirects_of_two_logins(
     server: FakeZulip,
     opened: list[str],
     stdin: Stdin,
@@ -232,25 +230,16 @@ def test_input_of_url_handler(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    if not has_stdin:
-        monkeypatch.setattr(sys, "stdin", None)
-    login, end = begin(server, opened)
+    """The handler gives each login its own, also without an input."""
+    logins = [begin(server, opened)]
+    opened.clear()
+    monkeypatch.setattr(sys, "stdin", None)
+    logins.append(begin(server, opened))
     stdin.close()  # as of a program without input
     with pytest.raises(InvalidInputError, match="That URL is incomplete"):
         url_handler.forward_url("zulip://wrong")
-    assert url_handler.forward_url(end) == "Login completed; return to the terminal."
-    assert login.result(10).email == HAMLET
     # The output of a handler is invisible.
     assert "zulip-auth: That URL is incomplete. Copy all of it.\n" in capsys.readouterr().err
-
-
-def test_two_logins_get_their_own_redirects(
-    server: FakeZulip, opened: list[str], stdin: Stdin, runtime_dir: Path
-) -> None:
-    logins = []
-    for _ in range(2):
-        logins.append(begin(server, opened))
-        opened.clear()
     for login, end in logins:
         assert url_handler.forward_url(end) == "Login completed; return to the terminal."
         assert login.result(10).email == HAMLET
