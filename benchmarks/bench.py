@@ -31,6 +31,7 @@ from clients import (
     CLIENT_AIOHTTP,
     CLIENTS,
     HTTPX_AIOHTTP,
+    HTTPX_AIOHTTP_PER_LOGIN,
     HTTPX_PER_LOGIN,
     HTTPX_POOLED,
     LOGIN,
@@ -126,6 +127,7 @@ def run(rounds: int) -> tuple[Times, Goals]:
             (LOGIN, HTTPX_PER_LOGIN, "https, 1", 1.1),
             (CLIENT, HTTPX_POOLED, "http, 50", 0.8),
             (CLIENT, HTTPX_POOLED, "https, 50", 1.1),
+            (CLIENT_AIOHTTP, HTTPX_AIOHTTP_PER_LOGIN, "http, 50", None),
             (CLIENT_AIOHTTP, HTTPX_AIOHTTP, "http, 50", 1.15),
             (CLIENT_AIOHTTP, HTTPX_POOLED, "http, 50", 0.2),
         )

@@ -83,6 +83,17 @@ async def httpx_aiohttp(target: Target) -> AsyncIterator[Login]:
 
 
 @asynccontextmanager
+async def httpx_aiohttp_per_login(target: Target) -> AsyncIterator[Login]:
+    async with target.aiohttp_transport() as transport:
+
+        async def login() -> object:
+            # Not closed: that would close the transport.
+            return await post(httpx.AsyncClient(transport=transport), target)
+
+        yield login
+
+
+@asynccontextmanager
 async def aiohttp_session(target: Target) -> AsyncIterator[Login]:
     connector = aiohttp.TCPConnector(ssl=target.context(), limit=0)
     async with aiohttp.ClientSession(connector=connector, raise_for_status=True) as session:
@@ -129,6 +140,7 @@ OFFICIAL = "zulip (synchronous)"
 LOGIN, CLIENT, CLIENT_AIOHTTP = "login()", "AuthClient", "AuthClient over httpx-aiohttp"
 HTTPX_PER_LOGIN, HTTPX_POOLED = "httpx, a client per login", "httpx, one client"
 HTTPX_AIOHTTP, AIOHTTP = "httpx over httpx-aiohttp, one client", "aiohttp, one session"
+HTTPX_AIOHTTP_PER_LOGIN = "httpx over httpx-aiohttp, a client per login"
 CLIENTS: dict[str, Callable[[Target], AbstractAsyncContextManager[Login]]] = {
     LOGIN: function,
     CLIENT: client,
@@ -136,6 +148,7 @@ CLIENTS: dict[str, Callable[[Target], AbstractAsyncContextManager[Login]]] = {
     HTTPX_POOLED: httpx_pooled,
     CLIENT_AIOHTTP: client_aiohttp,
     HTTPX_AIOHTTP: httpx_aiohttp,
+    HTTPX_AIOHTTP_PER_LOGIN: httpx_aiohttp_per_login,
     AIOHTTP: aiohttp_session,
     OFFICIAL: official,
 }

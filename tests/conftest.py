@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ from zulip_auth.testing import FakeZulip
 
 if TYPE_CHECKING:
     import trustme
+
+    from helpers.caller import Organization
 
 # A login takes a few milliseconds, more on a busy machine.
 settings.register_profile("default", deadline=None, max_examples=50)
@@ -100,6 +103,14 @@ def server(fake_zulip: FakeZulip) -> FakeZulip:
     """A running FakeZulip with one account."""
     fake_zulip.add_user(USERNAME, PASSWORD)
     return fake_zulip
+
+
+@pytest.fixture
+def org() -> Iterator[Organization]:
+    from helpers.caller import Organization  # whose TLS context is not for WebAssembly
+
+    with FakeZulip() as server, ExitStack() as stack:
+        yield Organization(server, stack)
 
 
 @pytest.fixture(scope="session")

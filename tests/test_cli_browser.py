@@ -97,6 +97,13 @@ def test_pasted_url_is_hidden(server: FakeZulip, home: CLIRunner) -> None:
     assert re.fullmatch(r"file:///\S+/login\.html\n", seen.read_text())
 
 
+def test_closed_terminal(server: FakeZulip, home: CLIRunner) -> None:
+    with home.session("login", server.site, "--sso", BROWSER="", DISPLAY="") as session:
+        shown_url(session)
+    assert session.process.returncode == 129
+    assert list(home.path.iterdir()) == []
+
+
 # ---- In this process
 
 
@@ -203,9 +210,19 @@ def test_end_of_input(text: bytes, server: FakeZulip, opened: list[str], stdin: 
         login.result(10)
 
 
-@pytest.mark.parametrize("has_stdin", [True, False])
-def test_input_of_url_handler(
-    has_stdin: bool,
+def test_unreadable_input(
+    server: FakeZulip, cli: CLIRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nohup replaces a terminal by a file that is open for writing only."""
+    monkeypatch.setenv("HOME", str(cli.path))
+    monkeypatch.setattr(webbrowser, "get", Mock(side_effect=webbrowser.Error))
+    with open(os.open(os.devnull, os.O_WRONLY)) as stdin:  # noqa: PTH123
+        monkeypatch.setattr(sys, "stdin", stdin)
+        with pytest.raises(InvalidInputError, match="No valid redirect URL received"):
+            browser.login_with_browser(start_flow(server))
+
+
+def test_redirects_of_two_logins(
     server: FakeZulip,
     opened: list[str],
     stdin: Stdin,
@@ -213,25 +230,16 @@ def test_input_of_url_handler(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    if not has_stdin:
-        monkeypatch.setattr(sys, "stdin", None)
-    login, end = begin(server, opened)
+    """The handler gives each login its own, also without an input."""
+    logins = [begin(server, opened)]
+    opened.clear()
+    monkeypatch.setattr(sys, "stdin", None)
+    logins.append(begin(server, opened))
     stdin.close()  # as of a program without input
     with pytest.raises(InvalidInputError, match="That URL is incomplete"):
         url_handler.forward_url("zulip://wrong")
-    assert url_handler.forward_url(end) == "Login completed; return to the terminal."
-    assert login.result(10).email == HAMLET
     # The output of a handler is invisible.
     assert "zulip-auth: That URL is incomplete. Copy all of it.\n" in capsys.readouterr().err
-
-
-def test_two_logins_get_their_own_redirects(
-    server: FakeZulip, opened: list[str], stdin: Stdin, runtime_dir: Path
-) -> None:
-    logins = []
-    for _ in range(2):
-        logins.append(begin(server, opened))
-        opened.clear()
     for login, end in logins:
         assert url_handler.forward_url(end) == "Login completed; return to the terminal."
         assert login.result(10).email == HAMLET

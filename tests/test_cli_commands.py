@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import trustme
-import zulip
 
 from helpers.cli_runner import CLIRunner, InMemoryKeyring
 from helpers.constants import PASSWORD, USERNAME
@@ -47,8 +46,6 @@ def test_login_saves_key(server: FakeZulip, cli: CLIRunner) -> None:
     )
     assert loaded(cli.zuliprc) == (USERNAME, key(server))
     assert cli.zuliprc.stat().st_mode & 0o777 == 0o600
-    profile = zulip.Client(config_file=str(cli.zuliprc)).get_profile()
-    assert (profile["result"], profile["delivery_email"]) == ("success", USERNAME)
     agent = server.requests[0].headers["user-agent"]
     assert agent.startswith("zulip-auth-cli zulip-auth/")
 
@@ -93,10 +90,6 @@ def test_json_of_each_command(server: FakeZulip, cli: CLIRunner) -> None:
     assert rotated == {**account, "saved_to": str(cli.zuliprc), "api_key": key(server)}
     assert run("logout") == {"deleted_from": [str(cli.zuliprc)], "revoked": False}
     assert run("sso-handler", "--uninstall") == {"message": "The handler is not installed."}
-    code, out, err = cli.main("whoami", "--json")
-    error = {"error": "NotLoggedInError", "message": NOT_LOGGED_IN, "exit_code": 78}
-    assert (code, err) == (78, f"zulip-auth: {NOT_LOGGED_IN}\n")
-    assert json.loads(out) == {**error, "code": None, "retry_after": None}
 
 
 def test_login_different_account(server: FakeZulip, cli: CLIRunner) -> None:
@@ -294,11 +287,6 @@ def test_whoami(server: FakeZulip, cli: CLIRunner) -> None:
 
 
 def test_environment(server: FakeZulip, cli: CLIRunner) -> None:
-    other = str(cli.path / "other")
-    log_in(cli, server, "--dev", "--config", other)
-    assert USERNAME in cli.succeed("whoami", "--config", other)
-    message = cli.fail(78, "whoami", "--config", other, ZULIP_API_KEY="x" * 32)
-    assert message.startswith(f"ZULIP_API_KEY and key in section [api] of {other} differ, ")
     account = {"ZULIP_SITE": server.site, "ZULIP_EMAIL": USERNAME, "ZULIP_API_KEY": key(server)}
     shown = cli.succeed("whoami", **account)
     assert shown.endswith("valid. From ZULIP_EMAIL, ZULIP_API_KEY, ZULIP_SITE.")
@@ -425,11 +413,15 @@ def bot(server: FakeZulip) -> Account:
     return bot
 
 
-@pytest.mark.parametrize("by", ["email", "full_name"])
-def test_rotate_key_of_a_bot(by: str, server: FakeZulip, bot: Account, cli: CLIRunner) -> None:
+def test_rotate_key_of_a_bot(server: FakeZulip, bot: Account, cli: CLIRunner) -> None:
     log_in(cli, server)
-    rotate, path, old = ("rotate", "--bot", getattr(bot, by)), cli.path / "bot", bot.api_key
+    rotate, path, old = ("rotate", "--bot", "Helper"), cli.path / "bot", bot.api_key
     assert cli.fail(64, *rotate) == "With --bot, pass --save PATH or --show-key."
+    assert "--save requires --bot" in cli.fail(64, "rotate", "--save", str(path))
+    # Nothing is replaced before it can be saved.
+    error = cli.fail(78, *rotate, "--save", str(cli.zuliprc))
+    assert error == f"{cli.zuliprc} contains a different account."
+    assert bot.api_key == old
     assert cli.succeed(*rotate, "--save", str(path)) == (
         f"{bot.email} has a new API key, saved to {path}. The old one is revoked."
     )

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from helpers.cli_runner import COMMAND, CLIRunner, TerminalSession
+from helpers.cli_runner import COMMAND, CLIRunner
 
 SHELLS = {
     "bash": """
@@ -61,21 +61,3 @@ def test_completion(shell: str, home: CLIRunner) -> None:
     for shown, (line, expected) in zip(done.stdout.splitlines(), COMPLETIONS.items(), strict=True):
         path = {"zsh": "FILES", "fish": "zuliprc-of-bot" if "zul" in line else ""}
         assert sorted(shown.split()) == (expected or path.get(shell, "")).split()
-
-
-@pytest.mark.skipif(not shutil.which("zsh"), reason="zsh is not installed")
-def test_completion_with_descriptions(home: CLIRunner) -> None:
-    environment = home.environment(
-        PATH=f"{COMMAND.parent}:{os.environ['PATH']}", PS1="$ ", TERM="xterm"
-    )
-    with TerminalSession([str(shutil.which("zsh")), "-f"], environment, 80) as session:
-        session.send_line("autoload -Uz compinit; compinit -u -D; cd; touch zuliprc-of-bot")
-        session.send_line("source <(zulip-auth completion zsh); echo read''y")
-        session.expect("ready")
-        session.send("zulip-auth login --no\t")
-        session.expect("zulip-auth login --no-save")
-        session.send("--\t")
-        session.expect("--allow-http")
-        session.expect("-- send passwords and keys without encryption")
-        session.send("\x15zulip-auth whoami --config zul\t")
-        session.expect("zuliprc-of-bot")

@@ -62,11 +62,10 @@ def test_menu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
         "Choose [1-4]: "
     )
     assert choose(monkeypatch, ALL, "", "2\n") == SAML
-    for wrong in ("0", "5", "x", "²", "-1", "01", "hunter2"):
-        assert choose(monkeypatch, ALL, typed=f"{wrong}\n1\n") == "password"
-        assert capsys.readouterr().err.endswith(
-            "Choose [1-4]: Enter a number from 1 to 4.\nChoose [1-4]: "
-        )
+    capsys.readouterr()
+    wrong = ("0", "5", "x", "²", "-1", "01")
+    assert choose(monkeypatch, ALL, typed="\n".join([*wrong, "1"])) == "password"
+    assert capsys.readouterr().err.count("Enter a number from 1 to 4.\n") == len(wrong)
 
 
 # Advice to use a URL that every command rejects would be useless.

@@ -26,23 +26,14 @@ MESSAGES = {
     "login x --timeout hunter2": "argument --timeout: invalid float value",
     "login x --dev=hunter2": "argument --dev: ignored explicit argument",
     "login x --dev --sso": "argument --sso: not allowed with argument --dev",
-    "login x --sso=y --password-stdin": (
-        "argument --password-stdin: not allowed with argument --sso"
-    ),
     "login x --no-save --keyring": "argument --keyring: not allowed with argument --no-save",
-    "sso-handler --install --uninstall": (
-        "argument --uninstall: not allowed with argument --install"
-    ),
     "login x --passwrod=hunter2": "unknown option --passwrod, did you mean --password-stdin?",
     "login x --password=hunter2": "unknown option --password, did you mean --password-stdin?",
-    "login x y --qqq": "unknown option --qqq",
-    "login x y -xhunter2": "unknown option",
     "login x y --Hunter2": "unknown option",
     "--qqq": "unknown option --qqq",
     "--config whoami": "pass --config after whoami",
     "login x y hunter2": "too many arguments; a password is not an argument",
     "logn": "argument COMMAND: invalid choice, did you mean login?",
-    "completion zhs": "argument SHELL: invalid choice, did you mean zsh?",
 }
 
 
@@ -96,6 +87,8 @@ def test_fake_server(
     """tests/test_testing_program.py runs the server."""
     shown = show(capsys, "fake-server", "--help")
     assert shown.startswith("usage: zulip-auth fake-server [-h] [--host HOST]")
+    monkeypatch.setenv("COLUMNS", "40")
+    assert max(map(len, show(capsys, "fake-server", "--help").splitlines())) < 40
     monkeypatch.setitem(sys.modules, "zulip_auth.testing.program", None)
     # With the extra missing, the message names it: see tests/test_testing.py.
     assert cli.fail(78, "fake-server").startswith("import of zulip_auth.testing.program")

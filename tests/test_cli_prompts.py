@@ -63,7 +63,6 @@ def test_password_stdin_invalid(monkeypatch: pytest.MonkeyPatch) -> None:
         ("printf 'hunter3\\r\\nuser: iago\\n'", "hunter3"),
         ("printf '%s' 'a|b > c; d & e < f `g` $HOME'", "a|b > c; d & e < f `g` $HOME"),
         ('printf %s "a|b > c; d & e \\" f"', 'a|b > c; d & e " f'),
-        ("printf %s a\\|b\\$c\\;", "a|b$c;"),
         ("""printf %s "it's" """, "it's"),
         ("sh -c 'echo hunter3 | tr 3 4'", "hunter4"),
     ],
@@ -78,7 +77,6 @@ def test_password_command(command: str, password: str) -> None:
         ("sh -c 'echo hunter2; exit 3'", "exited with status 3"),
         ("no-such-command hunter2", "could not be started"),
         ("'hunter2", "could not be started"),
-        ("", "could not be started"),
         ("a\0b", "could not be started"),
         ("sh -c 'echo hunter2; exec sleep 60'", "still running after 0.2 seconds"),
     ],
@@ -93,8 +91,6 @@ def test_password_command_fails(command: str, reason: str) -> None:
     "command",
     [
         "pass zulip | head -1",
-        "pass zulip > /dev/null",
-        "cd secrets; cat zulip",
         'echo "$PASSWORD"',
         'echo "\\$PASSWORD"',  # without a shell, the backslash stays
         'echo "`cat password`"',

@@ -144,11 +144,11 @@ def test_install_fails(desktop: Path, cli: CLIRunner, monkeypatch: pytest.Monkey
     (cli.path / "file").touch()
     for directory, reason in (
         (str(cli.path / "file"), "Not a directory"),
-        ("~unknown-user", "home directory"),
+        ("~unknown-user", "no home directory"),
     ):
         monkeypatch.setenv("XDG_DATA_HOME", directory)
         for call in (install, uninstall):
-            with pytest.raises(InvalidInputError, match=f"Could not change the .*{reason}"):
+            with pytest.raises(InvalidInputError, match=f"Could not change the .*: {reason}\\.$"):
                 call()
     monkeypatch.setenv("PATH", str(cli.path))
     with pytest.raises(InvalidInputError, match="xdg-mime not found"):

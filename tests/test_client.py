@@ -106,10 +106,18 @@ async def test_request(name: str) -> None:
 # ---- Servers before 4.0, whose 500 may mean that there is no organization
 
 
+async def test_500_without_organization_after_a_rate_limit() -> None:
+    [settings] = load_recordings("server_settings: unknown", level=27)
+    scenarios = (BUSY, respond(500, INTERNAL_ERROR), respond_as_recorded(settings))
+    async with ScriptedServer(*scenarios) as server:
+        await login_error(zulip_auth.InvalidSubdomainError, server.site)
+        assert paths(server) == ["/fetch_api_key", "/fetch_api_key", "/server_settings"]
+
+
 @pytest.mark.parametrize(
     "settings",
-    [respond_as_recorded(REALM), close_without_response, respond(200, "<html>")],
-    ids=["organization", "lost", "HTML"],
+    [respond_as_recorded(REALM), close_without_response, respond(200, "<html>"), BUSY],
+    ids=["organization", "lost", "HTML", "rate limit"],
 )
 async def test_500_with_organization(settings: Scenario, no_backoff: RetryPolicy) -> None:
     """The settings need no password to find out; test_recordings.py has the other results."""

@@ -153,6 +153,7 @@ ERRORS: dict[str, tuple[str, str, str]] = {
     "key beyond ASCII": (KEY, f"{KEY}é", f"key in {{file}} {CHARACTERS}"),
     "key of 2,000 letters": (KEY, KEY * 63, "key in {file} is longer than 1024 characters."),
     "key in quotes": (KEY, f'"{KEY}"', "key in {file} is in quotes; remove them."),
+    "path in quotes": ("key=", "cert_bundle='/x'\nkey=", "cert_bundle in {file} is in quotes; "),
     "key of a template": (KEY, "${KEY}", "key in {file} is a variable or placeholder that"),
     "email with a space": ("iago@", "iago @", f"email in {{file}} {CHARACTERS}"),
     "email with U+200B": ("iago", "\u200biago", "email in {file} contains an invisible character"),
@@ -260,6 +261,11 @@ def test_save_invalid_value(path: Path) -> None:
     for values in invalid:
         assert "credentials" in zuliprc_error(evolve(CREDENTIALS, **values).save)
         assert not path.exists()
+    bytes_key: Any = b"key"
+    error = zuliprc_error(
+        lambda: Credentials.from_env(email="a@x.org", api_key=bytes_key, site="x.org")
+    )
+    assert error == "argument api_key must be a str, not bytes."
 
 
 # ---- In the environment
@@ -314,8 +320,12 @@ ENVIRONMENT_ERRORS = {
     f"{OTHER} SITE=x.org api_key=y": "argument api_key and ZULIP_API_KEY differ, ",
     f"{OTHER} SITE='x.org'": "ZULIP_SITE is invalid: site is in quotes; remove them. Use the ",
     f"{OTHER} SITE=http://x.org": "ZULIP_SITE is invalid: Plain http to x.org would send the ",
+    # A mistake in a value comes before a difference because of it.
+    "EMAIL='iago@zulip.com'": "ZULIP_EMAIL is in quotes; remove them.",
+    "SITE=$SITE": "ZULIP_SITE is invalid: site is a variable or placeholder that was not repl",
     f"email=a@x.org site=x.org api_key={KEY}é": f"argument api_key {CHARACTERS}",
     "SITE=x.org SITE_FILE=x": "ZULIP_SITE and ZULIP_SITE_FILE are both set. Unset one.",
+    "API_KEY_FILE=/dev/null": "The file of ZULIP_API_KEY_FILE is empty.",
     "SITE_FILE=x": "Could not read the file of ZULIP_SITE_FILE: No such file or directory.",
 }
 

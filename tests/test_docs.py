@@ -3,8 +3,8 @@
 The stand-in server replaces chat.example.com and localhost:9991. The language of a block decides
 what happens with it:
 
-- `python` is executed. The blocks of a page share their names and one event loop, and may use
-  `await`. They are also pasted into `python -m asyncio`, each after the first one of its page.
+- `python` is executed, with the names of the first block of its page and no others. The blocks
+  of a page share one event loop, and may use `await`. Each can be pasted into `python -m asyncio`.
 - `python` with a function `test_…` is a test of the reader. All such blocks of a page are one file
   that pytest runs, with the page's `toml` block as its configuration.
 - `sh` has one command on each line, from one of the tables below.
@@ -19,12 +19,10 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
-import os
 import re
 import shlex
-import sys
-import time
 import tomllib
+from codeop import CommandCompiler
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from io import StringIO
@@ -35,7 +33,7 @@ from typing import Any
 import httpx
 import pytest
 import reference
-from attrs import define, frozen
+from attrs import define, field, frozen
 from screenshots import PASSWORD, SITE, USERNAME, run_in_pty
 
 import zulip_auth
@@ -43,7 +41,6 @@ import zulip_auth.aiohttp_auth
 import zulip_auth.httpx2_auth
 import zulip_auth.httpx_auth
 import zulip_auth.testing
-from helpers.cli_runner import TerminalSession
 from helpers.pytest_run import run_pytest
 from zulip_auth._cli import main
 from zulip_auth.testing import ExternalMethod, FakeZulip
@@ -141,8 +138,8 @@ class PageRunner:
     page: str
     server: FakeZulip
     home: Path
-    names: dict[str, Any]
     runner: asyncio.Runner
+    names: dict[str, Any] = field(factory=dict)  # of the first block in Python
 
     def run_block(self, block: CodeBlock) -> str:
         """Run one block and return its output."""
@@ -174,13 +171,14 @@ class PageRunner:
 
     def execute(self, block: CodeBlock, source: str) -> str:
         text = "\n" * block.line + SITE_RE.sub(self.server.site, block.code)
-        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        flags, names = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, {**self.names}
         code = compile(text, source, "exec", flags, dont_inherit=True)
         with redirect_stdout(StringIO()) as output:
             if code.co_flags & inspect.CO_COROUTINE:
-                self.runner.run(eval(code, self.names))
+                self.runner.run(eval(code, names))
             else:
-                exec(code, self.names)
+                exec(code, names)
+        self.names = self.names or names
         return output.getvalue().replace(self.server.site, SITE)
 
 
@@ -227,7 +225,6 @@ def person(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("person")
 def test_doc_blocks(page: str, server: FakeZulip, home: Path) -> None:
     blocks = BLOCKS[page]
-    names: dict[str, Any] = {}
     executed = [
         block for block in blocks if block.language not in NOT_EXECUTED and not block.is_test
     ]
@@ -239,81 +236,40 @@ def test_doc_blocks(page: str, server: FakeZulip, home: Path) -> None:
     assert len(expected) == [block.language for block in blocks].count("text")
     assert set(expected) <= {id(block) for block in executed if block.language == "python"}
     with asyncio.Runner() as runner:
-        page_runner = PageRunner(page, server, home, names, runner)
+        page_runner = PageRunner(page, server, home, runner)
         for block in executed:
             output = page_runner.run_block(block)
             assert output == expected.get(id(block), ""), f"{page}, line {block.line}"
-
-
-# Lines between samples: keep the names of the first one of a page, and no others.
-KEEP = "import builtins; builtins.kept.append({**globals()})"
-FORGET = "globals().clear(); globals().update(__import__('builtins').kept[%d])"
-BROWSER = f"""\
-#!/bin/sh
-exec python - "$1" <<'END'
-import httpx, os, sys
-url = httpx.URL(sys.argv[1])
-response = httpx.get(url, params={{**url.params, "email": "{USERNAME}"}})
-with open("redirect.tmp", "w") as file:
-    file.write(response.headers["location"])
-os.rename("redirect.tmp", "redirect")
-END
-"""
-
-
-def wait_for_text(path: Path) -> str:
-    """Return the content of a file that another process writes in one step."""
-    deadline = time.monotonic() + 20
-    while not path.exists():
-        assert time.monotonic() < deadline, path
-        time.sleep(0.01)
-    return path.read_text()
 
 
 def samples_of(page: str) -> list[CodeBlock]:
     return [block for block in BLOCKS[page] if block.language == "python" and not block.is_test]
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(
-    sys.version_info >= (3, 13), reason="its asyncio REPL reads single lines if TERM is dumb"
+SAMPLES = [(page, block) for page in PAGES for block in samples_of(page)]
+
+
+@pytest.mark.parametrize(
+    ("page", "block"), SAMPLES, ids=[f"{page}:{block.line}" for page, block in SAMPLES]
 )
-@pytest.mark.parametrize("arguments", [["-q"], ["-q", "-m", "asyncio"]], ids=["README", "docs"])
-def test_samples_can_be_pasted(arguments: list[str], server: FakeZulip, home: Path) -> None:
-    """Each works on a terminal, after the first one of its page. The README has whole scripts."""
-    pages = [page for page in PAGES if samples_of(page)]
-    pages = [page for page in pages if (page == "README.md") == (arguments == ["-q"])]
-    (home / "browser").write_text(BROWSER)
-    (home / "browser").chmod(0o700)
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "BROWSER": "./browser %s", "TERM": "dumb"}
-    with TerminalSession([sys.executable, *arguments], environment, 400) as session:
-        session.expect(">>> ")
-        session.send_line("import builtins; builtins.kept = []; " + KEEP)
-        for page in pages:
-            (home / "redirect").unlink(missing_ok=True)
-            for number, block in enumerate(samples_of(page)):
-                session.send_line(FORGET % (-1 if number else 0))
-                session.send(SITE_RE.sub(server.site, block.code))
-                if "getpass.getpass()" in block.code:
-                    session.expect("Password: ")
-                    session.send_line(PASSWORD)
-                    session.expect(">>> ")  # what is typed before is lost
-                if "input(" in block.code:
-                    session.expect("Redirect URL: ")
-                    session.send_line(wait_for_text(home / "redirect"))
-                done = f"print('pasted', {block.line})"
-                session.send_line(done if number else f"{KEEP}; {done}")
-                shown = session.expect(f"\npasted {block.line}\n")
-                errors = "Traceback" in shown or "SyntaxError" in shown
-                assert not errors, (page, block.line, shown)
-        session.send_line("exit()")
+def test_sample_can_be_pasted(page: str, block: CodeBlock) -> None:
+    """Into `python`, with the whole scripts of the README, or else into `python -m asyncio`."""
+    compiler = CommandCompiler()
+    if page != "README.md":
+        compiler.compiler.flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        assert "\nasyncio.run(" not in f"\n{block.code}"  # in a running event loop
+    statement: list[str] = []
+    for line in [*block.code.splitlines(), ""]:
+        statement.append(line)
+        if compiler("\n".join(statement)):  # else the prompt is `...`
+            statement.clear()
+    assert statement == []
 
 
 @pytest.mark.usefixtures("home")
 def test_error_sample_without_retry_after(server: FakeZulip) -> None:
     with asyncio.Runner() as runner:
-        page_runner = PageRunner("docs/errors.md", server, Path(), {}, runner)
+        page_runner = PageRunner("docs/errors.md", server, Path(), runner)
         server.fail_next("/api/v1/fetch_api_key", status=429, json={"code": "RATE_LIMIT_HIT"})
         assert page_runner.run_block(samples_of("docs/errors.md")[0]) == "Locked for 60 s.\n"
 
@@ -431,9 +387,3 @@ def test_links_work_in_a_repository_view(page: str) -> None:
         if anchor:
             anchors = anchors_of(linked.read_text(encoding="utf-8"))
             assert anchor in anchors, f"{page}: {target}#{anchor}"
-
-
-# ---- Generated text
-
-
-# ---- Screenshots

@@ -203,6 +203,7 @@ RETRY_AFTER: list[tuple[str, object, float | None]] = [
     ("9" * 400, 10**400, None),
     ("", [1], None),
     ("Mon, 32 Nov 2026 22:00:00 GMT", None, None),
+    ("Mon, 23 Nov 99999999999 22:00:00 GMT", None, None),
     ("Mon, 23 Nov 2020 22:00:00 GMT", None, 0.0),
 ]
 

@@ -116,6 +116,8 @@ def failed(**fields: Any) -> dict[str, Any]:
 
 
 CHUNKED, BAD_CHUNK = b"transfer-encoding: chunked\r\n\r\n", b"xyz\r\n{}\r\n"
+BAD_CHUNK_SIZE = send(OK + CHUNKED + BAD_CHUNK)
+BAD_CHUNK_SIZE_OF_A_401 = send(b"HTTP/1.1 401 x\r\n" + CHUNKED + BAD_CHUNK)
 SPEAK_SSH = send(b"SSH-2.0-OpenSSH_9.2\r\nInvalid SSH identification string.\r\n")
 
 FAULT_CASES: dict[str, FaultCase] = {
@@ -152,8 +154,9 @@ FAULT_CASES: dict[str, FaultCase] = {
     "SSH": connection_lost(SPEAK_SSH),
     "headers of 1 MB": invalid_response(send(OK + b"x: " + b"a" * 2**20 + b"\r\n\r\n"), None),
     "10,000 headers": invalid_response(send(OK + b"x-n: abcdefgh\r\n" * 10_000 + b"\r\n"), None),
-    "bad chunk size": invalid_response(send(OK + CHUNKED + BAD_CHUNK), None),
-    "bad chunk size, after the head": invalid_response(send(OK + CHUNKED, BAD_CHUNK), None),
+    "bad chunk size": invalid_response(BAD_CHUNK_SIZE),
+    "bad chunk size of a 401": invalid_response(BAD_CHUNK_SIZE_OF_A_401, 401),
+    "bad chunk size, after the head": invalid_response(send(OK + CHUNKED, BAD_CHUNK)),
     "conflicting lengths": invalid_response(
         send(OK + b"content-length: 2\r\ncontent-length: 7\r\n\r\n{}"), None
     ),
@@ -247,6 +250,9 @@ FAULT_CASES: dict[str, FaultCase] = {
 OVER_AIOHTTP: dict[str, FaultCase] = {
     # aiohttp rejects the first bytes as not HTTP; h11 waits for more.
     "SSH": invalid_response(SPEAK_SSH, None),
+    # aiohttp rejects the head and the chunk together.
+    "bad chunk size": invalid_response(BAD_CHUNK_SIZE, None),
+    "bad chunk size of a 401": invalid_response(BAD_CHUNK_SIZE_OF_A_401, None),
     # If the head arrived earlier, aiohttp waits for a valid body.
     "bad chunk size, after the head": too_slow(send(OK + CHUNKED, BAD_CHUNK)),
 }

@@ -253,6 +253,7 @@ SENT: dict[str, Exception] = {
     "aiohttp, not HTTP": aiohttp.ClientResponseError(REQUEST, ()),
     "aiohttp, unencodable": UnicodeEncodeError("ascii", "é", 0, 1, "secret"),
     "aiohttp, lost": aiohttp.ClientPayloadError("secret"),
+    "proxy, when a transport sends again": httpx.ProxyError("503 x"),
 }
 MESSAGES = messages("Transports")
 

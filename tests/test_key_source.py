@@ -94,6 +94,21 @@ async def test_login_is_shared(server: FakeZulip) -> None:
     scanner.check(f"{vars(source)!r} {vars(source._login)!r}", "its variables")
 
 
+async def test_key_that_is_rejected_at_once(server: FakeZulip) -> None:
+    """Each caller gets a key, even if others reject it before that caller wakes up."""
+
+    async def password() -> str:
+        server.account(USERNAME).regenerate_api_key()
+        return PASSWORD
+
+    source = source_for(server, password)
+
+    async def call() -> None:
+        await source.refresh(await source.get())
+
+    assert await gather(*(call() for _ in range(20))) == [None] * 20
+
+
 async def test_wrong_password_costs_one_attempt(server: FakeZulip) -> None:
     source = source_for(server, "a guess")
     results = await gather(*(source.get() for _ in range(1000)))
@@ -288,6 +303,27 @@ async def test_reactivated_account(
     assert await source.get() == new
 
 
+async def test_login_error_does_not_outlive_its_reason(
+    server: FakeZulip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that sends requests all the time logs in after half an hour."""
+    source, account = source_for(server), server.account(USERNAME)
+    stale = await source.get()
+    account.active = False
+    with pytest.raises(UserDeactivatedError):
+        await source.refresh(stale)
+    account.active = True
+    new = replace_key(server, stale)
+    for requests in range(1, 30):
+        advance_clock(monkeypatch, 61 * requests)
+        assert await source.get() == stale
+        with pytest.raises(UserDeactivatedError):
+            await source.refresh(stale)
+    advance_clock(monkeypatch, 1830)
+    assert await source.refresh(stale) == new
+    assert logins(server) == 3
+
+
 async def test_login_error_ends_with_the_next_success(
     server: FakeZulip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -474,6 +510,23 @@ async def test_store_that_fails(
     assert logins(server) == 2
 
 
+async def test_lock_that_cannot_be_released(
+    server: FakeZulip, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as one of Redis, whose time is over."""
+    store = FragileStore()
+    store.errors = {"unlock": OSError("not the owner")}
+    with pytest.raises(AuthenticationFailedError):
+        await source_for(server, "a guess", store=store).get()
+    source = source_for(server, store=store)
+    assert await source.get() != await source.rotate() == store.credentials
+    stored = ApiKeySource.from_store(store)
+    with pytest.raises(InvalidApiKeyError):
+        await stored.refresh(await stored.get())
+    warnings = {r.getMessage() for r in caplog.records if r.levelno == logging.WARNING}
+    assert warnings == {"Could not unlock <FragileStore>: OSError."}
+
+
 async def test_message_of_a_store_may_have_the_key(
     server: FakeZulip, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -491,9 +544,11 @@ async def test_message_of_a_store_may_have_the_key(
 
 async def test_store_of_something_that_is_no_credentials(server: FakeZulip) -> None:
     store: Any = FragileStore()
-    store.credentials = ("iago@zulip.com", "s3cret")
-    error = await error_of(InvalidInputError, ApiKeySource.from_store(store).get(), "s3cret")
-    assert str(error).startswith("stored credentials must be")
+    for stored, problem in ((("iago@zulip.com", "s3cret"), "not tuple."), ([], "not list.")):
+        store.credentials = stored  # a list of a query without a row
+        error = await error_of(InvalidInputError, ApiKeySource.from_store(store).get(), "s3cret")
+        assert str(error).startswith("stored credentials must be")
+        assert str(error).endswith(problem)
 
 
 async def test_locked_store(server: FakeZulip, path: Path) -> None:

@@ -64,7 +64,7 @@ def speaks(greeting: bytes, scheme: str = "https") -> TargetFactory:
     return http_target(greet, scheme=scheme)
 
 
-def through_proxy(*, proxy_tls: bool = False) -> TargetFactory:
+def through_proxy(*, proxy_tls: bool = False, of_transport: bool = False) -> TargetFactory:
     """Tunnel to a server with a certificate of another CA, through a proxy with one of the CA."""
 
     @asynccontextmanager
@@ -75,8 +75,11 @@ def through_proxy(*, proxy_tls: bool = False) -> TargetFactory:
                 tunnel_to(server.port), tls=server_context(shared_ca()) if proxy_tls else None
             ) as proxy,
         ):
-            options = {"ssl_context": client_context()}
-            yield Target(HTTPS, proxy, options, {"HTTPS_PROXY": proxy.site})
+            context = client_context()
+            options: dict[str, Any] = {"ssl_context": context}
+            if of_transport:
+                options = {"transport": httpx.AsyncHTTPTransport(context, proxy=proxy.site)}
+            yield Target(HTTPS, proxy, options, {} if of_transport else {"HTTPS_PROXY": proxy.site})
 
     return target
 
@@ -172,6 +175,7 @@ CASES: dict[str, TargetFactory] = {
     "proxy without TLS": proxied(400, url="https://{}"),
     "proxy with an untrusted certificate": through_proxy(proxy_tls=True),
     "proxy that inspects TLS": through_proxy(),
+    "proxy of the transport that inspects TLS": through_proxy(of_transport=True),
     "proxy of another kind": proxied(0, url="ftp://user:hunter3@{}"),
     "CA file that does not exist": https_target(
         trusted=False, environment={"SSL_CERT_FILE": "/nowhere.pem"}

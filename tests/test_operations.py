@@ -91,7 +91,7 @@ MALFORMED: dict[str, list[Any]] = {
         bot(full_name=None),
     ],
     "owner": [
-        *({"user_id": user_id} for user_id in (None, "16", 16.0)),
+        *({"user_id": user_id} for user_id in (None, "16", 16.0, 0, -1, 10**18)),
         {"delivery_email": 7},
         {"delivery_email": "iago\n@zulip.com"},
         {"delivery_email": None, "email": None},

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from helpers.pytest_run import run_pytest
-from zulip_auth.testing import FakeZulip
 
 TEST_FILE = """
 import asyncio
@@ -22,11 +21,6 @@ def test_login(fake_zulip):
     credentials = asyncio.run(zulip_auth.login(fake_zulip.site, "bot@example.com", "secret"))
     assert credentials.email == "bot@example.com"
 """
-
-
-def test_fixture(fake_zulip: FakeZulip) -> None:
-    assert fake_zulip.site.startswith("http://127.0.0.1:")
-    assert fake_zulip.realm.accounts == []
 
 
 @pytest.mark.slow

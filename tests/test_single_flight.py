@@ -148,6 +148,24 @@ async def test_work_that_waits_for_itself(in_task: bool, flights: SingleFlight[i
         await asyncio.wait_for(join(flights, work), 10)
 
 
+async def test_task_that_outlives_the_work(flights: SingleFlight[int], work: Work) -> None:
+    """It may be a caller of the next one."""
+    work.release.set()
+    tasks = []
+
+    async def start_task() -> int:
+        async def wait() -> int | None:
+            while flights._flight is None or flights._flight.is_alive():  # noqa: ASYNC110 - no event
+                await asyncio.sleep(0)
+            return await join(flights, work)
+
+        tasks.append(asyncio.create_task(wait()))
+        return 0
+
+    assert await join(flights, start_task) == 0
+    assert await asyncio.wait_for(tasks[0], 10) == 1
+
+
 def test_event_loop_of_another_thread_stops(flights: SingleFlight[int], work: Work) -> None:
     """Those who wait for its work start their own."""
     loop = asyncio.new_event_loop()
@@ -191,15 +209,19 @@ def test_event_loop_that_is_closed(
             return await work()
         finally:
             order.append("released")
-            asyncio.get_running_loop()  # raises: the end may need the event loop
+            raise RuntimeError("the end may need the event loop")
 
     async def next_work() -> int:
         order.append("next")
         return 2
 
     start_in_loop(flights, hold, work).close()
+    first = flights._flight
+    assert first is not None
     assert asyncio.run(join(flights, next_work)) == 2
     assert order == ["released", "next"]
+    assert asyncio.run(first.wait()) is None
+    del first
     gc.collect()
     messages = [record.getMessage().partition("\n")[0] for record in caplog.records]
     assert messages == ["Task was destroyed but it is pending!"]  # a report of asyncio
@@ -227,7 +249,11 @@ def test_fork_while_another_thread_has_the_lock(
     flights: SingleFlight[int], work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work.release.set()
+    asyncio.run(join(flights, work))
+    first = flights._flight
+    assert first is not None
     with ThreadPoolExecutor(1) as other:
         other.submit(flights.lock.acquire).result()
+        other.submit(first._end._condition.acquire).result()
         monkeypatch.setattr(os, "getpid", lambda: -1)
-        assert asyncio.run(join(flights, work)) == 1
+        assert asyncio.run(join(flights, work)) == 2

@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from helpers.caller import Organization, org
-
-__all__ = ["org"]
+from helpers.caller import Organization
 
 SUBSCRIPTIONS = "/users/me/subscriptions"
 ROME = {"subscriptions": [{"name": "Rome"}]}
@@ -34,7 +32,6 @@ def test_channels(org: Organization) -> None:
     for route, params, error in (
         ("GET /streams/4", {}, "Invalid channel ID"),
         ("GET /get_stream_id", {"stream": "x"}, "Invalid channel name 'x'"),
-        ("GET /get_stream_id", {}, "Missing 'stream' argument"),
         ("GET /users/99/subscriptions/1", {}, "No such user"),
     ):
         assert org.bot.error(route, **params) == error
@@ -97,7 +94,6 @@ def test_rejected_subscriptions(org: Organization) -> None:
             ({"subscriptions": [{"name": "a\nb"}]}, "Invalid character in channel name, at posit"),
             ({"subscriptions": [{"name": "x" * 61}]}, long),
             ({"subscriptions": [{}]}, 'subscriptions[0]["name"] is not a string'),
-            ({"subscriptions": ["Rome"]}, "subscriptions[0] is not a dict"),
             (ROME | {"invite_only": True}, "FakeZulip does not serve private channels"),
         ],
     )
@@ -159,6 +155,5 @@ def test_topic_policies(org: Organization) -> None:
             ({}, "Missing 'stream_id' argument"),
             ({"stream": "x"}, "Invalid channel name 'x'"),
             ({"topic": "x" * 61}, "topic is too long (limit: 60 characters)"),
-            ({"op": "x"}, "Invalid op"),
         ],
     )

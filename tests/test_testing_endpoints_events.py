@@ -9,9 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from helpers.caller import Caller, Organization, org
-
-__all__ = ["org"]
+from helpers.caller import Caller, Organization
 
 
 def send(org: Organization, content: str = "hi") -> None:
@@ -62,8 +60,6 @@ def test_events_until_acknowledged(org: Organization) -> None:
         [
             ({"last_event_id": -1}, "An event newer than -1 has already been pruned!"),
             ({"last_event_id": 7}, "Event 7 was not in this queue"),
-            ({"last_event_id": "x"}, "last_event_id is not valid JSON"),
-            ({"last_event_id": '"x"'}, "last_event_id is not an integer"),
             ({"last_event_id": None}, "Missing 'last_event_id' argument"),
             ({"queue_id": None}, "Missing 'queue_id' argument"),
         ],

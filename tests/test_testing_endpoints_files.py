@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import httpx
 
-from helpers.caller import Organization, org
-
-__all__ = ["org"]
+from helpers.caller import Organization
 
 FILE = {"file": ("my notes?.txt", b"\0 text")}
 

@@ -7,9 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from helpers.caller import Organization, org
-
-__all__ = ["org"]
+from helpers.caller import Organization
 
 SEND = "POST /messages"
 CHANNEL = {"type_": "channel", "to": "general", "topic": "t", "content": "hi"}
@@ -66,11 +64,9 @@ def test_flags_of_content(org: Organization) -> None:
     account.full_name, account.alert_words = "King Hamlet", ["pizza", "c++"]
     flags = {
         "Hello @**King Hamlet**!": ["mentioned"],
-        "@**king hamlet|11** hello": ["mentioned"],
         "@**|11**": ["mentioned"],
         "@**King Hamlet|10**": [],
         "@_**King Hamlet**": [],
-        "@**Test User**": [],
         "Is PIZZA ready?": ["has_alert_word"],
         "pizzas, @**King Hamlet**": ["mentioned"],
         "minipizza, C": [],
@@ -86,6 +82,7 @@ def test_flags_of_content(org: Organization) -> None:
     assert org.hamlet.ok("GET /messages/1")["message"]["flags"] == ["mentioned"]
 
 
+@pytest.mark.filterwarnings("ignore:FakeZulip does not serve widgets")
 def test_rejected_messages(org: Organization) -> None:
     org.guest.account.active = False
     for to, name in (("Rome", "stream"), (7, "stream_id")):
@@ -97,17 +94,15 @@ def test_rejected_messages(org: Organization) -> None:
         CHANNEL,
         [
             ({"topic": None}, "Missing topic"),
-            ({"topic": " "}, "Topic can't be empty!"),
             ({"topic": "a\nb"}, "Invalid character in topic, at position 2!"),
             ({"subject": "t"}, "Can't decide between 'topic' and 'subject' arguments"),
-            ({"type_": "huddle"}, "Invalid type"),
-            ({"content": None}, "Missing 'content' argument"),
             ({"content": " \n"}, "Message must not be empty"),
             ({"content": "a\0b"}, "Message must not contain null bytes"),
             ({"to": [1, 2]}, "Expected exactly one channel"),
             ({"to": {}}, "Invalid data type for channel"),
             ({"forged": "yes"}, "User not authorized for this query"),
             ({"sender": "x@zulip.com"}, "Invalid mirrored message"),
+            ({"widget_content": "{}"}, "FakeZulip does not serve widgets"),
         ],
     )
     org.iago.check_errors(
@@ -145,23 +140,6 @@ def test_local_id_and_read_by_sender(org: Organization) -> None:
     assert "local_message_id" not in org.bot.events(other)[0]
 
 
-@pytest.mark.filterwarnings("ignore:FakeZulip does not serve widgets")
-def test_widgets_are_not_served(org: Organization) -> None:
-    body = org.bot(SEND, widget_content="{}", **CHANNEL)
-    assert body["code"] == "NOT_SERVED_BY_FAKE_ZULIP"
-
-
-def test_get_message(org: Organization) -> None:
-    org.iago.ok(SEND, **DIRECT)
-    body = org.hamlet.ok("GET /messages/1")
-    assert (body["raw_content"], body["message"]["content"]) == ("hi", "<p>hi</p>")
-    body = org.hamlet.ok("GET /messages/1", apply_markdown=False)
-    assert body["message"]["content"] == "hi"
-    for caller, id_ in ((org.bot, 1), (org.hamlet, 2)):
-        assert caller.error(f"GET /messages/{id_}") == "Invalid message(s)"
-    assert org.bot.ok("POST /messages/render", content="a<b") == {"rendered": "<p>a&lt;b</p>"}
-
-
 def test_move_topic(org: Organization) -> None:
     for topic in ("a", "A", "a", "b"):
         org.server.send("iago@zulip.com", "general", "hi", topic=topic)
@@ -186,7 +164,11 @@ def test_edited_message(org: Organization) -> None:
     org.server.send(org.bot.account, "general", "helo", topic="t")
     org.bot.ok("PATCH /messages/1", content="hello @**iago**", topic="u")
     org.bot.ok("PATCH /messages/1", stream_id=2)
-    message = org.iago.ok("GET /messages/1")["message"]
+    body = org.iago.ok("GET /messages/1")
+    message, content = body["message"], "hello @**iago**"
+    assert (body["raw_content"], message["content"]) == (content, f"<p>{content}</p>")
+    body = org.iago.ok("GET /messages/1", apply_markdown=False)
+    assert body["message"]["content"] == content
     assert [entry.keys() - {"user_id", "timestamp"} for entry in message["edit_history"]] == [
         {"prev_stream", "stream"},
         {"prev_content", "prev_rendered_content", "prev_rendered_content_version"}
@@ -212,7 +194,6 @@ def test_rejected_edits(org: Organization) -> None:
         (org.bot, 1, {}, "Nothing to change"),
         (org.bot, 1, {"propagate_mode": "change_all"} | content, "Invalid propagate_mode without"),
         (org.bot, 1, {"stream_id": 2} | content, "Cannot change message content while"),
-        (org.bot, 1, {"stream_id": -1}, "stream_id is too small"),
         (org.bot, 1, {"topic": " "}, "Topic can't be empty!"),
         (org.bot, 2, {"stream_id": 2}, "Direct messages cannot be moved to channels."),
         (org.bot, 2, {"topic": "x"}, "Direct messages cannot have topics."),

@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from helpers.caller import Organization, org
-
-__all__ = ["org"]
+from helpers.caller import Organization
 
 GET, FLAGS = "GET /messages", "POST /messages/flags"
 PAGE = {"anchor": "newest", "num_before": 99}
@@ -133,8 +131,6 @@ def test_invalid_pages(org: Organization) -> None:
         [
             ({"anchor": None}, "Missing 'anchor' argument."),
             ({"anchor": "x"}, "Invalid anchor"),
-            ({"num_before": -1}, "num_before is too small"),
-            ({"num_before": "x"}, "num_before is not valid JSON"),
             ({"num_before": 4000, "num_after": 1001}, "Too many messages requested"),
             (both, "The anchor can only be excluded at an end of the range"),
             ({"message_ids": [1]}, "Unsupported parameter combination: "),

@@ -5,9 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from helpers.caller import Organization, org
-
-__all__ = ["org"]
+from helpers.caller import Organization
 
 ROUTE = "/scheduled_messages"
 

@@ -6,11 +6,8 @@ from typing import Any
 
 import pytest
 
-from helpers.caller import Organization, org
-from zulip_auth import AuthClient, AuthenticationFailedError, login
+from helpers.caller import Organization
 from zulip_auth.testing import FakeZulip
-
-__all__ = ["org"]
 
 NOT_FOR_BOTS = "This endpoint does not accept bot requests."
 
@@ -53,38 +50,19 @@ def test_other_profiles(org: Organization) -> None:
 # ---- Bots
 
 
-async def test_add_bot() -> None:
-    async with FakeZulip({"iago@zulip.com": "x"}) as server:
-        bot = server.add_bot("IAGO@zulip.com", "Reminder Bot")
-        assert bot.email == "reminder-bot@zulipdev.com"
-        assert (bot.full_name, bot.bot_type, bot.is_bot) == ("Reminder Bot", 1, True)
-        assert bot.owner is server.account("iago@zulip.com")
-        client = AuthClient(server.site)
-        [listed] = await client.bots(await client.login("iago@zulip.com", "x"))
-        assert (listed.username, listed.full_name) == (bot.email, "Reminder Bot")
-        assert listed.credentials is not None
-        assert (await client.verify(listed.credentials)).is_bot
-        with pytest.raises(AuthenticationFailedError) as caught:
-            await login(server.site, bot.email, "x")  # it has no password
-        assert caught.value.attempts_remaining == 4
-        with pytest.raises(ValueError, match=r"reminder-bot@zulipdev\.com is already in use"):
-            server.add_bot("iago@zulip.com", "Reminder")
-        with pytest.raises(KeyError):
-            server.add_bot("unknown@zulip.com", "Echo")
-
-
-@pytest.mark.parametrize(
-    ("host", "name", "email"),
-    [
-        ("chat.example.com", "Echo", "echo-bot@chat.example.com"),
-        ("localhost", "Echo & Co.", "echo-co-bot@zulipdev.com"),
-        ("127.0.0.1", "शिव", "my-bot@zulipdev.com"),
-    ],
-)
-def test_bot_email(host: str, name: str, email: str) -> None:
-    realm = FakeZulip().add_realm(host)
+def test_add_bot() -> None:
+    server = FakeZulip({"iago@zulip.com": "x"})
+    bot = server.add_bot("IAGO@zulip.com", "Reminder Bot")
+    assert (bot.email, bot.full_name) == ("reminder-bot@zulipdev.com", "Reminder Bot")
+    assert (bot.bot_type, bot.owner) == (1, server.account("iago@zulip.com"))
+    with pytest.raises(ValueError, match=r"reminder-bot@zulipdev\.com is already in use"):
+        server.add_bot("iago@zulip.com", "Reminder")
+    with pytest.raises(KeyError):
+        server.add_bot("unknown@zulip.com", "Echo")
+    realm = server.add_realm("chat.example.com")
     realm.add_user("iago@zulip.com", "x")
-    assert realm.add_bot("iago@zulip.com", name).email == email
+    assert realm.add_bot("iago@zulip.com", "Echo & Co.").email == "echo-co-bot@chat.example.com"
+    assert realm.add_bot("iago@zulip.com", "शिव").email == "my-bot@chat.example.com"
 
 
 @pytest.mark.filterwarnings("ignore:FakeZulip does not serve bots of type 3")
@@ -93,17 +71,12 @@ def test_invalid_bots(org: Organization) -> None:
         "POST /bots",
         {"full_name": "Bot", "short_name": "a"},
         [
-            ({"full_name": None}, "Missing 'full_name' argument"),
-            ({"short_name": None}, "Missing 'short_name' argument"),
-            ({"short_name": "a b"}, "Bad name or username"),
             ({"bot_type": 9}, "Invalid bot type"),
-            ({"bot_type": "x"}, "bot_type is not valid JSON"),
             ({"bot_type": 3}, "FakeZulip does not serve bots of type 3"),
             ({"full_name": "x" * 101}, "Name too long!"),
             ({"full_name": " x"}, "Name too short!"),
             ({"full_name": "a*b"}, "Invalid characters in name!"),
             ({"full_name": "ECHO"}, "Name is already in use!"),
-            ({"short_name": "echo"}, "Username already in use"),
         ],
     )
     for route in ("GET /bots", "POST /bots", f"DELETE /bots/{org.bot.id}"):
@@ -219,11 +192,8 @@ def test_typing(org: Organization) -> None:
         "POST /typing",
         {"op": "start"},
         [
-            ({"op": None}, "Missing 'op' argument"),
-            ({"op": "pause"}, "Invalid op"),
             ({}, "Missing 'to' argument"),
             ({"to": []}, "Empty 'to' list"),
-            ({"to": ["x"]}, "to[0] is not an integer"),
             ({"to": [99]}, "Invalid user ID 99"),
             ({"type_": "channel"}, "Missing stream_id"),
             ({"type_": "channel", "stream_id": 1}, "Missing topic"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import os
 import re
 import signal
@@ -122,17 +121,12 @@ def test_organizations_and_zuliprcs(run: Run, tmp_path: Path) -> None:
 
 def test_tls(run: Run, tmp_path: Path) -> None:
     def client(site: str) -> None:
-        config = configparser.ConfigParser()
-        config.read(tmp_path / "echo-bot@zulipdev.com.zuliprc")
-        account = config["api"]
-        assert account["cert_bundle"] == str(tmp_path / "ca.pem")
-        context = ssl.create_default_context(cafile=account["cert_bundle"])
-        auth = account["email"], account["key"]
-        url = f"{site}/api/v1/users/me"
-        assert httpx.get(url, verify=context, auth=auth).json()["full_name"] == "Echo"
-        with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
-            httpx.get(url)
-
+        credentials = zulip_auth.Credentials.load(tmp_path / "echo-bot@zulipdev.com.zuliprc")
+        assert credentials.cert_bundle == str(tmp_path / "ca.pem")
+        context, auth = credentials.ssl_context(), credentials.basic_auth
+        assert isinstance(context, ssl.SSLContext)
+        body = httpx.get(f"{site}/api/v1/users/me", verify=context, auth=auth).json()
+        assert body["full_name"] == "Echo"
         assert f"  CA    {tmp_path}/ca.pem\n" in run.output
 
     assert run(client, "--tls", "--write", str(tmp_path)) == 130

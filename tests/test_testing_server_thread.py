@@ -87,15 +87,6 @@ async def test_wait_for_with_frozen_clock() -> None:
         await task
 
 
-def test_date_header() -> None:
-    dates: set[str] = set()
-    with freeze_time("2026-01-02") as clock, FakeZulip() as server, httpx.Client() as http:
-        while len(dates) < 2:
-            dates.add(http.get(f"{server.site}/api/v1/server_settings").headers["date"])
-            clock.move_to("2026-01-03")
-    assert dates == {"Fri, 02 Jan 2026 00:00:00 GMT", "Sat, 03 Jan 2026 00:00:00 GMT"}
-
-
 @pytest.mark.parametrize("stop_after", range(4))
 @pytest.mark.parametrize("connect_after", range(4))
 def test_connection_at_stop_is_closed(

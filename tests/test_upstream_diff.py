@@ -91,7 +91,7 @@ def test_differences() -> None:
         ("multipart/form-data", "text/plain"),
         ("      required: [name]\n", ""),
         ("        name: {type: string}\n", "        next: {$ref: '#/components/schemas/Device'}\n"),
-        ('"404":', '"410":'),
+        ("text/html", "text/plain"),
         ("const: success", "const: ok"),
         ("key: {type: string}", "key: {}"),
         ('owner: {type: [string, "null"]}', "owner: {type: string}"),
@@ -111,8 +111,8 @@ def test_differences() -> None:
             '200: result: "ok", required upstream; "success", required here',
             "200: role: 100 or 200 or null upstream; 100 or 200 here",
             "200: token: only upstream",
-            "404: only here",
-            "410: only upstream",
+            "404: text/html: only here",
+            "404: text/plain: only upstream",
             "authentication: bearer upstream; basic here",
             "request: device: object, text/plain upstream; object, multipart/form-data here",
             "request: device.name: only here",
@@ -126,52 +126,18 @@ def test_differences() -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "expected"),
-    [
-        ("/keys/{id}:", "/key/{id}:", ["only here"]),
-        ("    post:", "    put:", ["only here"]),
-        (
-            "    post:\n",
-            "    post:\n      security: []\n",
-            ["authentication: none upstream; basic here"],
-        ),
-        (
-            "text/html",
-            "text/plain",
-            ["404: text/html: only here", "404: text/plain: only upstream"],
-        ),
-        (
-            'items: {$ref: "#/components/schemas/Device"}',
-            "items: {type: string}",
-            ["200: devices[]: string upstream; object here", "200: devices[].name: only here"],
-        ),
-    ],
-)
-def test_difference(old: str, new: str, expected: list[str]) -> None:
-    assert differences((old, new)) == [f"POST /keys/{{id}}: {line}" for line in expected]
-
-
-OWNER = 'owner: {type: [string, "null"]}'
-
-
-@pytest.mark.parametrize(
     ("old", "new"),
     [
-        (OWNER, "owner: {type: string, nullable: true}"),
-        (OWNER, "owner: {oneOf: [{type: string}, {type: 'null'}]}"),
-        (OWNER, 'owner: {allOf: [{type: [string, "null"]}, {nullable: true}]}'),
-        ("{const: success}", "{type: string, enum: [success]}"),
+        ('owner: {type: [string, "null"]}', "owner: {oneOf: [{type: string}, {type: 'null'}]}"),
         ("{enum: [100, 200]}", "{anyOf: [{const: 200}, {const: 100}]}"),
-        ("required: [result, key]", "allOf: [{required: [key]}, {required: [result]}]"),
         ("type: object\n                required: [result, key]", "required: [result, key]"),
         ("paths:\n", "paths:\n  /other: {summary: Nothing}\n"),
-        ("    post:\n", "    delete: {responses: {}}\n    post:\n"),
         ('"404":', "404:"),
     ],
     ids=str,
 )
 def test_equivalent_schemas(old: str, new: str) -> None:
-    """Upstream may have other schemas with the same meaning."""
+    """Upstream may have other schemas with the same meaning; it has those of the next tests."""
     assert differences((old, new)) == []
 
 
@@ -220,21 +186,12 @@ def test_entries_end_with_their_level(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "  POST /passkeys/verify: only upstream\n" in unexplained
 
 
-KNOWN = KnownDifference("A reason.", ["GET /a: only here"])
-
-
-def test_report() -> None:
-    lines, is_ok = report(["GET /a: only here"], [KNOWN])
-    assert is_ok
-    assert lines == [
-        *("", "A reason.", "  GET /a: only here", ""),
-        "1 differences, 0 not explained, 0 stale.",
-    ]
-    lines, is_ok = report(["GET /b: only here"], [KNOWN])
+def test_report_of_stale_entry() -> None:
+    known = KnownDifference("A reason.", ["GET /a: only here"])
+    lines, is_ok = report(["GET /b: only here"], [known])
     assert not is_ok
     assert lines == [
         *("", "Not explained:", "  GET /b: only here", ""),
         *("Explained, but not found:", "  GET /a: only here", ""),
         "1 differences, 1 not explained, 1 stale.",
     ]
-    assert report([], [])[1]

@@ -21,14 +21,12 @@ TESTING = ("click", "jwt", "starlette", "uvicorn")
 MAIN = "import sys\nfrom zulip_auth.__main__ import main\nsys.exit(main())\n"
 
 
-@pytest.fixture
-def archive(tmp_path: Path) -> Path:
-    directory = tmp_path / "packages"
+def create_archive(archive: Path) -> None:
+    directory = archive.with_suffix(".packages")
     directory.mkdir()
     for name in (*OURS, *REQUIRED, *TESTING, "typing_extensions"):
         spec = find_spec(name)
-        assert spec is not None
-        assert spec.origin is not None
+        assert spec is not None and spec.origin is not None
         source = Path(spec.origin)
         if source.name == "__init__.py":
             ignore = shutil.ignore_patterns("__pycache__")
@@ -36,14 +34,15 @@ def archive(tmp_path: Path) -> Path:
         else:
             shutil.copy(source, directory)
     (directory / "__main__.py").write_text(MAIN)
-    zipapp.create_archive(directory, tmp_path / "zulip-auth.pyz")
+    zipapp.create_archive(directory, archive)
     shutil.rmtree(directory)
-    return tmp_path / "zulip-auth.pyz"
 
 
 @pytest.mark.slow
-def test_zipapp(archive: Path, home: CLIRunner) -> None:
+def test_zipapp(tmp_path: Path, home: CLIRunner) -> None:
     """The command from an archive logs in to the stand-in server from the archive."""
+    archive = tmp_path / "zulip-auth.pyz"
+    create_archive(archive)
     # -I and -S: nothing of this environment.
     command = [sys.executable, "-I", "-S", "-W", "error", str(archive)]
 

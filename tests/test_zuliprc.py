@@ -19,6 +19,7 @@ from helpers.errors import error_message
 from zulip_auth import NotLoggedInError, ZuliprcError, _zuliprc
 from zulip_auth._zuliprc import (
     ZuliprcSection,
+    _copy_access,
     check_replaceable,
     read_zuliprc,
     resolve_zuliprc_path,
@@ -329,6 +330,26 @@ def test_directory_that_is_swapped_in(tmp_path: Path) -> None:
     update_zuliprc(directory / "zuliprc", update)
     assert (other / "zuliprc").read_text() == LINES
     assert "key = new" in (tmp_path / "moved" / "zuliprc").read_text()
+
+
+def test_owner_is_set_only_if_it_differs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sandbox of systemd may end a process that calls chown."""
+    owners: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "fchown", lambda _, *owner: owners.append(owner))
+    write(path, LINES)
+    update_zuliprc(path, constant(key="new"))
+    assert not owners
+    status = path.stat()
+    with path.open() as file:
+        _copy_access(os.stat_result((*status[:4], 12345, *status[5:10])), file.fileno())
+    assert owners == [(12345, status.st_gid)]
+
+
+def test_update_survives_a_power_failure(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes = []
+    monkeypatch.setattr(os, "fsync", lambda fd: modes.append(os.fstat(fd).st_mode))
+    update_zuliprc(path, constant(key="new"))
+    assert [stat.S_ISDIR(mode) for mode in modes] == [False, True]
 
 
 def test_update_on_full_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -416,14 +416,17 @@ class AuthClient:
         return deadline
 
     async def _request(
-        self, operation: Operation[T], context: RequestContext, deadline: float
+        self,
+        operation: Operation[T],
+        context: RequestContext,
+        deadline: float,
+        policy: RetryPolicy | None = None,
     ) -> T:
         """Send a request, with retries until the deadline, and parse the response."""
         if context.auth not in ("dev", "none"):
             normalize_site(self._site, allow_http=self._allow_http)
-        state = RetryState(
-            evolve(self._retry, max_sends=operation.max_sends or self._retry.max_sends)
-        )
+        policy = policy or self._retry
+        state = RetryState(policy, operation.max_sends or policy.max_sends)
         while True:
             try:
                 async with attempt_slot(context, deadline):
@@ -438,7 +441,7 @@ class AuthClient:
                     )
                 return operation.parse(parsed, context)
             except ZulipAuthError as error:
-                if state.attempts == 0 and context.auth in ("password", "dev"):
+                if state.sends == 0 and context.auth in ("password", "dev"):
                     await self._check_organization(error, deadline)
                 remaining = deadline - asyncio.get_running_loop().time()
                 delay = state.next_wait(error, remaining=remaining)
@@ -466,9 +469,9 @@ class AuthClient:
         """
         if not isinstance(error, ServerError) or error.message != "Internal server error":
             return
-        operation = evolve(_operations.server_settings(), max_sends=1)
+        operation, once = _operations.server_settings(), RetryPolicy(attempts=1)
         try:
-            await self._request(operation, self._context("none"), deadline)
+            await self._request(operation, self._context("none"), deadline, once)
         except ZulipAuthError as exc:
             if isinstance(exc, InvalidSubdomainError | SubdomainRequiredError):
                 raise

@@ -251,10 +251,10 @@ def load_with_origins(
         allow_http: Whether plain http is allowed for all hosts.
     """
     merged: _Values = {}
-    source = ""
+    source = conflict = ""
     if arguments is not None:
         _add(merged, {n: (v, f"argument {STORED_OPTIONS[n]}") for n, v in arguments.items()})
-        _add(merged, _environment())
+        conflict = _add(merged, _environment())
         source = "the environment and "
     if path is not None or not all(name in merged for name in _ACCOUNT_OPTIONS):
         path = resolve_zuliprc_path(path)
@@ -263,21 +263,25 @@ def load_with_origins(
             stored |= {"user_id": None, "login_name": None}
         file_source = f"section [{section}] of {path}"
         source += file_source
-        _add(merged, {name: (v, f"{name} in {file_source}") for name, v in stored.items()})
+        of_file = {name: (v, f"{name} in {file_source}") for name, v in stored.items()}
+        conflict = _add(merged, of_file) or conflict
     values = ZuliprcSection({name: value for name, (value, _) in merged.items()})
     origins = {name: origin for name, (_, origin) in merged.items()}
     credentials = credentials_from_section(
         cls, values, source, labels=origins, allow_http=allow_http
     )
+    if conflict:  # of valid values; quotes, for example, have a message of their own
+        raise ZuliprcError(conflict)
     return credentials, origins
 
 
-def _add(merged: _Values, values: _Values) -> None:
+def _add(merged: _Values, values: _Values) -> str:
     """Add the values of a source, which those of earlier ones precede.
 
-    Raises:
-        ZuliprcError: If a key would go to a site or an account that it is not stored with.
+    Returns:
+        Why a key would go to a site or an account that it is not stored with; else "".
     """
+    conflict = ""
     values = {name: value for name, value in values.items() if value[0]}
     account = [name for name in _ACCOUNT_OPTIONS if name in values]
     is_used = not all(name in merged for name in account)
@@ -285,11 +289,12 @@ def _add(merged: _Values, values: _Values) -> None:
         for name in account:
             value, origin = merged.get(name, values[name])
             if _comparable(name, value) != _comparable(name, values[name][0]):
-                raise ZuliprcError(
+                conflict = conflict or (
                     f"{origin} and {values[name][1]} differ, so email, key and site may be of "
                     "different accounts. Set all three in one place."
                 )
     merged.update(values | merged)
+    return conflict
 
 
 def _environment() -> _Values:
@@ -301,6 +306,8 @@ def _environment() -> _Values:
                 raise ZuliprcError(f"{ENV_VARS[name]} and {variable} are both set. Unset one.")
             with os_errors(f"read the file of {variable}"):
                 text = Path(path).read_text("utf-8-sig", "surrogateescape")
+            if not text.strip():  # a secret that was not filled in; the zuliprc may be another's
+                raise ZuliprcError(f"The file of {variable} is empty.")
             values[name] = text.strip(), f"the file of {variable}"
     return values
 
@@ -342,11 +349,16 @@ def credentials_from_section(
             )
         exc_type = ZuliprcError if key else NotLoggedInError
         raise exc_type(f"{message} Run `zulip-auth login`.")
-    labels = labels or {name: f"{name} in {source}" for name in _ACCOUNT_OPTIONS}
-    for name, value, is_valid in (("email", email, is_email), ("key", key, is_api_key)):
-        problem = find_problem(name, str(value))
-        if problem or not is_valid(value):
+    labels = labels or {name: f"{name} in {source}" for name in STORED_OPTIONS}
+    checks = {"email": is_email, "key": is_api_key}
+    for name in ("email", "key", *_OPTIONAL):
+        value = section.get(name) or ""
+        problem = value and find_problem(name, str(value))
+        if not isinstance(value, str):
+            problem = f"must be a str, not {type(value).__name__}."
+        elif name in checks and not checks[name](value):
             problem = problem or "has spaces or other invalid characters."
+        if problem:
             raise ZuliprcError(f"{labels[name]} {problem}")
     try:
         site = normalize_site(site, allow_http=allow_http)

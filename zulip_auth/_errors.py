@@ -356,7 +356,7 @@ def _format_duration(seconds: float) -> str:
 def _retry_after(headers: Mapping[str, str], body: Mapping[str, Any]) -> float | None:
     """Return the seconds that a 429 asks for, by its header, else by its body."""
     header = headers.get("retry-after", "")
-    with suppress(ValueError):  # a date, as a proxy in front of Zulip may send it
+    with suppress(ValueError, OverflowError):  # a date, as a proxy in front of Zulip may send it
         return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
     for value in (header, body.get("retry-after")):
         with suppress(TypeError, ValueError, OverflowError):

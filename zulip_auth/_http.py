@@ -8,7 +8,7 @@ import ssl
 import zlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.request import getproxies, proxy_bypass
@@ -84,7 +84,7 @@ async def send(
             own = transport or await _open_transport(context.site, ssl_context, proxy)
             async with httpx.AsyncClient(
                 transport=GuardedTransport(own, attempt, is_owner=transport is None),
-                base_url=f"{context.site}/api/v1/",
+                base_url=_base_url(context.site),
                 headers=_headers(context, user_agent),
                 timeout=httpx.Timeout(timeout / 2, connect=timeout / 3),
                 event_hooks={"response": [check_status]},
@@ -108,6 +108,11 @@ async def send(
         raise error
     finally:
         del error  # or the traceback and this frame would reference each other
+
+
+@lru_cache
+def _base_url(site: str) -> httpx.URL:
+    return httpx.URL(f"{site}/api/v1/")
 
 
 def _headers(context: RequestContext, user_agent: str | None) -> dict[str, str]:
@@ -170,10 +175,9 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             body = await _read_body(response)
         finally:
             await response.aclose()
-        headers = response.headers.copy()
-        headers.pop("content-encoding", None)
+        response.headers.pop("content-encoding", None)
         # Without the extensions: the reason phrase, which httpx logs, may repeat the password.
-        return httpx.Response(response.status_code, headers=headers, content=body)
+        return httpx.Response(response.status_code, headers=response.headers, content=body)
 
     async def _record(self, stream: httpx.AsyncByteStream) -> AsyncIterator[bytes]:
         self._attempt.sent = True
@@ -197,10 +201,15 @@ async def _read_body(response: httpx.Response) -> bytes:
     """Return a body; empty if its encoding is unknown, or it is too large or malformed."""
     body = bytearray()
     assert isinstance(response.stream, httpx.AsyncByteStream)
-    async for chunk in response.stream:
-        body += chunk
-        if len(body) > MAX_RESPONSE_SIZE:
-            return b""
+    try:
+        async for chunk in response.stream:
+            body += chunk
+            if len(body) > MAX_RESPONSE_SIZE:
+                return b""
+    except httpx.RemoteProtocolError as error:
+        if _classify(error) != "protocol":
+            raise
+        return b""  # the status is enough: a rejected password must not be sent again
     return _decode(bytes(body), response.headers.get("content-encoding", "").lower())
 
 
@@ -291,12 +300,12 @@ def proxy_from_environment(site: str) -> tuple[str, httpx.URL | None]:
         ConfigurationError: If it is not a URL.
     """
     scheme, _, authority = site.partition("://")
+    if scheme == "http" and is_secure_url(site):
+        return "", None
     proxies = getproxies()
     key = scheme if proxies.get(scheme) else "all"
     proxy = proxies.get(key)
-    is_loopback = scheme == "http" and is_secure_url(site)
-    no_proxy = proxies.get("no", "")
-    if not proxy or is_loopback or proxy_bypass(authority) or _is_bypassed(site, no_proxy):
+    if not proxy or proxy_bypass(authority) or _is_bypassed(site, proxies.get("no", "")):
         return "", None
     with suppress(httpx.InvalidURL):
         parsed = httpx.URL(proxy if "://" in proxy else f"http://{proxy}")

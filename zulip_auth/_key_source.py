@@ -12,7 +12,7 @@ from functools import partial
 from time import monotonic
 from typing import NoReturn, Self
 
-from attrs import Factory, define, evolve
+from attrs import define, evolve
 
 from ._client import AuthClient
 from ._credentials import Credentials, FilePath
@@ -38,8 +38,8 @@ logger = logging.getLogger("zulip_auth")
 # account is reactivated.
 _KEY_RETRY_DELAY = 60.0
 
-# Seconds without a rejected key after which the next one allows another login: a
-# server forgets attempts after 30 minutes.
+# Seconds after a rejected login until a rejected key allows another one: a server
+# forgets attempts after 30 minutes.
 _ERROR_LIFETIME = 1800.0
 
 _STORE_TIMEOUT = 30.0  # seconds, without a client
@@ -53,15 +53,16 @@ class _Memory:
     """A rejected key and a rejected login, until `reset()` or until a key is accepted again."""
 
     rejected: Credentials | None = None
-    rejected_at: float = Factory(lambda: monotonic())
+    rejected_at: float = 0.0
     error: ZulipAuthError | None = None
+    error_at: float = 0.0
 
     def rejects(self, credentials: Credentials | None) -> bool:
         is_recent = monotonic() < self.rejected_at + _KEY_RETRY_DELAY
         return is_recent and is_same_key(credentials, self.rejected)
 
     def reject(self, credentials: Credentials) -> None:
-        if monotonic() > self.rejected_at + _ERROR_LIFETIME:
+        if monotonic() > self.error_at + _ERROR_LIFETIME:
             self.error = None
         self.rejected, self.rejected_at = credentials, monotonic()
 
@@ -75,8 +76,8 @@ class ApiKeySource:
     A rejected login is remembered and raised to later callers without another
     request, so an incorrect password costs the account one attempt. So is any
     failure that leaves the account at most one attempt. `reset()` forgets it,
-    and so does a key that is accepted again. Other failures (no connection,
-    5xx, 429) are not remembered.
+    and so does a key that is accepted again, or rejected after 30 minutes.
+    Other failures (no connection, 5xx, 429) are not remembered.
 
     A rejected key is tried again after 60 seconds, since a server accepts the
     same key again after the account is reactivated.
@@ -344,6 +345,8 @@ class ApiKeySource:
             # Without an error, it may have started before the key was rejected,
             # or was cancelled by other code, or its event loop has gone.
             error = await flight.wait()
+            if flight.result is not None and not is_same_key(flight.result, stale):
+                return flight.result  # also if another caller has rejected it since
         raise error or InvalidInputError("The login was cancelled repeatedly.")
 
     def _reject(self, stale: Credentials) -> None:
@@ -390,7 +393,8 @@ class ApiKeySource:
             credentials = await self._login()
         except ZulipAuthError as error:
             if is_final(error):
-                memory.error = copy.copy(error)  # without its traceback
+                # A copy has no traceback.
+                memory.error, memory.error_at = copy.copy(error), monotonic()
             raise
         if reason := await self._provide_new(credentials):
             logger.warning("Logged in, but could not save the API key: %s", reason)

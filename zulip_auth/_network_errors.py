@@ -89,7 +89,7 @@ def error_from_exception(
         through = f" through the proxy {proxy}" if proxy else ""
         hint = "Try again later or increase the timeout."
         return APITimeoutError(f"Timed out {phase} {site}{through}. {hint}", sent=sent)
-    if failure == "proxy" and (match := _PROXY_STATUS_RE.match(str(exception))):
+    if failure == "proxy" and not sent and (match := _PROXY_STATUS_RE.match(str(exception))):
         status = int(match[0])
         error = APIConnectionError(attempt.proxy_rejection(site, status), sent=False)
         error.transient = is_transient_status(status)
@@ -187,14 +187,16 @@ def _tls_message(errors: list[ssl.SSLError], site: str, attempt: Attempt) -> str
         getattr(error, "verify_code", 0) or own_reason,
         ("", "Check the URL, the port, and the server's certificate and TLS settings."),
     )
-    peer, cas = site, attempt.trusted_cas
+    peer, cas, inspector = site, attempt.trusted_cas, ""
     if attempt.peer_proxy:
         peer, cas = f"the proxy {attempt.peer_proxy}", "SSL_CERT_FILE"
         if reason == _NOT_TLS[0]:
             hint = f"Use http:// in {attempt.proxy_setting}."
+    elif attempt.proxy:
+        inspector = f", which may be the proxy {attempt.proxy}"
     hint = hint.format(
         host=site.partition("://")[2],
-        inspector=f", which may be the proxy {attempt.proxy}" if attempt.has_tunnel else "",
+        inspector=inspector,
         now=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         cas=f"to {cas}"
         if cas

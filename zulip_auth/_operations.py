@@ -164,7 +164,7 @@ def parse_owner(parsed: object, context: RequestContext, *, user_id: int | None)
         InvalidApiKeyError: If it is another account's key.
     """
     parsed = _expect(parsed, models.OwnUserResponse)
-    owner_id = _expect(parsed.user_id, int)
+    owner_id = _expect(_user_id(parsed.user_id), int)
     if user_id not in (None, owner_id):
         raise InvalidApiKeyError(
             f"The API key belongs to another account of {context.site}. Log in again.",

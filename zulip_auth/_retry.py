@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from attrs import define, frozen
+from attrs import Factory, define, frozen
 
 from ._exceptions import APIConnectionError, RateLimitedError, ServerError, ZulipAuthError
 from ._validation import validate_positive_int, validate_seconds
@@ -53,6 +53,7 @@ class RetryState:
 
     Attributes:
         policy: The limits.
+        max_sends: The policy's, or another one for the operation.
         attempts: Number of attempts so far.
         sends: Number of attempts that may count as failed logins.
         sent: Whether any attempt may have reached the server.
@@ -60,6 +61,7 @@ class RetryState:
     """
 
     policy: RetryPolicy
+    max_sends: int = Factory(lambda self: self.policy.max_sends, takes_self=True)
     attempts: int = 0
     sends: int = 0
     sent: bool = False
@@ -92,7 +94,7 @@ class RetryState:
             return None if delay is None or delay > policy.max_rate_limit_wait else delay
         if isinstance(error, ServerError) and error.attempts_remaining is not None:
             return None  # it used up an attempt of the account
-        if not error.transient or self.sends >= policy.max_sends:
+        if not error.transient or self.sends >= self.max_sends:
             return None
         exponent = min(self.attempts - 1, 64)  # a float ends at 2**1024
         upper_bound = min(policy.wait_initial * 2.0**exponent, policy.wait_max)

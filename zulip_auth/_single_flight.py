@@ -52,9 +52,10 @@ class Flight(Generic[T]):
         _current.set(self)
         try:
             self.result = await self.work()
-        except GeneratorExit:
-            raise
         except BaseException as exc:
+            # The end of a closed coroutine is nothing for its callers.
+            if isinstance(exc, GeneratorExit) or self._loop.is_closed():
+                raise
             error = exc
             if isinstance(exc, asyncio.CancelledError):
                 task = asyncio.current_task()
@@ -67,7 +68,8 @@ class Flight(Generic[T]):
 
     def is_alive(self) -> bool:
         """Return whether the work can still end by itself."""
-        return not self._end.done() and self._pid == os.getpid() and self._loop.is_running()
+        # The future last: another thread may have held its lock during a fork.
+        return self._pid == os.getpid() and self._loop.is_running() and not self._end.done()
 
     def abandon(self) -> None:
         """Release what the work holds, such as a lock, if its event loop was closed."""
@@ -119,13 +121,13 @@ class SingleFlight(Generic[T]):
         """
         with self.lock:
             flight = self._flight
-            if flight is not None and flight is _current.get():
-                raise InvalidInputError(
-                    "A password function or a store must not wait for its own source."
-                )
             if flight is None or not flight.is_alive():
                 if flight is not None:
                     flight.abandon()
                 flight = self._flight = Flight(work)
                 flight.start()
+            elif flight is _current.get():
+                raise InvalidInputError(
+                    "A password function or a store must not wait for its own source."
+                )
             return flight

@@ -104,6 +104,7 @@ def _normalize_host(host: str) -> str:
     raise InvalidInputError("site has an invalid host name.")
 
 
+@lru_cache
 def _is_loopback(host: str) -> bool:
     """Return whether *host* is this machine without asking a resolver.
 

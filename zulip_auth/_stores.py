@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
@@ -22,6 +23,8 @@ from ._redaction import hide_locals
 from ._site import normalize_site
 from ._validation import validate_text, validate_type
 from ._zuliprc import SECTION, check_replaceable, lock_zuliprc, resolve_zuliprc_path
+
+logger = logging.getLogger("zulip_auth")
 
 _SERVICE = "zulip-auth"
 _LOCK_GRACE = 1.0  # seconds, since the store has a message of its own
@@ -302,7 +305,9 @@ class StoreAccess:
 
     async def load(self) -> Credentials | None:
         credentials: Credentials | None = await self._limit("read", self._store.load())
-        return credentials and validate_type("stored credentials", credentials, Credentials)
+        if credentials is None:
+            return None
+        return validate_type("stored credentials", credentials, Credentials)
 
     async def save(self, credentials: Credentials) -> None:
         await self._limit("write", self._store.save(credentials))
@@ -313,11 +318,17 @@ class StoreAccess:
 
     @asynccontextmanager
     async def lock(self) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
-            if hasattr(self._store, "lock"):
-                lock = stack.enter_async_context(self._store.lock(self._timeout))
-                await self._limit("lock", lock, grace=_LOCK_GRACE)
+        stack = AsyncExitStack()
+        if hasattr(self._store, "lock"):
+            lock = stack.enter_async_context(self._store.lock(self._timeout))
+            await self._limit("lock", lock, grace=_LOCK_GRACE)
+        try:
             yield
+        finally:
+            try:
+                await stack.aclose()
+            except Exception as exc:  # noqa: BLE001 - what happened with the lock counts
+                logger.warning("Could not unlock %r: %s.", self._store, type(exc).__name__)
 
     async def _limit(self, action: str, access: Awaitable[T], *, grace: float = 0.0) -> T:
         timeout = asyncio.timeout(self._timeout + grace)

@@ -74,9 +74,10 @@ def find_problem(name: str, value: str) -> str:
     if name == "password":
         has_mark = value.startswith("\ufeff")
         return "begins with a byte order mark; read its file as utf-8-sig." if has_mark else ""
-    for character in _JOINER_RE.sub("", value):
-        if not character.isprintable():
-            return f"contains an invisible character (U+{ord(character):04X}); type it again."
+    visible = _JOINER_RE.sub("", value)
+    if not visible.isprintable():
+        character = next(character for character in visible if not character.isprintable())
+        return f"contains an invisible character (U+{ord(character):04X}); type it again."
     if _QUOTED_RE.fullmatch(value):
         return "is in quotes; remove them."
     if _PLACEHOLDER_RE.fullmatch(value):

@@ -294,6 +294,9 @@ class _Directory:
                 os.fsync(file.fileno())
             source, target = self._at(name), self._at(self._path.name)
             os.replace(source, target, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+            with suppress(OSError):  # some file systems cannot sync directories
+                if self._fd is not None:
+                    os.fsync(self._fd)  # else a power failure can bring back a revoked key
         finally:
             self._remove(name)
 
@@ -330,9 +333,11 @@ class _Directory:
 
 
 def _copy_access(status: os.stat_result, fd: int) -> None:
-    # Only root can set a group that its user is not in; without access for it, it does not matter.
-    keeps_group = status.st_mode & 0o070 or status.st_uid != os.geteuid()
-    os.fchown(fd, status.st_uid, status.st_gid if keeps_group else -1)
+    new = os.fstat(fd)
+    # Only if necessary, since sandboxes forbid it. A group without access does not matter.
+    has_group = status.st_mode & 0o070
+    if status.st_uid != new.st_uid or (has_group and status.st_gid != new.st_gid):
+        os.fchown(fd, status.st_uid, status.st_gid)
     os.fchmod(fd, 0o600 if status.st_mode & 0o007 else stat.S_IMODE(status.st_mode))
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Any
 
 import httpx
-import pytest
 
 from zulip_auth.testing import Account, FakeZulip
 
@@ -104,9 +103,3 @@ class Organization:
         caller = Caller(self.server, account)
         self.stack.enter_context(caller.http)
         return caller
-
-
-@pytest.fixture
-def org() -> Iterator[Organization]:
-    with FakeZulip() as server, ExitStack() as stack:
-        yield Organization(server, stack)

@@ -74,19 +74,6 @@ class CLIRunner:
         SecretScanner(PASSWORD).check(err, "the message")
         return err.removeprefix("zulip-auth: ").removesuffix("\n")
 
-    def run(
-        self, *arguments: str, stdin: str | bytes = b"", **environment: str
-    ) -> tuple[int, str, str]:
-        """Run the installed command, and return its exit code and what it wrote."""
-        done = subprocess.run(
-            [COMMAND, *arguments],
-            input=stdin.encode() if isinstance(stdin, str) else stdin,
-            capture_output=True,
-            start_new_session=True,
-            env=self.environment(**environment),
-        )
-        return done.returncode, done.stdout.decode(), done.stderr.decode()
-
     def session(self, *arguments: str, columns: int = 80, **environment: str) -> TerminalSession:
         """Start it with a terminal."""
         return TerminalSession([COMMAND, *arguments], self.environment(**environment), columns)

@@ -94,16 +94,10 @@ class Program:
 
     async def check_replies(self) -> None:
         """Check the bot's reply to a direct message and to a mention in a channel."""
-        messages = direct_and_mention(self.bot.email, self.bot.full_name)
-        for message in messages:
+        channel = {"type": "channel", "to": "general", "topic": "greetings"}
+        for message in (
+            {"type": "direct", "to": self.bot.email, "content": "hello"},
+            {**channel, "content": f"@**{self.bot.full_name}** hello"},
+        ):
             reply = await asyncio.to_thread(self.person.ask, self.bot.email, **message)
             assert reply == "beep boop"
-
-
-def direct_and_mention(email: str, full_name: str) -> list[dict[str, str]]:
-    """Return a direct message to a bot, and one to a channel that mentions it."""
-    channel = {"type": "channel", "to": "general", "topic": "greetings"}
-    return [
-        {"type": "direct", "to": email, "content": "hello"},
-        {**channel, "content": f"@**{full_name}** hello"},
-    ]

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import ssl
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +20,19 @@ import trustme
 from helpers.raw_server import wait_until
 from helpers.tls import client_context, server_context
 from interop.program import EVENTS, PROGRAMS, Program
+from zulip_auth import Credentials
 from zulip_auth.testing import FakeZulip
 
+PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
 NODE_MODULES = Path(sys.prefix) / "interop" / "node_modules"
+
+
+@pytest.fixture
+def node() -> str:
+    node = shutil.which("node")
+    if node is None or not (NODE_MODULES / "zulip-js").is_dir():
+        pytest.skip("zulip-js is not installed: run make interop")
+    return node
 
 
 def require(module: str) -> None:
@@ -99,11 +112,8 @@ async def test_zulip_bots(program: Program) -> None:
         await program.check_replies()
 
 
-async def test_zulip_js(program: Program) -> None:
+async def test_zulip_js(program: Program, node: str) -> None:
     """It reads a zuliprc of `Credentials.save`, and sends multipart forms."""
-    node = shutil.which("node")
-    if node is None or not (NODE_MODULES / "zulip-js").is_dir():
-        pytest.skip("zulip-js is not installed: run make interop")
     program.environment["NODE_PATH"] = str(NODE_MODULES)
     server = program.server
     async with program.run(node, PROGRAMS / "echo.js", program.zuliprc):
@@ -120,3 +130,19 @@ async def test_zulip_js(program: Program) -> None:
         await server.wait_for("GET", EVENTS, since=mark)
         await program.check_replies()
     assert "Invalid API key" in program.output
+
+
+def test_documented_javascript(fake_zulip: FakeZulip, node: str, tmp_path: Path) -> None:
+    fake_zulip.add_user("iago@zulip.com", "secret")
+    bot = fake_zulip.add_bot("iago@zulip.com", "Echo")
+    (tmp_path / "accounts").mkdir()
+    zuliprc = tmp_path / "accounts" / f"{bot.email}.zuliprc"
+    Credentials(fake_zulip.site, bot.email, bot.api_key).save(zuliprc)
+    text = PAGE.read_text(encoding="utf-8")
+    [code] = re.findall(r"^```javascript\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    (tmp_path / "page.js").write_text(code)
+    environment = {"PATH": os.environ["PATH"], "NODE_PATH": str(NODE_MODULES)}
+    result = subprocess.run(
+        [node, "page.js"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert (result.stdout, result.stderr) == ("Echo\nsuccess\n", "")

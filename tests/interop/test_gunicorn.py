@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from pathlib import Path
 
 import httpx
@@ -18,12 +19,17 @@ pytest.importorskip("gunicorn", reason="gunicorn is not installed: run make inte
 USERS = [f"user{number}@example.com" for number in range(40)]
 
 
-async def test_preload(tmp_path: Path, bin_directory: Path) -> None:
+async def test_preload(tmp_path: Path) -> None:
     users = {user: f"password{number}" for number, user in enumerate(USERS)}
     socket = tmp_path / "socket"
     with FakeZulip(users=users) as server:
         process = await asyncio.create_subprocess_exec(
-            *(bin_directory / "gunicorn", "--preload", "--workers=2", f"--bind=unix:{socket}"),
+            *(
+                Path(sys.executable).with_name("gunicorn"),
+                "--preload",
+                "--workers=2",
+                f"--bind=unix:{socket}",
+            ),
             "wsgi",
             cwd=PROGRAMS,
             env={**os.environ, "SITE": server.site},

@@ -111,6 +111,8 @@ def _raise_signals() -> Iterator[None]:
     """Raise _Signaled for signals, so that the terminal is restored and files are removed."""
 
     def on_signal(signum: int, _frame: object) -> NoReturn:
+        for each in saved:  # a second one would end the cleanup
+            signal.signal(each, signal.SIG_IGN)
         raise _Signaled(128 + signum)
 
     saved = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}

@@ -106,7 +106,9 @@ def _received_texts(
         if listener is not None and listener in ready:
             yield from receive_url(listener)
         if sys.stdin in ready:
-            data = os.read(sys.stdin.fileno(), _MAX_BYTES)
+            data = b""
+            with suppress(OSError):  # nohup makes it unreadable
+                data = os.read(sys.stdin.fileno(), _MAX_BYTES)
             *lines, unfinished = (unfinished + data + b"\n" * (not data)).split(b"\n")
             for line in filter(bytes.strip, lines):
                 has_line = True
@@ -192,6 +194,11 @@ def _echo_disabled() -> Iterator[None]:
             saved = termios.tcgetattr(sys.stdin)
             attrs = [*saved]
             attrs[3] &= ~termios.ECHO
-            stack.callback(termios.tcsetattr, sys.stdin, termios.TCSADRAIN, saved)
+
+            def restore() -> None:
+                with suppress(termios.error):  # the terminal may be closed
+                    termios.tcsetattr(sys.stdin, termios.TCSADRAIN, saved)
+
+            stack.callback(restore)
             termios.tcsetattr(sys.stdin, termios.TCSADRAIN, attrs)
         yield

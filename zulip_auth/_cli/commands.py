@@ -184,7 +184,7 @@ def _bots(options: argparse.Namespace) -> Result:
     bots = wait(_client(credentials, options).bots(credentials, keys=False))
     data = [{"username": bot.username, "full_name": bot.full_name} for bot in bots]
     lines = [sanitize(f"{bot.username}  {bot.full_name}") for bot in bots]
-    return data, "\n".join(lines) or "No active bots."
+    return data, prose("\n".join(lines) or "No active bots.")
 
 
 def _find_bot(client: zulip_auth.AuthClient, owner: Credentials, name: str) -> zulip_auth.Bot:
@@ -207,12 +207,17 @@ def _rotate(options: argparse.Namespace) -> Result:
     """Replace the key of the account where it is stored, or of a bot, saved on demand."""
     if options.bot is not None and options.save is None and not options.show_key:
         raise InvalidInputError("With --bot, pass --save PATH or --show-key.")
+    if options.save is not None and options.bot is None:
+        raise InvalidInputError("--save requires --bot: the account's key is saved where it was.")
     credentials, origins = _load(options, stored=options.bot is None)
     client, bot = _client(credentials, options), None
     path: Path | None = _zuliprc.resolve_zuliprc_path(options.config)
     if options.bot is not None:
         bot = _find_bot(client, credentials, options.bot)
         path = options.save and _zuliprc.resolve_zuliprc_path(options.save)
+        stored = _zuliprc.read_zuliprc(path, missing_ok=True) if path else _zuliprc.ZuliprcSection()
+        if not _credentials.matches_account(credentials.site, bot.username, stored):
+            raise zulip_auth.ZuliprcError(f"{path} contains a different account.")
     if path is None:
         new, place = wait(client.regenerate_api_key(credentials, bot=bot)), None
     else:

@@ -142,7 +142,7 @@ def _desktop_entry() -> Iterator[Path]:
     try:
         yield Path(data).expanduser() / "applications" / "zulip-auth.desktop"
     except (OSError, RuntimeError) as error:  # a RuntimeError if there is no home directory
-        reason = getattr(error, "strerror", None) or error
+        reason = getattr(error, "strerror", None) or "no home directory"
         raise InvalidInputError(f"Could not change the handler: {reason}.") from None
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import logging
+import socket
 import sys
 import threading
 from collections.abc import Coroutine
+from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
 
+from zulip_auth._event_loop import run_in_thread
 from zulip_auth._retry import RetryPolicy
 
 from .output import is_terminal, print_error, show_status
@@ -19,24 +23,38 @@ T = TypeVar("T")
 _INTERVAL = 0.1  # seconds between updates
 _ATTEMPTS = RetryPolicy().attempts
 _PATIENCE = 1.0  # seconds before a request counts as slow
+_GRACE = 1.0  # seconds for the cleanup after a signal
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """An event loop that is not held up by a host name that cannot be resolved."""
+
+    async def getaddrinfo(self, *args: Any, **kwargs: Any) -> Any:
+        return await run_in_thread(partial(socket.getaddrinfo, *args, **kwargs))
 
 
 def wait(coroutine: Coroutine[Any, Any, T], text: str = "Waiting…") -> T:
     """Run a coroutine in a thread, and return its result.
 
-    A signal is raised here, in the main thread, and ends the command immediately.
-    If it were raised at any point of the event loop, tasks could be left that
-    never end.
+    A signal is raised here, in the main thread, and cancels the coroutine. If it
+    were raised at any point of the event loop, tasks could be left that never end.
 
     Args:
         coroutine: The coroutine.
         text: Shown on a terminal while it is slow.
     """
     future: concurrent.futures.Future[T] = concurrent.futures.Future()
+    loop = _Loop()
+
+    def cancel() -> None:
+        for task in asyncio.all_tasks():
+            task.cancel()
 
     def run() -> None:
         try:
-            future.set_result(asyncio.run(coroutine))
+            with asyncio.Runner(loop_factory=lambda: loop) as runner:
+                result = runner.run(coroutine)
+            future.set_result(result)
         except BaseException as exc:  # noqa: BLE001 - raised by result()
             future.set_exception(exc)
 
@@ -49,6 +67,11 @@ def wait(coroutine: Coroutine[Any, Any, T], text: str = "Waiting…") -> T:
         while not concurrent.futures.wait([future], _INTERVAL).done:
             progress.show()
         return future.result()
+    except SystemExit:
+        with suppress(RuntimeError):  # it has just ended
+            loop.call_soon_threadsafe(cancel)
+        concurrent.futures.wait([future], _GRACE)
+        raise
     finally:
         show_status("")
         logger.removeHandler(progress)

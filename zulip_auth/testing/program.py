@@ -74,7 +74,6 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         prog,
         description="Run a stand-in Zulip server, for tests and for trying things out.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
