@@ -44,16 +44,14 @@ async def attempt_slot(context: RequestContext, deadline: float) -> AsyncIterato
             ((site, username), MAX_LOGINS, "logins of the same account", "share one ApiKeySource"),
         )
     semaphores = _semaphores.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
+    reason = ""
     async with AsyncExitStack() as stack:
-        for key, limit, others, hint in limits:
-            semaphore = semaphores.setdefault(key, asyncio.Semaphore(limit))
-            try:
-                async with asyncio.timeout_at(deadline):
+        try:
+            async with asyncio.timeout_at(deadline):
+                for key, limit, others, hint in limits:
+                    reason = f"{limit} other {others} to {site}. Increase the timeout, or {hint}."
+                    semaphore = semaphores.setdefault(key, asyncio.Semaphore(limit))
                     await stack.enter_async_context(semaphore)
-            except TimeoutError:
-                raise APITimeoutError(
-                    f"Timed out waiting for {limit} other {others} to {site}. "
-                    f"Increase the timeout, or {hint}.",
-                    sent=False,
-                ) from None
+        except TimeoutError:
+            raise APITimeoutError(f"Timed out waiting for {reason}", sent=False) from None
         yield
