@@ -155,13 +155,11 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         extensions = dict(request.extensions)
         if request.url.scheme == "https":
             extensions["trace"] = self._trace
-        # httpx reads a generator once. So an attempt sends at most once over any transport,
-        # retrying ones included.
         guarded = httpx.Request(
             request.method,
             request.url,
             headers=request.headers,
-            content=self._record(request.stream),
+            stream=_OneShotStream(request.stream, self._attempt),
             extensions=extensions,
         )
         try:
@@ -179,11 +177,6 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         # Without the extensions: the reason phrase, which httpx logs, may repeat the password.
         return httpx.Response(response.status_code, headers=response.headers, content=body)
 
-    async def _record(self, stream: httpx.AsyncByteStream) -> AsyncIterator[bytes]:
-        self._attempt.sent = True
-        async for chunk in stream:
-            yield chunk
-
     async def _trace(self, event: str, details: Mapping[str, Any]) -> None:
         if event == "proxy.start_tls.started":
             self._attempt.has_tunnel = True
@@ -195,6 +188,21 @@ class GuardedTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         if self._is_owner:
             await self._transport.aclose()
+
+
+class _OneShotStream(httpx.AsyncByteStream):
+    """A body that an attempt sends at most once over any transport, retrying ones included."""
+
+    def __init__(self, stream: httpx.AsyncByteStream, attempt: Attempt) -> None:
+        self._stream = stream
+        self._attempt = attempt
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._attempt.sent:
+            raise httpx.StreamConsumed
+        self._attempt.sent = True
+        async for chunk in self._stream:
+            yield chunk
 
 
 async def _read_body(response: httpx.Response) -> bytes:
