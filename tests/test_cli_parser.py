@@ -94,6 +94,7 @@ def test_fake_server(
     assert cli.fail(78, "fake-server").startswith("import of zulip_auth.testing.program")
 
 
+@pytest.mark.slow
 def test_fast_commands_import_little() -> None:
     script = """
 import sys
