@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import socket
 import subprocess
 import sys
@@ -128,7 +129,7 @@ def test_install_and_uninstall(desktop: Path, cli: CLIRunner, runtime_dir: Path)
     assert "MimeType=x-scheme-handler/zulip;" in lines
     command = f'"{sys.executable}" -P -m zulip_auth sso-handler %u'
     assert f"Exec={command}" in lines
-    argv = [part.strip('"').replace("%u", URL) for part in command.split(" ")]
+    argv = [part.replace("%u", URL) for part in shlex.split(command)]
     done = subprocess.run(argv, capture_output=True, text=True)
     assert done.returncode == 69
     assert done.stderr.startswith("zulip-auth: No login in progress.")
