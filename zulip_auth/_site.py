@@ -16,7 +16,9 @@ from ._validation import validate_text
 
 _HINT = "Use the organization URL, such as https://chat.example.com."
 _SITE_RE = re.compile(
-    r"(?:(?P<scheme>[^/?#]+)://)?+(?P<userinfo>[^/?#]*@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^:/?#\[\]]*)"
+    # Without a possessive quantifier: one skips a character in Python 3.11.2, as in Debian 12.
+    r"(?:(?P<scheme>[^/?#]+)://|(?![^/?#]+://))"
+    r"(?P<userinfo>[^/?#]*@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^:/?#\[\]]*)"
     r"(?::(?P<port>[^/?#]*))?(?P<path>(?:/[^?#]*)?)(?P<query>\?[^#]*)?"
 )
 _ORIGIN_RE = re.compile(r"[^/?#]*://[^/?#]*")
