@@ -21,7 +21,8 @@ from zulip_auth_client.types import Response
 from ._errors import RequestContext, error_from_response, invalid_response
 from ._event_loop import load
 from ._exceptions import ConfigurationError, ZulipAuthError
-from ._network_errors import Attempt, Failure, error_from_exception, exception_chain
+from ._network_errors import Attempt, Failure, error_from_exception
+from ._redaction import exception_chain
 from ._site import is_secure_url
 from ._validation import validate_type
 from ._version import __version__

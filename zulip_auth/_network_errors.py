@@ -20,6 +20,7 @@ from ._exceptions import (
     TLSError,
     is_transient_status,
 )
+from ._redaction import exception_chain
 
 Failure = Literal["timeout", "protocol", "proxy", "connect", "other"]
 """How an attempt ended without a response."""
@@ -108,17 +109,6 @@ def error_from_exception(
         summary = f"Could not connect to the proxy {proxy}"
         hint = "Check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY."
     return APIConnectionError(f"{summary} ({_reason(chain)}). {hint}", sent=sent)
-
-
-def exception_chain(error: BaseException) -> list[BaseException]:
-    """Return an exception and its causes, also those in groups."""
-    chain = [error]
-    for exc in chain:
-        group = exc.exceptions if isinstance(exc, BaseExceptionGroup) else ()
-        for link in (*group, exc.__cause__ or exc.__context__):
-            if link is not None and link not in chain:
-                chain.append(link)
-    return chain
 
 
 def _reason(chain: Iterable[BaseException]) -> str:

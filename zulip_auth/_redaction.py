@@ -116,10 +116,16 @@ def _drop_locals(error: BaseException) -> None:
     if isinstance(error, ZulipAuthError | CancelledError):
         error.__cause__ = error.__context__ = error.__traceback__ = None
         return
+    for exc in exception_chain(error):
+        traceback.clear_frames(exc.__traceback__)
+
+
+def exception_chain(error: BaseException) -> list[BaseException]:
+    """Return an exception and all that it leads to: causes, contexts, members of groups."""
     chain = [error]
     for exc in chain:
-        traceback.clear_frames(exc.__traceback__)
         group = exc.exceptions if isinstance(exc, BaseExceptionGroup) else ()
-        for link in (exc.__cause__, exc.__context__, *group):
+        for link in (*group, exc.__cause__, exc.__context__):
             if link is not None and link not in chain:
                 chain.append(link)
+    return chain
