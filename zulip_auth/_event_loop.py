@@ -30,11 +30,10 @@ def get_asyncio_loop() -> asyncio.AbstractEventLoop:
     )
 
 
-async def run_in_thread(func: Callable[[], T]) -> T:
-    """Call a function that may block.
+def start_thread(func: Callable[[], T]) -> concurrent.futures.Future[T]:
+    """Call a function in a daemon thread, which does not block the exit of the program.
 
-    A daemon thread does not block the exit of the program; one of asyncio's
-    default executor does.
+    A thread of asyncio's default executor does.
     """
     future: concurrent.futures.Future[T] = concurrent.futures.Future()
     future.set_running_or_notify_cancel()  # it cannot be cancelled
@@ -46,7 +45,12 @@ async def run_in_thread(func: Callable[[], T]) -> T:
             future.set_exception(exc)
 
     threading.Thread(target=run, name="zulip-auth", daemon=True).start()
-    return await asyncio.wrap_future(future)
+    return future
+
+
+async def run_in_thread(func: Callable[[], T]) -> T:
+    """Call a function that may block."""
+    return await asyncio.wrap_future(start_thread(func))
 
 
 async def load(func: _lru_cache_wrapper[T]) -> T:

@@ -7,14 +7,13 @@ import concurrent.futures
 import logging
 import socket
 import sys
-import threading
 from collections.abc import Coroutine
 from contextlib import suppress
 from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
 
-from zulip_auth._event_loop import run_in_thread
+from zulip_auth._event_loop import run_in_thread, start_thread
 from zulip_auth._retry import RetryPolicy
 
 from .output import is_terminal, print_error, show_status
@@ -43,27 +42,22 @@ def wait(coroutine: Coroutine[Any, Any, T], text: str = "Waiting…") -> T:
         coroutine: The coroutine.
         text: Shown on a terminal while it is slow.
     """
-    future: concurrent.futures.Future[T] = concurrent.futures.Future()
     loop = _Loop()
 
     def cancel() -> None:
         for task in asyncio.all_tasks():
             task.cancel()
 
-    def run() -> None:
-        try:
-            with asyncio.Runner(loop_factory=lambda: loop) as runner:
-                result = runner.run(coroutine)
-            future.set_result(result)
-        except BaseException as exc:  # noqa: BLE001 - raised by result()
-            future.set_exception(exc)
+    def run() -> T:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            return runner.run(coroutine)
 
     logger, progress = logging.getLogger("zulip_auth"), _Progress(text)
     level = logger.level
     logger.addHandler(progress)
     logger.setLevel(logging.INFO)
+    future = start_thread(run)
     try:
-        threading.Thread(target=run, daemon=True).start()
         while not concurrent.futures.wait([future], _INTERVAL).done:
             progress.show()
         return future.result()
